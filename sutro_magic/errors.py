@@ -1,0 +1,146 @@
+"""Every error that Sutro Magic raises on purpose.
+
+::
+
+    SutroError
+    ├── ArgumentError            a flag, a job id, a variable name or a value that cannot be used
+    ├── ConfigurationError       no usable deployment URL or API key
+    ├── AuthenticationError      the service refused the key (401, 403)
+    ├── ServiceError             the service, or the way to it, failed
+    │   ├── ServiceUnreachableError   no connection, or no answer in time
+    │   └── ServiceGoneError          this address no longer serves jobs (410)
+    ├── JobError                 something about one job
+    │   ├── JobNotFoundError
+    │   ├── JobNotReadyError     no results yet: the job is queued or running
+    │   ├── JobFailedError
+    │   ├── JobCancelledError
+    │   └── WaitTimeoutError     the job was not final in the time given
+    ├── CorruptResultsError      the body is not the results: cut, mislabelled or inconsistent
+    ├── CacheError               the cache folder cannot be used
+    └── MissingPackageError      an optional engine is not installed
+
+A message says what happened; ``hint`` says what to type next. Neither ever holds a key or the
+query of a signed URL.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import ClassVar
+
+
+class SutroError(Exception):
+    """Root of the tree.
+
+    Parameters
+    ----------
+    message : str
+        What happened, one sentence or two.
+    hint : str, optional
+        What to do next, best something that can be typed as it stands.
+    """
+
+    debug: ClassVar[bool] = False
+    """Show whole tracebacks in notebooks (``%config SutroMagics.debug = True``)."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """Lines that IPython prints instead of a traceback; the cell still fails."""
+        if SutroError.debug:
+            # Standard formatting on purpose: it shows no local variables, so no secrets.
+            return "".join(traceback.format_exception(self)).splitlines()
+        lines = [f"{type(self).__name__}: {self.message}"]
+        if self.hint:
+            lines.append(f"  -> {self.hint}")
+        return lines
+
+
+class ArgumentError(SutroError):
+    """A flag, a job id, a variable name or a value that cannot be used."""
+
+
+class ConfigurationError(SutroError):
+    """No usable deployment URL or API key."""
+
+
+class AuthenticationError(SutroError):
+    """The service refused the key (HTTP 401 or 403)."""
+
+
+class ServiceError(SutroError):
+    """The service answered with an error, or with something that is no answer.
+
+    Parameters
+    ----------
+    message, hint
+        As in `SutroError`.
+    status_code : int, optional
+        HTTP status code, where there was one.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, status_code: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status_code = status_code
+
+
+class ServiceUnreachableError(ServiceError):
+    """No connection to the service, or no answer in time."""
+
+
+class ServiceGoneError(ServiceError):
+    """This address no longer serves jobs (HTTP 410)."""
+
+
+class JobError(SutroError):
+    """Something about one job.
+
+    Parameters
+    ----------
+    message, hint
+        As in `SutroError`.
+    job_id : str
+        The job as the user named it.
+    """
+
+    def __init__(self, message: str, *, job_id: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.job_id = job_id
+
+
+class JobNotFoundError(JobError):
+    """The service knows no such job."""
+
+
+class JobNotReadyError(JobError):
+    """The job is not final, or its results are not written yet."""
+
+
+class JobFailedError(JobError):
+    """The job ended as FAILED: there are no results."""
+
+
+class JobCancelledError(JobError):
+    """The job was cancelled: there are no results."""
+
+
+class WaitTimeoutError(JobError):
+    """The job was not final within the time given."""
+
+
+class CorruptResultsError(SutroError):
+    """What arrived is not the job's results: cut, mislabelled or inconsistent."""
+
+
+class CacheError(SutroError):
+    """The cache folder cannot be used."""
+
+
+class MissingPackageError(SutroError):
+    """An optional engine is not installed."""

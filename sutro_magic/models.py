@@ -1,0 +1,184 @@
+"""What the service talks about: jobs, their statuses, and requests for results.
+
+Field names follow the service's job object; unknown fields are kept in ``Job.extra`` and missing
+ones are ``None``, because the API has two generations and both leave things out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+WireFormat = Literal["parquet", "csv", "json"]
+"""Formats in which the service sends results; the table is the same in each."""
+
+WIRE_FORMATS: tuple[WireFormat, ...] = get_args(WireFormat)
+
+
+class JobStatus(StrEnum):
+    """Canonical job statuses; `parse` also reads the older lower-case spellings."""
+
+    QUEUED = "QUEUED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    UNKNOWN = "UNKNOWN"
+
+    @classmethod
+    def parse(cls, text: object) -> JobStatus:
+        """Read any spelling that a generation of the API is known to use; anything else is UNKNOWN."""
+        name = str(text).strip().upper() if text is not None else ""
+        name = _OTHER_SPELLINGS.get(name, name)
+        return cls.__members__.get(name, cls.UNKNOWN)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job will not change any more."""
+        return self in {JobStatus.SUCCEEDED, JobStatus.CANCELLED, JobStatus.FAILED}
+
+
+_OTHER_SPELLINGS = {
+    "PENDING": "QUEUED",
+    "SUBMITTED": "QUEUED",
+    "COMPLETED": "SUCCEEDED",
+    "CANCELED": "CANCELLED",
+    "CANCELING": "CANCELLING",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job as the service describes it.
+
+    Times are timezone-aware UTC; costs are US dollars; token counts are totals over all rows.
+    """
+
+    job_id: str
+    status: JobStatus = JobStatus.UNKNOWN
+    name: str | None = None
+    description: str | None = None
+    model: str | None = None
+    num_rows: int | None = None
+    priority: int | None = None
+    created: datetime | None = None
+    started: datetime | None = None
+    completed: datetime | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+    cost_estimate: float | None = None
+    failure_reason: str | None = None
+    run_type: str | None = None
+    system_prompt: str | None = field(default=None, repr=False)
+    json_schema: Mapping[str, Any] | None = field(default=None, repr=False)
+    sampling_params: Mapping[str, Any] | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_api(cls, data: Mapping[str, Any]) -> Job:
+        """Build a job from the service's job object, whatever of it is there."""
+        known = {
+            "job_id", "status", "name", "description", "model", "num_rows", "job_priority", "datetime_created",
+            "datetime_started", "datetime_completed", "input_tokens", "output_tokens", "job_cost",
+            "cost_estimate", "failure_reason", "run_type", "system_prompt", "json_schema", "sampling_params",
+        }  # fmt: skip
+        return cls(
+            job_id=str(data.get("job_id", "")),
+            status=JobStatus.parse(data.get("status")),
+            name=_text(data.get("name")),
+            description=_text(data.get("description")),
+            model=_text(data.get("model")),
+            num_rows=_integer(data.get("num_rows", data.get("input_count"))),
+            priority=_integer(data.get("job_priority", data.get("priority"))),
+            created=parse_time(data.get("datetime_created") or data.get("created_at")),
+            started=parse_time(data.get("datetime_started")),
+            completed=parse_time(data.get("datetime_completed") or data.get("completed_at")),
+            input_tokens=_integer(data.get("input_tokens")),
+            output_tokens=_integer(data.get("output_tokens")),
+            cost=_number(data.get("job_cost")),
+            cost_estimate=_number(data.get("cost_estimate")),
+            failure_reason=failure_text(data.get("failure_reason")),
+            run_type=_text(data.get("run_type")),
+            system_prompt=_text(data.get("system_prompt")),
+            json_schema=_mapping(data.get("json_schema")),
+            sampling_params=_mapping(data.get("sampling_params")),
+            extra={key: value for key, value in data.items() if key not in known},
+        )
+
+    @property
+    def title(self) -> str:
+        """Name and id, or the id alone."""
+        return f"{self.name} ({self.job_id})" if self.name else self.job_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsRequest:
+    """What the user wants of one job: which columns, and over which wire format."""
+
+    job_id: str
+    format: WireFormat = "parquet"
+    inputs: bool = False
+    logprobs: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsArtifact:
+    """Bytes that arrived for a request, still in their wire format.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        Where the body is.
+    size : int
+        Bytes.
+    seconds : float
+        From the first request to the last byte.
+    """
+
+    path: Path
+    size: int
+    seconds: float
+
+
+def parse_time(value: object) -> datetime | None:
+    """Read an ISO time; one without a zone is UTC, as the service's own client takes it."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def failure_text(reason: object) -> str | None:
+    """Say a failure reason, which may be text or an object with ``message`` and ``additional_context``."""
+    if isinstance(reason, dict):
+        parts = [reason.get("message"), reason.get("additional_context")]
+        return "; ".join(str(part) for part in parts if part) or None
+    return _text(reason)
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value not in (None, "") else None
+
+
+def _integer(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _mapping(value: object) -> Mapping[str, Any] | None:
+    return value if isinstance(value, dict) else None
