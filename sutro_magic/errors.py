@@ -95,7 +95,7 @@ class ServiceUnreachableError(ServiceError):
 
 
 class ServiceGoneError(ServiceError):
-    """This address no longer serves jobs (HTTP 410)."""
+    """The address no longer serves jobs (HTTP 410)."""
 
 
 class JobError(SutroError):

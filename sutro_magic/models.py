@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import pandas as pd
+
 WireFormat = Literal["parquet", "csv", "json"]
 """Formats in which the service sends results; the table is the same in each."""
 
@@ -114,10 +116,52 @@ class Job:
             extra={key: value for key, value in data.items() if key not in known},
         )
 
+    def to_api(self) -> dict[str, Any]:
+        """Return the job in the service's own field names, without what we do not know of."""
+
+        def iso(time: datetime | None) -> str | None:
+            return time.isoformat() if time else None
+
+        return {
+            "job_id": self.job_id,
+            "status": self.status.value,
+            "name": self.name,
+            "description": self.description,
+            "model": self.model,
+            "num_rows": self.num_rows,
+            "job_priority": self.priority,
+            "datetime_created": iso(self.created),
+            "datetime_started": iso(self.started),
+            "datetime_completed": iso(self.completed),
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "job_cost": self.cost,
+            "cost_estimate": self.cost_estimate,
+            "failure_reason": self.failure_reason,
+            "run_type": self.run_type,
+            "system_prompt": self.system_prompt,
+            "json_schema": self.json_schema,
+            "sampling_params": self.sampling_params,
+        }
+
     @property
     def title(self) -> str:
         """Name and id, or the id alone."""
         return f"{self.name} ({self.job_id})" if self.name else self.job_id
+
+
+class JobList(list[Job]):
+    """Jobs in a list that a notebook shows as a table."""
+
+    more: bool = False
+    """Whether a limit left older jobs out."""
+
+    def pandas(self) -> pd.DataFrame:
+        """Return a DataFrame with one row per job and the columns of `Job.to_api`."""
+        import pandas as pd
+
+        empty = Job(job_id="").to_api()
+        return pd.DataFrame([job.to_api() for job in self], columns=list(empty))
 
 
 @dataclass(frozen=True, kw_only=True)

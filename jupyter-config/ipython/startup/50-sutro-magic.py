@@ -1,0 +1,41 @@
+"""Make the Sutro magics known to IPython without ``%load_ext``.
+
+IPython runs this file at every start, in the user's namespace. It only writes down which
+extension provides which magic: ``sutro_magic`` is imported when one of them is first used.
+Set ``SUTRO_MAGIC_AUTOLOAD=0`` to switch it off.
+"""
+
+
+def _sutro_magic_autoload() -> None:
+    import contextlib
+
+    with contextlib.suppress(Exception):  # whatever is wrong here, the kernel must start
+        import os
+        from importlib.util import find_spec
+        from inspect import signature
+
+        from IPython import get_ipython
+
+        shell = get_ipython()
+        if shell is None or os.environ.get("SUTRO_MAGIC_AUTOLOAD", "").strip() == "0":
+            return
+        spec = find_spec("sutro_magic")
+        if spec is None or spec.origin is None:  # a bare folder of that name has a spec, but no origin
+            return
+        register = shell.magics_manager.register_lazy
+        # Without the kind, newer versions of IPython would also offer a cell magic that does not exist.
+        kind = ("line",) if "magic_kind" in signature(register).parameters else ()
+        for name in (
+            "sutro_results",
+            "sutro_jobs",
+            "sutro_status",
+            "sutro_wait",
+            "sutro_cache",
+            "sutro_login",
+            "sutro_demo",
+        ):
+            register(name, "sutro_magic", *kind)
+
+
+_sutro_magic_autoload()
+del _sutro_magic_autoload

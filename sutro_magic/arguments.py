@@ -1,0 +1,268 @@
+"""The flags of each magic, and what to say about a line that cannot be read."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shlex
+from typing import Any, NoReturn
+
+from sutro_magic.errors import ArgumentError
+
+WIDTH = 92
+# Spelled out here, because importing them from their homes would import pyarrow at %load_ext.
+FORMATS = ("parquet", "csv", "json")
+AS_TYPES = ("pandas", "polars", "arrow", "duckdb", "dask", "path", "results")
+STATUSES = ("queued", "starting", "running", "succeeded", "cancelling", "cancelled", "failed", "unknown")
+
+
+class HelpRequested(Exception):  # noqa: N818 - not an error
+    """``--help`` stood on the line; the text is the exception's argument."""
+
+
+class MagicParser(argparse.ArgumentParser):
+    """An argument parser that raises `ArgumentError` instead of leaving Python."""
+
+    def __init__(
+        self, name: str, description: str, examples: list[str], notes: str = "", usage: str | None = None
+    ) -> None:
+        lines = "\n".join(f"  {line}" for line in examples)
+        super().__init__(
+            prog=f"%{name}",
+            usage=usage,
+            description=description,
+            epilog=f"examples:\n{lines}" + (f"\n\n{notes}" if notes else ""),
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=WIDTH),
+            add_help=False,
+            allow_abbrev=False,  # an abbreviation breaks when a new flag comes
+        )
+        self.add_argument("-h", "--help", action="store_true", help="show this text")
+
+    def parse_line(self, line: str) -> argparse.Namespace:
+        """Parse what stands after the magic's name.
+
+        Raises
+        ------
+        ArgumentError
+            Naming the closest flag where one is misspelled.
+        HelpRequested
+        """
+        words = self._split(line)
+        if "-h" in words or "--help" in words:
+            raise HelpRequested(self.format_help())
+        _refuse_unexpanded(words)
+        known, unknown = self.parse_known_args(words)
+        if unknown:
+            self._refuse(unknown[0])
+        return known
+
+    def error(self, message: str) -> NoReturn:
+        """Say what argparse has to say, with the next step."""
+        raise ArgumentError(
+            f"{self.prog}: {_plain(message)}.", hint=f"{self.prog}? shows all flags and examples."
+        )
+
+    def _split(self, line: str) -> list[str]:
+        text = line.strip().removesuffix(";")
+        try:
+            return shlex.split(text)
+        except ValueError:
+            raise ArgumentError(
+                f"{self.prog}: a quotation mark is not closed.",
+                hint="Put names with spaces in quotes: 'my job'.",
+            ) from None
+
+    def _refuse(self, word: str) -> NoReturn:
+        if not word.startswith("-"):
+            raise ArgumentError(
+                f"{self.prog}: one too many: {_cut(word)}.",
+                hint="A name with spaces needs quotes: 'my job'. A variable is bound with --name VAR.",
+            )
+        flag = word.partition("=")[0]
+        close = difflib.get_close_matches(flag, list(self._option_string_actions), n=1)
+        hint = f"Did you mean {close[0]}? " if close else ""
+        raise ArgumentError(
+            f"{self.prog} has no flag {_cut(flag)}.", hint=f"{hint}{self.prog}? shows all flags and examples."
+        )
+
+
+def _refuse_unexpanded(words: list[str]) -> None:
+    """IPython leaves ``$name`` and ``{expr}`` as they are when the name is not defined."""
+    for word in words:
+        match = re.match(r"\$(\w+)|\$?\{(.*)\}$", word)
+        if match:
+            name = match[1] or match[2]
+            raise ArgumentError(
+                f"{_cut(word)} was not replaced: {_cut(name)} is not defined here.",
+                hint="Run the cell that defines it, or type the value itself.",
+            )
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= 40 else f"{word[:39]}…"  # noqa: PLR2004 - enough to recognise it
+
+
+def _plain(message: str) -> str:
+    message = message.replace("the following arguments are required", "this is missing")
+    return message[:300].rstrip(".")
+
+
+def results_parser() -> MagicParser:
+    """Build the parser of ``%sutro_results``."""
+    parser = MagicParser(
+        "sutro_results",
+        "Fetch the results of a finished job (or take them from the cache), show them, bind them.",
+        [
+            "%sutro_results job-123",
+            "%sutro_results job-123 --format parquet --inputs --logprobs --name df",
+            "df = %sutro_results job-123 --as polars",
+            "r = %sutro_results 'my job'     # a Results: r.pandas(), r.polars(), r.arrow(), r.path",
+            "%sutro_results {job_id} --refresh",
+        ],
+        "As the last line of a cell it returns a Results, which shows itself; with --name it\n"
+        "shows at once, binds the variable after success, and returns nothing.",
+        usage=(
+            "%(prog)s JOB_ID [--format parquet|csv|json] [--inputs] [--logprobs] [--name VAR]\n"
+            "                      [--as TYPE] [--raw] [--refresh] [--wait] [--quiet]"
+        ),
+    )
+    add = parser.add_argument
+    add("job", metavar="JOB_ID", help="id of the job, a unique beginning of it, or the job's exact name")
+    add(
+        "--format",
+        "--result-format",
+        choices=FORMATS,
+        metavar="FORMAT",
+        help="format over the wire: parquet (default), csv or json; the table is the same in each",
+    )
+    yes_or_no: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": None}
+    add("--inputs", "--include-inputs", **yes_or_no, help="include the prompts")
+    add(
+        "--logprobs",
+        "--include-cumulative-logprobs",
+        **yes_or_no,
+        help="include the cumulative log probabilities",
+    )
+    add("--name", metavar="VAR", help="bind this variable, after success")
+    add(
+        "--as",
+        dest="as_type",
+        choices=AS_TYPES,
+        metavar="TYPE",
+        help="what is bound or returned: pandas, polars, arrow, duckdb, dask, path or results",
+    )
+    add("--raw", action="store_true", help="keep the outputs as sent")
+    add("--refresh", action="store_true", help="ignore the cache and fetch anew")
+    add("--wait", action="store_true", help="if the job is not final yet, wait for it first")
+    add("--quiet", action="store_true", help="bind, show nothing")
+    return parser
+
+
+def jobs_parser() -> MagicParser:
+    """Build the parser of ``%sutro_jobs``."""
+    parser = MagicParser(
+        "sutro_jobs",
+        "List jobs, newest first.",
+        [
+            "%sutro_jobs",
+            "%sutro_jobs --status succeeded --limit 20",
+            "%sutro_jobs --search review --name jobs",
+        ],
+    )
+    add = parser.add_argument
+    add("--status", metavar="STATUS", help=f"only jobs with this status: {', '.join(STATUSES)}")
+    add("--search", metavar="TEXT", help="only jobs whose id, name, description or model contains this text")
+    add("--limit", type=int, default=100, metavar="N", help="at most so many jobs (default 100)")
+    add("--name", metavar="VAR", help="bind the list as a pandas DataFrame")
+    return parser
+
+
+def status_parser() -> MagicParser:
+    """Build the parser of ``%sutro_status``."""
+    parser = MagicParser(
+        "sutro_status",
+        "Show one job: status, times, rows, tokens, cost, failure reason.",
+        ["%sutro_status job-123", "job = %sutro_status job-123"],
+    )
+    parser.add_argument("job", metavar="JOB_ID", help="id, unique beginning of it, or exact name")
+    return parser
+
+
+def wait_parser() -> MagicParser:
+    """Build the parser of ``%sutro_wait``."""
+    parser = MagicParser(
+        "sutro_wait",
+        "Wait until a job is final. Interrupting the cell leaves the job alone.",
+        ["%sutro_wait job-123", "%sutro_wait job-123 --timeout 600"],
+    )
+    parser.add_argument("job", metavar="JOB_ID", help="id, unique beginning of it, or exact name")
+    parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
+    return parser
+
+
+def cache_parser() -> MagicParser:
+    """Build the parser of ``%sutro_cache``."""
+    parser = MagicParser(
+        "sutro_cache",
+        "Look at the results kept on disk, or delete them.",
+        [
+            "%sutro_cache list",
+            "%sutro_cache info job-123",
+            "%sutro_cache clear job-123",
+            "%sutro_cache clear --older-than 30d",
+            "%sutro_cache clear --all",
+            "%sutro_cache path",
+        ],
+    )
+    parser.add_argument(
+        "action",
+        nargs="?",
+        default="list",
+        choices=("list", "info", "clear", "path"),
+        metavar="ACTION",
+        help="list (default), info, clear or path",
+    )
+    parser.add_argument("job", nargs="?", metavar="JOB_ID", help="the job, for info and clear")
+    parser.add_argument("--older-than", metavar="AGE", help="clear what was fetched longer ago: 12h, 30d, 8w")
+    parser.add_argument("--all", action="store_true", help="clear everything, other keys' results too")
+    return parser
+
+
+def login_parser() -> MagicParser:
+    """Build the parser of ``%sutro_login``."""
+    parser = MagicParser(
+        "sutro_login",
+        "Set the deployment and the API key for this kernel. The key is asked for, never typed on the line.",
+        ["%sutro_login --url https://acme.example", "%sutro_login --save"],
+    )
+    parser.add_argument("--url", metavar="URL", help="address of the deployment; else the one in use")
+    parser.add_argument(
+        "--save", action="store_true", help="also write both to ~/.sutro/config.json, which the SDK reads"
+    )
+    return parser
+
+
+def demo_parser() -> MagicParser:
+    """Build the parser of ``%sutro_demo``."""
+    parser = MagicParser(
+        "sutro_demo",
+        "Run the embedded demo service on this machine: no account, no network.",
+        [
+            "%sutro_demo",
+            "%sutro_demo fault          # the list of faults",
+            "%sutro_demo fault slow",
+            "%sutro_demo fault off",
+            "%sutro_demo stop           # back to the earlier credentials",
+        ],
+    )
+    parser.add_argument(
+        "action",
+        nargs="?",
+        default="start",
+        choices=("start", "stop", "reset", "fault"),
+        metavar="ACTION",
+        help="start (default), stop, reset or fault",
+    )
+    parser.add_argument("fault", nargs="?", metavar="NAME", help="the fault to switch on, or off")
+    return parser

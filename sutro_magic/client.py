@@ -1,0 +1,446 @@
+"""The HTTP API of the service: requests, retries, and errors a person can act on.
+
+Both generations are spoken: ``https://api.sutro.sh/jobs/...`` and ``<deployment>/v1/jobs/...``.
+Exceptions of the HTTP library never leave this module, because their texts hold whole URLs.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from sutro_magic import __version__
+from sutro_magic.credentials import WHERE_KEYS_COME_FROM, Secret
+from sutro_magic.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    JobNotFoundError,
+    ServiceError,
+    ServiceGoneError,
+    ServiceUnreachableError,
+)
+from sutro_magic.models import Job, JobStatus, ResultsRequest, failure_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sutro_magic.credentials import Credentials
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+PAGE_SIZE = 100  # the largest `limit` of list-jobs
+RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 524})
+PARAMETER_REFUSED = frozenset({400, 422})
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often, and for how long in all, a request is tried.
+
+    Attributes
+    ----------
+    tries : int
+        Requests in all, the first one included.
+    seconds : float
+        After this much time no further try begins.
+    first_pause : float
+        Seconds before the second try; doubled each time, with jitter.
+    """
+
+    tries: int = 5
+    seconds: float = 30.0
+    first_pause: float = 0.5
+
+    def pauses(self) -> Iterator[float]:
+        """Yield the pause after each failed try."""
+        for attempt in range(self.tries - 1):
+            yield self.first_pause * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedArtifact:
+    """A Parquet artifact behind a signed URL; the URL is a secret while it lives.
+
+    Attributes
+    ----------
+    url : Secret
+        Signed for GET; must be asked without the API key.
+    size : int or None
+        Bytes, where the service said so.
+    """
+
+    url: Secret
+    size: int | None
+
+
+class _KeyAuth(requests.auth.AuthBase):
+    # An auth object, because `requests` would let a ~/.netrc entry replace a plain header.
+    def __init__(self, key: Secret) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Key {self._key.reveal()}"
+        return request
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+class Client:
+    """One deployment with one key.
+
+    Parameters
+    ----------
+    credentials : Credentials
+    retry : RetryPolicy, optional
+    """
+
+    def __init__(self, credentials: Credentials, retry: RetryPolicy | None = None) -> None:
+        self.credentials = credentials
+        self.retry = retry or RetryPolicy()
+        self.serves_results_url: bool = not credentials.is_direct
+        self._format_parameter = "result_format" if credentials.is_direct else "format"
+        self._http = requests.Session()
+        self._http.headers["User-Agent"] = f"sutro-magic/{__version__}"
+        # A proxy for the outside world must not stand before a service on this machine.
+        self._http.trust_env = not credentials.is_loopback
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    def check_key(self) -> None:
+        """Ask the deployment whether the key is good; raise `AuthenticationError` if not."""
+        for route in ("auth/check", "try-authentication"):
+            try:
+                answer = self._json(route)
+            except JobNotFoundError:
+                continue  # an older deployment knows only the second route
+            if not (isinstance(answer, dict) and answer.get("authenticated") is True):
+                raise self._key_refused(401)
+            return
+
+    def get_job(self, job_id: str, *, best_effort: bool = False) -> Job:
+        """Read one job.
+
+        Parameters
+        ----------
+        job_id : str
+        best_effort : bool
+            One quick try, for details that are nice to have.
+
+        Raises
+        ------
+        JobNotFoundError
+        """
+        retry = RetryPolicy(tries=1) if best_effort else self.retry
+        timeout = 5.0 if best_effort else READ_SECONDS
+        answer = self._json(f"jobs/{_segment(job_id)}", job_id=job_id, retry=retry, read_seconds=timeout)
+        data = answer.get("job") if isinstance(answer, dict) else None
+        if not isinstance(data, dict):
+            raise ServiceError(f"{self.place} described the job in a way that is not understood.")
+        return Job.from_api({"job_id": job_id, **data})
+
+    def get_status(self, job_id: str) -> tuple[JobStatus, str | None]:
+        """Read the status of one job and, if it failed, the reason.
+
+        The newer API answers with a map from id to status, the older one with plain text.
+        """
+        answer = self._json(f"job-status/{_segment(job_id)}", job_id=job_id)
+        status = answer.get("job_status") if isinstance(answer, dict) else None
+        if isinstance(status, dict):
+            status = status.get(job_id) or next(iter(status.values()), None)
+        metadata = answer.get("metadata") if isinstance(answer, dict) else None
+        reason = metadata.get("failure_reason") if isinstance(metadata, dict) else None
+        return JobStatus.parse(status), failure_text(reason)
+
+    def iter_jobs(self) -> Iterator[Job]:
+        """Yield jobs newest first, page by page; a service without pages sends all in one."""
+        cursor: str | None = None
+        while True:
+            parameters: dict[str, str] = {"limit": str(PAGE_SIZE)}
+            if cursor is not None:
+                parameters["cursor"] = cursor
+            answer = self._json("list-jobs", parameters)
+            jobs = answer.get("jobs") if isinstance(answer, dict) else None
+            if not isinstance(jobs, list):
+                raise ServiceError(f"{self.place} sent a list of jobs that is not understood.")
+            yield from (Job.from_api(data) for data in jobs if isinstance(data, dict))
+            following = answer.get("next_cursor")
+            if not isinstance(following, str) or not following or following == cursor or not jobs:
+                return
+            cursor = following
+
+    # --- results ------------------------------------------------------------------------------
+
+    def open_results(self, request: ResultsRequest) -> requests.Response:
+        """Open ``GET jobs/{id}/results``; the body is not read yet.
+
+        The format travels as ``result_format`` on the older API and as ``format`` on deployments; when
+        the service refuses the parameters, the other name is tried once and remembered.
+        """
+        route = f"jobs/{_segment(request.job_id)}/results"
+        try:
+            return self._open(route, self._results_parameters(request), request.job_id)
+        except ServiceError as refusal:
+            if refusal.status_code not in PARAMETER_REFUSED:
+                raise
+            tried, other = self._format_parameter, _OTHER_FORMAT_PARAMETER[self._format_parameter]
+            self._format_parameter = other
+            try:
+                return self._open(route, self._results_parameters(request), request.job_id)
+            except ServiceError as again:
+                self._format_parameter = tried
+                if again.status_code in PARAMETER_REFUSED:
+                    raise refusal from None
+                raise
+
+    def sign_artifact(self, request: ResultsRequest) -> SignedArtifact:
+        """Ask ``results-url`` for a signed URL of the Parquet artifact.
+
+        Raises
+        ------
+        JobNotFoundError
+            For an unknown job, and where the deployment has no such route.
+        """
+        parameters = self._column_parameters(request) | {"format": "parquet"}
+        answer = self._json(f"jobs/{_segment(request.job_id)}/results-url", parameters, job_id=request.job_id)
+        urls = answer.get("urls") if isinstance(answer, dict) else None
+        url = urls.get("get") if isinstance(urls, dict) else None
+        if not isinstance(url, str):
+            raise ServiceError(f"{self.place} answered `results-url` without a URL.")
+        self._check_storage_url(url)
+        artifact = answer.get("artifact")
+        size = artifact.get("size_bytes") if isinstance(artifact, dict) else None
+        return SignedArtifact(url=Secret(url), size=size if isinstance(size, int) else None)
+
+    def open_artifact(self, artifact: SignedArtifact) -> requests.Response:
+        """Open a signed URL, without the API key: the signature is the credential."""
+        return self._send(
+            artifact.url.reveal(), {}, auth=_no_auth, stream=True, retry=self.retry, read_seconds=READ_SECONDS
+        )
+
+    def _results_parameters(self, request: ResultsRequest) -> dict[str, str]:
+        return {self._format_parameter: request.format} | self._column_parameters(request)
+
+    def _column_parameters(self, request: ResultsRequest) -> dict[str, str]:
+        return {
+            "include_inputs": str(request.inputs).lower(),
+            "include_cumulative_logprobs": str(request.logprobs).lower(),
+        }
+
+    # --- plumbing -----------------------------------------------------------------------------
+
+    @property
+    def place(self) -> str:
+        """The deployment, for messages."""
+        return self.credentials.base_url.removesuffix("/v1")
+
+    def _open(self, route: str, parameters: Mapping[str, str], job_id: str) -> requests.Response:
+        response = self._send(
+            self._url(route),
+            parameters,
+            auth=self._auth(),
+            stream=True,
+            retry=self.retry,
+            read_seconds=READ_SECONDS,
+        )
+        self._raise_for_status(response, job_id)
+        return response
+
+    def _json(
+        self,
+        route: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        job_id: str = "",
+        retry: RetryPolicy | None = None,
+        read_seconds: float = READ_SECONDS,
+    ) -> Any:
+        response = self._send(
+            self._url(route),
+            parameters or {},
+            auth=self._auth(),
+            stream=False,
+            retry=retry or self.retry,
+            read_seconds=read_seconds,
+        )
+        self._raise_for_status(response, job_id)
+        try:
+            return response.json()
+        except ValueError:
+            raise ServiceError(
+                f"{self.place} answered with {_what_it_looks_like(response)} instead of JSON.",
+                hint="Check SUTRO_API_URL, and whether a proxy or a login page stands before the service.",
+                status_code=response.status_code,
+            ) from None
+
+    def _send(
+        self,
+        url: str,
+        parameters: Mapping[str, str],
+        *,
+        auth: Any,
+        stream: bool,
+        retry: RetryPolicy,
+        read_seconds: float,
+    ) -> requests.Response:
+        """Send one GET with retries; return whatever the service answered in the end."""
+        deadline = time.monotonic() + retry.seconds
+        pauses = retry.pauses()
+        while True:
+            response: requests.Response | None = None
+            failure = ""
+            try:
+                response = self._http.get(
+                    url,
+                    params=parameters,
+                    auth=auth,
+                    stream=stream,
+                    timeout=(CONNECT_SECONDS, read_seconds),
+                    headers={"Accept-Encoding": "identity"} if stream else None,
+                )
+            except requests.RequestException as error:
+                failure = _describe(error)
+            if response is not None and response.status_code not in RETRIED_STATUSES:
+                return response
+            pause = next(pauses, None)
+            if pause is not None and response is not None:
+                pause = max(pause, _retry_after(response))
+            if pause is None or time.monotonic() + pause > deadline:
+                if response is not None:
+                    return response
+                host = urlsplit(url).netloc
+                raise ServiceUnreachableError(
+                    f"{host} cannot be reached: {failure}.",
+                    hint="Check the network and SUTRO_API_URL; %sutro_demo works without either.",
+                )
+            if response is not None:
+                response.close()
+            time.sleep(pause)
+
+    def _url(self, route: str) -> str:
+        return f"{self.credentials.base_url}/{route}"
+
+    def _auth(self) -> _KeyAuth:
+        if self.credentials.key is None:
+            raise ConfigurationError(f"No API key for {self.place}.", hint=WHERE_KEYS_COME_FROM)
+        return _KeyAuth(self.credentials.key)
+
+    def _check_storage_url(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and self.credentials.is_loopback):
+            raise ServiceError(
+                f"{self.place} sent a download address that is not https; it was not followed.",
+                hint="Try --format csv, which does not use it.",
+            )
+
+    def _raise_for_status(self, response: requests.Response, job_id: str) -> None:
+        code = response.status_code
+        if code < 400:  # noqa: PLR2004 - where HTTP errors begin
+            return
+        said = error_text(response)
+        response.close()
+        if code in {401, 403}:
+            raise self._key_refused(code)
+        if code == 404:  # noqa: PLR2004
+            raise JobNotFoundError(
+                f"{self.place} knows no job {shorten(job_id)!r}."
+                if job_id
+                else f"{self.place} has no such route.",
+                job_id=job_id,
+                hint="%sutro_jobs lists the jobs of this key.",
+            )
+        if code == 410:  # noqa: PLR2004
+            raise ServiceGoneError(
+                f"{self.place} no longer serves jobs (410).",
+                hint="Set SUTRO_API_URL to your own deployment and SUTRO_API_KEY to a key of it.",
+                status_code=code,
+            )
+        raise ServiceError(
+            f"{self.place} answered {code}" + (f": {said}" if said else "."),
+            hint=_ADVICE.get(code, "Try again; if it stays, the service's operator needs to know."),
+            status_code=code,
+        )
+
+    def _key_refused(self, code: int) -> AuthenticationError:
+        return AuthenticationError(
+            f"{self.place} refused the API key ({code}); the key came from {self.credentials.source}.",
+            hint=WHERE_KEYS_COME_FROM,
+        )
+
+
+_OTHER_FORMAT_PARAMETER = {"format": "result_format", "result_format": "format"}
+
+_ADVICE = {
+    429: "Too many requests: wait a minute, then run the cell again.",
+    502: "A proxy before the service failed: run the cell again in a moment.",
+    503: "The service is busy or starting: run the cell again in a moment.",
+    504: "The service took too long: run the cell again in a moment.",
+    524: "The service took too long: run the cell again in a moment.",
+}
+
+
+def error_text(response: requests.Response, limit: int = 200) -> str:
+    """Say what an error body says, in any of the shapes the service's generations use."""
+    try:
+        body = response.json()
+    except (ValueError, requests.RequestException):
+        return f"{_what_it_looks_like(response)}." if _is_html(response) else ""
+    if not isinstance(body, dict):
+        return ""
+    for name in ("detail", "message", "error", "details"):
+        said = body.get(name)
+        if isinstance(said, list):  # validation errors of FastAPI: a list of {"loc", "msg", "type"}
+            said = "; ".join(str(item.get("msg")) for item in said if isinstance(item, dict))
+        if isinstance(said, str) and said:
+            return shorten(" ".join(said.split()), limit)
+    return ""
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Cut long text for a message."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _segment(job_id: str) -> str:
+    return quote(job_id, safe="")
+
+
+def _retry_after(response: requests.Response) -> float:
+    try:
+        return max(0.0, float(response.headers.get("Retry-After", "0")))
+    except ValueError:
+        return 0.0
+
+
+def _describe(error: requests.RequestException) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate was not accepted"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy refused"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if "refused" in str(error):
+        return "connection refused"
+    if "resolve" in str(error) or "Name or service" in str(error):
+        return "its name is not known here"
+    return "the connection broke"
+
+
+def _is_html(response: requests.Response) -> bool:
+    return response.content[:512].lstrip().startswith(b"<")
+
+
+def _what_it_looks_like(response: requests.Response) -> str:
+    if _is_html(response):
+        return "an HTML page"
+    return "something else" if response.content else "nothing"

@@ -1,0 +1,278 @@
+"""Where the deployment URL and the API key come from: always as one pair.
+
+The order and the pair rules are those of the service's Python SDK 0.1.67, so that people who use it
+need no new set-up: values given in code, then ``SUTRO_API_URL`` and ``SUTRO_API_KEY``, then
+``~/.sutro/config.json``. Halves from two places are never mixed, because a key sent to the wrong
+deployment is a leaked key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from sutro_magic.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_ORIGIN = "https://api.sutro.sh"
+"""Used when no URL is configured anywhere (the host of the results page's own examples)."""
+
+URL_VARIABLE = "SUTRO_API_URL"
+KEY_VARIABLE = "SUTRO_API_KEY"
+
+WHERE_KEYS_COME_FROM = (
+    "Type %sutro_login, or set SUTRO_API_URL and SUTRO_API_KEY together, or use `sutro login` of the SDK; "
+    "%sutro_demo needs no key."
+)
+
+
+class Secret:
+    """Text that must not be shown: its ``repr`` and ``str`` are stars."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself, for the one place that sends or saves it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a Secret is not written anywhere")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """A base URL with the key that belongs to it.
+
+    Attributes
+    ----------
+    base_url : str
+        Absolute URL under which the routes live: ``https://api.sutro.sh`` itself, any other origin
+        with ``/v1``.
+    key : Secret or None
+        ``None`` when nothing was configured: the first request says so.
+    source : str
+        Where the pair came from, for messages.
+    identity : str
+        Cache identity: two pairs with different identities never see each other's entries.
+    """
+
+    base_url: str
+    key: Secret | None
+    source: str
+    identity: str
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether this is the older API at api.sutro.sh (no ``/v1``, other parameter names)."""
+        return _is_direct_host(urlsplit(self.base_url).hostname or "")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service runs on this very machine."""
+        return _is_loopback(urlsplit(self.base_url).hostname or "")
+
+
+def make_credentials(url: str, key: str | None, source: str, *, identity: str | None = None) -> Credentials:
+    """Build a pair; raise `ConfigurationError` for a URL that cannot be used."""
+    base_url = normalise_url(url)
+    clean = key.strip() if key else ""
+    if not clean.isascii() or any(c.isspace() or not c.isprintable() for c in clean):
+        raise ConfigurationError(
+            f"The API key from {source} holds characters that no key has (spaces, line breaks or accents).",
+            hint="Copy it again from the deployment's settings, then %sutro_login.",
+        )
+    digest = hashlib.sha256(f"{base_url}\0{clean}".encode()).hexdigest()[:32]
+    return Credentials(
+        base_url=base_url, key=Secret(clean) if clean else None, source=source, identity=identity or digest
+    )
+
+
+def resolve(
+    api_url: str | None = None,
+    api_key: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    config_path: Path | None = None,
+) -> Credentials:
+    """Find the pair to use.
+
+    Parameters
+    ----------
+    api_url, api_key : str, optional
+        Values given in code.
+    environ : mapping, optional
+        Environment variables; the process's own by default.
+    config_path : pathlib.Path, optional
+        The SDK's configuration file; ``~/.sutro/config.json`` by default.
+
+    Raises
+    ------
+    ConfigurationError
+        When a URL is malformed or the configuration file cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    if api_url and api_key:
+        return make_credentials(api_url, api_key, "the values given in code")
+    if api_key:
+        url = environ.get(URL_VARIABLE, "").strip() or DEFAULT_ORIGIN
+        return make_credentials(url, api_key, "the key given in code")
+    ambient_url, ambient_key, source = _ambient(environ, config_path or default_config_path())
+    if api_url:
+        base_url = normalise_url(api_url)
+        same = _same_deployment(ambient_url or DEFAULT_ORIGIN, base_url)
+        return make_credentials(
+            api_url, ambient_key if same else None, source if same else "the URL given in code"
+        )
+    return make_credentials(ambient_url or DEFAULT_ORIGIN, ambient_key, source)
+
+
+def default_config_path() -> Path:
+    """Return the path of the SDK's configuration file."""
+    return Path.home() / ".sutro" / "config.json"
+
+
+def normalise_url(url: str) -> str:
+    """Return the base URL for an origin, with ``/v1`` for every deployment but api.sutro.sh.
+
+    The accepted forms are those of the SDK: a bare origin or ``<origin>/v1``; plain http for
+    loopback only.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming what is wrong with the URL, never repeating credentials inside it.
+    """
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise _bad_url("it cannot be read") from None
+    scheme = parts.scheme.lower()
+    if scheme not in {"http", "https"} or not host or any(c.isspace() for c in text):
+        raise _bad_url("it must be absolute, like https://acme.example")
+    if parts.username is not None or parts.password is not None:
+        raise _bad_url("it must not hold a user name or a password")
+    if parts.query or parts.fragment or text.endswith(("?", "#")):
+        raise _bad_url("it must not hold a query or a fragment")
+    if parts.path not in {"", "/", "/v1", "/v1/"}:
+        raise _bad_url("only the origin, or the origin with /v1, is accepted")
+    if scheme == "http" and not _is_loopback(host):
+        raise _bad_url("it must be https: plain http is for this machine only")
+    netloc = f"[{host}]" if ":" in host else host
+    if port is not None:
+        netloc += f":{port}"
+    return f"{scheme}://{netloc}" + ("" if _is_direct_host(host) else "/v1")
+
+
+def save_config(credentials: Credentials, config_path: Path | None = None) -> Path:
+    """Write the pair to the SDK's configuration file, atomically and for the owner's eyes only.
+
+    Other settings in the file are kept; the legacy ``base_url`` goes, as with the SDK's own login.
+    """
+    path = config_path or default_config_path()
+    try:
+        settings = _read_config(path)
+    except ConfigurationError:
+        settings = {}
+    settings.pop("base_url", None)
+    settings["api_url"] = credentials.base_url
+    if credentials.key is not None:
+        settings["api_key"] = credentials.key.reveal()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".config-")  # created 0600
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(settings, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise ConfigurationError(f"{path} could not be written: {error.strerror}.") from None
+    return path
+
+
+def _ambient(environ: Mapping[str, str], config_path: Path) -> tuple[str, str, str]:
+    if URL_VARIABLE in environ or KEY_VARIABLE in environ:
+        url, key = environ.get(URL_VARIABLE, "").strip(), environ.get(KEY_VARIABLE, "").strip()
+        return url, key, f"the environment ({URL_VARIABLE}, {KEY_VARIABLE})"
+    settings = _read_config(config_path)
+    url = _setting(settings, "api_url") or _setting(settings, "base_url")
+    return url, _setting(settings, "api_key"), "~/.sutro/config.json" if settings else "nowhere"
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise ConfigurationError(
+            f"{path} is not valid JSON.", hint="Mend or delete it, or %sutro_login --save to write it anew."
+        ) from None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _setting(settings: Mapping[str, Any], name: str) -> str:
+    value = settings.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _same_deployment(url: str, base_url: str) -> bool:
+    try:
+        return normalise_url(url) == base_url
+    except ConfigurationError:
+        return False
+
+
+def _is_direct_host(host: str) -> bool:
+    host = host.rstrip(".")
+    return host == "api.sutro.sh" or host.endswith(".api.sutro.sh")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bad_url(reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The deployment URL cannot be used: {reason}.",
+        hint="Set SUTRO_API_URL (or %sutro_login --url) to an address like https://acme.example",
+    )

@@ -1,0 +1,313 @@
+"""Bodies as the service sends them -> one canonical Parquet file.
+
+What a body is, its content says, not its headers: a Parquet file is checked and kept byte for byte,
+a ZIP archive with a CSV and a JSON object are rewritten as Parquet. Whatever else it is, or when it
+is cut, the outcome is an error and no file, never a short table. What the resulting file holds is a
+`CanonicalTable`; the functions of `sutro_magic.views`, here as well, read it.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sutro_magic.canonical import CanonicalTable, Column, map_columns, output_names
+from sutro_magic.csv_rows import open_rows
+from sutro_magic.errors import CorruptResultsError
+from sutro_magic.json_columns import read_columns
+from sutro_magic.views import canonical_schema, convert, read_batches, read_schema, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from sutro_magic.models import ResultsRequest
+
+__all__ = [
+    "BodyKind",
+    "CanonicalTable",
+    "Column",
+    "canonical_schema",
+    "canonicalize",
+    "read_batches",
+    "read_schema",
+    "read_table",
+    "sniff",
+]
+
+ROW_GROUP_ROWS = 100_000
+ROW_GROUP_BYTES = 128 << 20
+"""Rows wait in memory until a row group is full, so long texts make groups of fewer rows."""
+
+_HEAD_BYTES = 4096
+_TITLE_LENGTH = 60
+_PARQUET_MAGIC = b"PAR1"
+_ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_BOM = b"\xef\xbb\xbf"
+_OPTIONAL = ("inputs", "cumulative_logprobs", "confidence_score", "confidence_scores")
+
+
+class BodyKind(StrEnum):
+    """What a body is, going by its first bytes."""
+
+    ZIP = "zip"
+    PARQUET = "parquet"
+    JSON = "json"
+    HTML = "html"
+    EMPTY = "empty"
+    UNKNOWN = "unknown"
+
+
+def sniff(path: Path) -> BodyKind:
+    """Tell what a body is by its first bytes.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The body.
+    """
+    return _kind(_head(path))
+
+
+def canonicalize(
+    body: Path, target: Path, *, request: ResultsRequest, expected_rows: int | None = None
+) -> CanonicalTable:
+    """Make a canonical Parquet file of a body.
+
+    Parameters
+    ----------
+    body : pathlib.Path
+        What arrived. A Parquet body is moved to `target`, any other stays for the caller to delete.
+    target : pathlib.Path
+        The file to make, on the same file system. After an error it does not exist.
+    request : ResultsRequest
+        Job and columns that were asked for. The format is not looked at: content decides.
+    expected_rows : int, optional
+        Rows of the job, where known.
+
+    Returns
+    -------
+    CanonicalTable
+        What the file holds.
+
+    Raises
+    ------
+    CorruptResultsError
+        When the body is not the results that were asked for, whole.
+    """
+    head = _head(body)
+    kind = _kind(head)
+    try:
+        if kind is BodyKind.PARQUET:
+            table = _describe_parquet(body, request)
+            _check_rows(table, expected_rows)
+            os.replace(body, target)  # noqa: PTH105 - atomic on purpose, as in the docstring
+        elif kind in {BodyKind.ZIP, BodyKind.JSON}:
+            with _whole_or_absent(target), _Writer(target) as writer:
+                table = (_convert_csv if kind is BodyKind.ZIP else _convert_json)(body, writer, request)
+                _check_rows(table, expected_rows)
+        else:
+            raise _refuse(kind, head)
+    except CorruptResultsError as error:
+        error.hint = error.hint or _hint(request, kind)
+        raise
+    return table
+
+
+def _convert_csv(body: Path, writer: _Writer, request: ResultsRequest) -> CanonicalTable:
+    with open_rows(body) as (names, batches):
+        schema = pa.schema([pa.field(name, pa.string()) for name in names])
+        return _convert(schema, batches, writer, request)
+
+
+def _convert_json(body: Path, writer: _Writer, request: ResultsRequest) -> CanonicalTable:
+    columns = read_columns(body, outputs=output_names(request.job_id), optional=_OPTIONAL)
+    if not columns:
+        raise CorruptResultsError("The JSON holds no columns; it may be an error message.")
+    table = pa.table(columns)
+    return _convert(table.schema, table.to_batches(ROW_GROUP_ROWS), writer, request)
+
+
+def _convert(
+    wire: pa.Schema, batches: Iterable[pa.RecordBatch], writer: _Writer, request: ResultsRequest
+) -> CanonicalTable:
+    columns = _map_asked(wire.names, request)
+    schema = canonical_schema(CanonicalTable(num_rows=0, columns=columns), wire, inputs=True, logprobs=True)
+    writer.open(schema)
+    places = [column.source for column in columns]
+    for batch in batches:
+        for view in convert(batch, places, schema, first_row=writer.num_rows):
+            writer.add(view)
+    renumbered = (Column(source=i, name=column.name, kind=column.kind) for i, column in enumerate(columns))
+    return CanonicalTable(num_rows=writer.num_rows, columns=tuple(renumbered))
+
+
+def _describe_parquet(path: Path, request: ResultsRequest) -> CanonicalTable:
+    """Check what can be checked without decoding: footer, row counts, and that every column lies inside the file."""
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata, names = file.metadata, file.schema_arrow.names
+        whole = _is_whole(metadata, _data_end(path))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise CorruptResultsError(
+            "The Parquet file is cut off or damaged: its footer cannot be read."
+        ) from error
+    if not whole:
+        raise CorruptResultsError("The Parquet file is damaged: its footer does not fit its content.")
+    return CanonicalTable(num_rows=metadata.num_rows, columns=_map_asked(names, request))
+
+
+def _data_end(path: Path) -> int:
+    """Return where the footer begins; the file ends in the footer's length and the magic number."""
+    tail = 8
+    with path.open("rb") as file:
+        size = file.seek(-tail, os.SEEK_END) + tail
+        return size - tail - int.from_bytes(file.read(4), "little")
+
+
+def _is_whole(metadata: Any, data_end: int) -> bool:
+    rows = 0
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        rows += group.num_rows
+        if not group.num_rows:
+            continue  # without pages there is nothing to point to
+        for j in range(group.num_columns):
+            chunk = group.column(j)
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page:
+                start = min(start, chunk.dictionary_page_offset)
+            if start < len(_PARQUET_MAGIC) or start + chunk.total_compressed_size > data_end:
+                return False
+    return bool(rows == metadata.num_rows)
+
+
+def _map_asked(names: Sequence[str], request: ResultsRequest) -> tuple[Column, ...]:
+    columns = map_columns(names, request.job_id)
+    table = CanonicalTable(num_rows=0, columns=columns)
+    for asked, there, name, flag in (
+        (request.inputs, table.has_inputs, "inputs", "--inputs"),
+        (request.logprobs, table.has_logprobs, "cumulative_logprobs", "--logprobs"),
+    ):
+        if asked and not there:
+            raise CorruptResultsError(
+                f"`{name}` was asked for, but the service sent no such column.",
+                hint=f"Leave off {flag}, or ask again: %sutro_results {request.job_id} {flag} --refresh",
+            )
+    return columns
+
+
+def _check_rows(table: CanonicalTable, expected_rows: int | None) -> None:
+    if expected_rows is not None and table.num_rows != expected_rows:
+        raise CorruptResultsError(f"The job has {expected_rows:,} rows, the body holds {table.num_rows:,}.")
+
+
+@contextmanager
+def _whole_or_absent(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+class _Writer:
+    """Writes batches into row groups of the right size."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: Any = None
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+        self.num_rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+
+    def open(self, schema: pa.Schema) -> None:
+        # Made beforehand, so that nobody else can read it even for a moment.
+        os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+        self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.num_rows += batch.num_rows
+        while self._waiting_rows + batch.num_rows >= ROW_GROUP_ROWS:
+            room = ROW_GROUP_ROWS - self._waiting_rows
+            self._wait(batch.slice(0, room))
+            self._flush()
+            batch = batch.slice(room)
+        self._wait(batch)
+        if self._waiting_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _wait(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows:
+            self._waiting.append(batch)
+            self._waiting_rows += batch.num_rows
+            self._waiting_bytes += batch.nbytes
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting), ROW_GROUP_ROWS)
+        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def _kind(head: bytes) -> BodyKind:
+    if head.startswith(_PARQUET_MAGIC):
+        return BodyKind.PARQUET
+    if head.startswith(_ZIP_MAGICS):
+        return BodyKind.ZIP
+    text = head.removeprefix(_BOM).lstrip(b" \t\r\n")
+    if not text and len(head) < _HEAD_BYTES:
+        return BodyKind.EMPTY
+    return {b"{": BodyKind.JSON, b"[": BodyKind.JSON, b"<": BodyKind.HTML}.get(text[:1], BodyKind.UNKNOWN)
+
+
+def _refuse(kind: BodyKind, head: bytes) -> CorruptResultsError:
+    if kind is BodyKind.EMPTY:
+        return CorruptResultsError("The service sent an empty body where results were due.")
+    if kind is BodyKind.HTML:
+        return CorruptResultsError(
+            f"The service sent a web page{_title(head)} where results were due.",
+            hint="Check the deployment URL (`%sutro_login`), and whether a proxy or a sign-in page is in between.",
+        )
+    return CorruptResultsError(
+        "The service sent something that is neither Parquet nor a ZIP archive nor JSON."
+    )
+
+
+def _title(head: bytes) -> str:
+    found = re.search(r"<title[^>]*>([^<]*)", head.decode("utf-8", "replace"), re.IGNORECASE)
+    words = " ".join(html.unescape(found[1]).split()) if found else ""
+    shown = "".join(c for c in words if c.isprintable())[:_TITLE_LENGTH]
+    return f' titled "{shown}"' if shown else ""
+
+
+def _hint(request: ResultsRequest, kind: BodyKind) -> str:
+    if kind in {BodyKind.ZIP, BodyKind.JSON}:
+        return f"Try the other wire format: %sutro_results {request.job_id} --format parquet"
+    return f"Fetch it again: %sutro_results {request.job_id} --refresh"

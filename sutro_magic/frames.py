@@ -1,0 +1,62 @@
+"""Arrow tables as pandas DataFrames in which every value is what was sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Return a DataFrame with one column per column of ``table`` (names may repeat).
+
+    Text becomes pandas' ``str`` type. Numbers and booleans become numpy where the column has no nulls
+    and pandas' nullable types where it has, since numpy would turn 64-bit integers into floats and null
+    into NaN. Lists, structs and everything else keep their Arrow type.
+    """
+    columns = [_series(table.column(i)) for i in range(table.num_columns)]
+    frame = pd.DataFrame(dict(enumerate(columns)), index=pd.RangeIndex(table.num_rows))
+    frame.columns = pd.Index(table.column_names)
+    return frame
+
+
+def _series(column: pa.ChunkedArray) -> pd.Series[Any]:
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _from_arrow(column.cast(pa.large_string()), pd.StringDtype("pyarrow", na_value=float("nan")))
+    if kind in _NULLABLE:
+        if column.null_count and not _has_nan(column):
+            return _from_arrow(column, _NULLABLE[kind]())
+        if not column.null_count:
+            # A copy of its own, so that the frame can be written to.
+            return pd.Series(column.to_numpy().copy())
+    return _from_arrow(column, pd.ArrowDtype(kind))
+
+
+def _has_nan(column: pa.ChunkedArray) -> bool:
+    # Only Arrow's own type keeps a NaN apart from a null; pandas' Float64 makes both of them <NA>.
+    return pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
+
+
+def _from_arrow(column: pa.ChunkedArray, dtype: Any) -> pd.Series[Any]:
+    return pd.Series(dtype.__from_arrow__(column))
+
+
+_NULLABLE: dict[pa.DataType, Callable[[], Any]] = {
+    pa.bool_(): pd.BooleanDtype,
+    pa.int8(): pd.Int8Dtype,
+    pa.int16(): pd.Int16Dtype,
+    pa.int32(): pd.Int32Dtype,
+    pa.int64(): pd.Int64Dtype,
+    pa.uint8(): pd.UInt8Dtype,
+    pa.uint16(): pd.UInt16Dtype,
+    pa.uint32(): pd.UInt32Dtype,
+    pa.uint64(): pd.UInt64Dtype,
+    pa.float32(): pd.Float32Dtype,
+    pa.float64(): pd.Float64Dtype,
+}

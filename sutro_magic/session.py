@@ -1,0 +1,506 @@
+"""Session: credentials, client and cache together; what a script or a magic calls.
+
+::
+
+    session = Session()
+    results = session.results("job-123", inputs=True)
+    frame = results.pandas()
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sutro_magic import credentials as _credentials
+from sutro_magic import download, formats
+from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
+from sutro_magic.client import Client, shorten
+from sutro_magic.errors import (
+    ArgumentError,
+    JobCancelledError,
+    JobFailedError,
+    JobNotFoundError,
+    JobNotReadyError,
+    ServiceError,
+    SutroError,
+    WaitTimeoutError,
+)
+from sutro_magic.models import WIRE_FORMATS, Job, JobList, JobStatus, ResultsRequest, WireFormat
+from sutro_magic.results import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from sutro_magic.credentials import Credentials
+    from sutro_magic.download import Progress
+
+LONGEST_JOB_ID = 200
+JUST_SUCCEEDED_SECONDS = 120.0
+"""For this long after success the results may not be written yet (the SDK waits up to 100 s)."""
+
+REFUSED_UNFINISHED = frozenset({400, 409, 425})
+FIRST_POLL_SECONDS = 0.5
+SLOWEST_POLL_SECONDS = 5.0
+
+
+def _ignore_bytes(_done: int, _total: int | None) -> None:
+    pass
+
+
+def _ignore_job(_job: Job) -> None:
+    pass
+
+
+def _ignore_text(_text: str) -> None:
+    pass
+
+
+class Session:
+    """A deployment, a key and a cache.
+
+    Parameters
+    ----------
+    api_url, api_key : str, optional
+        Values that are not given come from ``SUTRO_API_URL`` and ``SUTRO_API_KEY``, else from
+        ``~/.sutro/config.json``; always as a pair.
+    cache_dir : pathlib.Path or str, optional
+        ``SUTRO_MAGIC_CACHE_DIR`` or the user's cache folder by default.
+
+    Raises
+    ------
+    ConfigurationError
+        When ``api_url`` cannot be used. What is wrong with the environment or the file is said at
+        the first request.
+    """
+
+    def __init__(
+        self, api_url: str | None = None, api_key: str | None = None, cache_dir: Path | str | None = None
+    ) -> None:
+        self._given = (api_url, api_key)
+        if api_url:
+            _credentials.normalise_url(api_url)
+        self.fixed_credentials: Credentials | None = None
+        self._client: Client | None = None
+        self.cache = ResultsCache(cache_dir)
+        self.seen: dict[str, Job] = {}
+        """Jobs that the service has told this session about, by id: for suggestions, never for truth."""
+
+    def __repr__(self) -> str:
+        return f"<Session with {self.credentials.base_url.removesuffix('/v1')}>"
+
+    # --- who we are ---------------------------------------------------------------------------
+
+    @property
+    def credentials(self) -> Credentials:
+        """The pair in use; read anew while nothing was fixed, so that ``%env`` has effect at once."""
+        return self.fixed_credentials or _credentials.resolve(*self._given)
+
+    @property
+    def client(self) -> Client:
+        """The HTTP client for the credentials in use."""
+        current = self.credentials
+        if self._client is None or self._client.credentials != current:
+            if self._client is not None:
+                self._client.close()
+            self._client = Client(current)
+        return self._client
+
+    def use(self, credentials: Credentials | None) -> None:
+        """Fix the pair for this session; ``None`` goes back to what is configured."""
+        self.fixed_credentials = credentials
+        self.seen.clear()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    def jobs(
+        self, limit: int | None = None, status: str | JobStatus | None = None, search: str | None = None
+    ) -> JobList:
+        """List jobs, newest first.
+
+        Parameters
+        ----------
+        limit : int, optional
+            At most so many; all by default.
+        status : str or JobStatus, optional
+            Only jobs with this status, in any case.
+        search : str, optional
+            Only jobs whose id, name, description or model contains this text, in any case.
+
+        Returns
+        -------
+        JobList
+            A list; its ``more`` says whether the limit left jobs out.
+
+        Raises
+        ------
+        ArgumentError
+            For a status that does not exist or a limit below 1.
+        """
+        if limit is not None and limit < 1:
+            raise ArgumentError(f"A limit of {limit} shows nothing.", hint="Give a number from 1.")
+        wanted = _parse_status(status)
+        found = JobList()
+        for job in self.client.iter_jobs():
+            self.seen[job.job_id] = job
+            if (wanted is None or job.status is wanted) and (search is None or _mentions(job, search)):
+                if len(found) == limit:
+                    found.more = True
+                    break
+                found.append(job)
+        found.sort(key=lambda job: job.created or _LONG_AGO, reverse=True)
+        return found
+
+    def job(self, job_id: str) -> Job:
+        """Read one job, given by id, by a unique prefix of an id, or by its exact name.
+
+        Raises
+        ------
+        JobNotFoundError
+        """
+        text = _clean(job_id)
+        if _may_be_an_id(text):
+            try:
+                return self._remember(self.client.get_job(text))
+            except JobNotFoundError as error:
+                not_found = error
+        else:
+            not_found = self._not_found(text)
+        return self._remember(self.client.get_job(self._resolve(text, not_found)))
+
+    def wait(
+        self,
+        job_id: str,
+        timeout: float | None = None,
+        *,
+        on_poll: Callable[[Job], None] = _ignore_job,
+    ) -> Job:
+        """Wait until a job is final.
+
+        Parameters
+        ----------
+        job_id : str
+        timeout : float, optional
+            Seconds; for ever by default.
+        on_poll : callable
+            Called with the job each time its status was read.
+
+        Returns
+        -------
+        Job
+            When it succeeded.
+
+        Raises
+        ------
+        JobFailedError, JobCancelledError, WaitTimeoutError
+        """
+        begin = time.monotonic()
+        job = self.job(job_id)
+        pause = FIRST_POLL_SECONDS
+        while True:
+            on_poll(job)
+            if job.status.is_final:
+                # Its last word: the reason of a failure, the number of rows.
+                job = self._remember(self.client.get_job(job.job_id))
+                self._raise_unless_succeeded(job)
+                return job
+            left = None if timeout is None else timeout - (time.monotonic() - begin)
+            if left is not None and left <= 0:
+                raise WaitTimeoutError(
+                    f"{job.title} is still {job.status.value} after {timeout:g} s.",
+                    job_id=job.job_id,
+                    hint=f"The job goes on. %sutro_wait {job.job_id} waits on.",
+                )
+            time.sleep(pause if left is None else min(pause, left))
+            pause = min(pause * 1.5, SLOWEST_POLL_SECONDS)
+            status, reason = self.client.get_status(job.job_id)
+            job = replace(job, status=status, failure_reason=reason or job.failure_reason)
+
+    # --- results ------------------------------------------------------------------------------
+
+    def results(
+        self,
+        job_id: str,
+        format: WireFormat = "parquet",  # noqa: A002 - the API's own word
+        inputs: bool = False,
+        logprobs: bool = False,
+        *,
+        refresh: bool = False,
+        wait: bool = False,
+        on_bytes: Progress = _ignore_bytes,
+        on_poll: Callable[[Job], None] = _ignore_job,
+        on_notice: Callable[[str], None] = _ignore_text,
+    ) -> Results:
+        """Fetch the results of a finished job, or take them from the cache.
+
+        Parameters
+        ----------
+        job_id : str
+            Id, unique prefix of an id, or exact name.
+        format : {"parquet", "csv", "json"}
+            Format over the wire; the table is the same in each.
+        inputs, logprobs : bool
+            Include the prompts; include the cumulative log probabilities.
+        refresh : bool
+            Fetch anew even if cached.
+        wait : bool
+            Wait for the job first if it is not final.
+        on_bytes, on_poll, on_notice : callable
+            Told about bytes while downloading, the job while waiting, and about a damaged entry.
+
+        Raises
+        ------
+        SutroError
+            Of the kind that fits; the cache is then as it was.
+        """
+        begin = time.monotonic()
+        request = ResultsRequest(
+            job_id=_clean(job_id), format=_parse_format(format), inputs=inputs, logprobs=logprobs
+        )
+        if not refresh:
+            cached = self._cached(request, begin, on_notice)
+            if cached is not None:
+                return cached
+        try:
+            if not _may_be_an_id(request.job_id):
+                raise self._not_found(request.job_id)
+            return self._fetch(request, begin, wait, on_bytes, on_poll)
+        except JobNotFoundError as not_found:
+            request = replace(request, job_id=self._resolve(request.job_id, not_found))
+        cached = None if refresh else self._cached(request, begin, on_notice)
+        return cached or self._fetch(request, begin, wait, on_bytes, on_poll)
+
+    def _cached(
+        self, request: ResultsRequest, begin: float, on_notice: Callable[[str], None]
+    ) -> Results | None:
+        entry = self.cache.find(self.credentials.identity, request, on_notice)
+        return None if entry is None else self._handle(entry, request, from_cache=True, begin=begin)
+
+    def _fetch(
+        self,
+        request: ResultsRequest,
+        begin: float,
+        wait: bool,
+        on_bytes: Progress,
+        on_poll: Callable[[Job], None],
+    ) -> Results:
+        client = self.client
+        with self.cache.staging() as staged:
+            body = staged / "body"
+            try:
+                download.fetch(client, request, body, on_bytes)
+            except (JobNotFoundError, ServiceError) as refusal:
+                self._explain(request, refusal, wait, on_poll)
+                self._fetch_late(request, body, on_bytes)
+            job = self._details(request.job_id)
+            if job is not None and job.status is not JobStatus.UNKNOWN:
+                self._raise_unless_succeeded(job)  # only what is final may be kept
+            table = formats.canonicalize(
+                body, staged / RESULTS_FILE, request=request, expected_rows=job.num_rows if job else None
+            )
+            entry = self.cache.commit(
+                staged,
+                identity=client.credentials.identity,
+                request=request,
+                deployment=client.place,
+                table=table,
+                job=job,
+            )
+        return self._handle(entry, request, from_cache=False, begin=begin)
+
+    def _explain(
+        self,
+        request: ResultsRequest,
+        refusal: JobNotFoundError | ServiceError,
+        wait: bool,
+        on_poll: Callable[[Job], None],
+    ) -> None:
+        """Return if the job succeeded, so that asking again makes sense; else raise what is the matter."""
+        unfinished = (
+            isinstance(refusal, JobNotFoundError)
+            or getattr(refusal, "status_code", None) in REFUSED_UNFINISHED
+        )
+        if not unfinished:
+            raise refusal
+        try:
+            job = self._remember(self.client.get_job(request.job_id))
+        except SutroError:
+            raise refusal from None
+        if not job.status.is_final and wait:
+            self.wait(request.job_id, on_poll=on_poll)
+            return
+        self._raise_unless_succeeded(job)
+        if not _just_succeeded(job):
+            raise refusal
+
+    def _fetch_late(self, request: ResultsRequest, body: Path, on_bytes: Progress) -> None:
+        """Fetch right after success, when the results may not be written yet."""
+        client = self.client
+        deadline = time.monotonic() + client.retry.seconds
+        pauses = client.retry.pauses()
+        while True:
+            try:
+                download.fetch(client, request, body, on_bytes)
+            except (JobNotFoundError, ServiceError) as refusal:
+                pause = next(pauses, None)
+                refused = isinstance(refusal, JobNotFoundError) or refusal.status_code in REFUSED_UNFINISHED
+                if not refused or pause is None or time.monotonic() + pause > deadline:
+                    if refused:
+                        raise JobNotReadyError(
+                            f"{request.job_id} succeeded, but its results are not written yet.",
+                            job_id=request.job_id,
+                            hint="Run the cell again in a minute.",
+                        ) from None
+                    raise
+                time.sleep(pause)
+            else:
+                return
+
+    def _handle(
+        self, entry: CacheEntry, request: ResultsRequest, *, from_cache: bool, begin: float
+    ) -> Results:
+        job = entry.job or Job(
+            job_id=request.job_id, status=JobStatus.SUCCEEDED, num_rows=entry.table.num_rows
+        )
+        return Results(entry, request, job=job, from_cache=from_cache, seconds=time.monotonic() - begin)
+
+    def _details(self, job_id: str) -> Job | None:
+        """Name, rows and schema are nice to have: a service with only the results route is enough."""
+        try:
+            return self._remember(self.client.get_job(job_id, best_effort=True))
+        except SutroError:
+            return None
+
+    # --- finding a job ------------------------------------------------------------------------
+
+    def _resolve(self, text: str, not_found: JobNotFoundError) -> str:
+        """Return the id that a prefix or a name stands for."""
+        try:
+            jobs = self.jobs()
+        except SutroError:
+            raise not_found from None
+        named = [job.job_id for job in jobs if job.name == text]
+        started = [job.job_id for job in jobs if job.job_id.startswith(text) and job.job_id != text]
+        matches = named or started
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            what = "are named" if named else "begin with"
+            shown = ", ".join(matches[:5]) + (", …" if len(matches) > 5 else "")  # noqa: PLR2004
+            raise ArgumentError(
+                f"{len(matches)} jobs {what} {shorten(text)!r}: {shown}.", hint="Give a whole id."
+            )
+        close = _closest(text, [name for job in jobs for name in (job.job_id, job.name) if name])
+        if close:
+            raise JobNotFoundError(
+                not_found.message, job_id=text, hint=f"Did you mean {close}? %sutro_jobs lists all."
+            ) from None
+        raise not_found
+
+    def _not_found(self, text: str) -> JobNotFoundError:
+        return JobNotFoundError(
+            f"{self.client.place} knows no job {shorten(text)!r}.",
+            job_id=text,
+            hint="%sutro_jobs lists the jobs of this key.",
+        )
+
+    def _remember(self, job: Job) -> Job:
+        self.seen[job.job_id] = job
+        return job
+
+    def _raise_unless_succeeded(self, job: Job) -> None:
+        if job.status is JobStatus.SUCCEEDED:
+            return
+        if job.status is JobStatus.FAILED:
+            reason = f": {shorten(job.failure_reason, 300)}" if job.failure_reason else "."
+            raise JobFailedError(
+                f"{job.title} failed{reason}",
+                job_id=job.job_id,
+                hint=f"%sutro_status {job.job_id} shows its details; a failed job has no results.",
+            )
+        if job.status is JobStatus.CANCELLED:
+            raise JobCancelledError(
+                f"{job.title} was cancelled.",
+                job_id=job.job_id,
+                hint="A cancelled job has no results; %sutro_jobs --status succeeded lists those that have.",
+            )
+        raise JobNotReadyError(
+            f"{job.title} is not finished: it is {job.status.value}.",
+            job_id=job.job_id,
+            hint=f"%sutro_wait {job.job_id} waits for it; --wait waits and then fetches.",
+        )
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def _clean(job_id: object) -> str:
+    if not isinstance(job_id, str) or not job_id.strip():
+        raise ArgumentError("No job was given.", hint="%sutro_jobs lists the jobs of this key.")
+    text = job_id.strip()
+    if len(text) > LONGEST_JOB_ID:
+        raise ArgumentError(
+            f"{shorten(text, 40)!r} has {len(text):,} characters: no job id or name is that long.",
+            hint="%sutro_jobs lists the jobs of this key.",
+        )
+    if not text.isprintable():
+        raise ArgumentError(
+            f"{shorten(ascii(text)[1:-1], 40)} holds characters that no job id or name has.",
+            hint="%sutro_jobs lists the jobs of this key.",
+        )
+    return text
+
+
+def _may_be_an_id(text: str) -> bool:
+    """Tell whether a text can stand in a URL as an id; names may hold anything."""
+    return not any(c in "/\\" or c.isspace() for c in text) and text.strip(".") != ""
+
+
+def _parse_format(text: object) -> WireFormat:
+    name = str(text).strip().lower()
+    if name not in WIRE_FORMATS:
+        close = _closest(name, WIRE_FORMATS)
+        raise ArgumentError(
+            f"There is no format {shorten(str(text))!r}.",
+            hint=(f"Did you mean {close}? " if close else "") + f"Choose one of {', '.join(WIRE_FORMATS)}.",
+        )
+    return name
+
+
+def _parse_status(status: str | JobStatus | None) -> JobStatus | None:
+    if status is None:
+        return None
+    parsed = JobStatus.parse(status)
+    if parsed is JobStatus.UNKNOWN and str(status).strip().upper() != JobStatus.UNKNOWN:
+        names = [member.value.lower() for member in JobStatus]
+        close = _closest(str(status).lower(), names)
+        raise ArgumentError(
+            f"There is no status {shorten(str(status))!r}.",
+            hint=(f"Did you mean {close}? " if close else "") + f"Choose one of {', '.join(names)}.",
+        )
+    return parsed
+
+
+def _mentions(job: Job, text: str) -> bool:
+    words = (job.job_id, job.name, job.description, job.model)
+    return any(text.casefold() in word.casefold() for word in words if word)
+
+
+def _closest(text: str, names: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(text, list(names), n=1)), None)
+
+
+def _just_succeeded(job: Job) -> bool:
+    if job.completed is None:
+        return False
+    return abs((datetime.now(UTC) - job.completed).total_seconds()) < JUST_SUCCEEDED_SECONDS

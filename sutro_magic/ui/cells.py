@@ -1,0 +1,65 @@
+"""Values as text for a screen: cut, harmless, and with nothing, empty and ``NaN`` told apart.
+
+Every value is hostile text. Control characters, ANSI escapes among them, become visible symbols.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date, datetime
+from typing import Any
+
+NULL = "∅"
+EMPTY = '""'
+LONGEST_CELL = 300
+
+# Control characters become their pictures (ESC is ␛), so that no terminal obeys them; the marks that
+# reorder text become visible too.
+_PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {
+    0x7F: "␡",
+    **dict.fromkeys(range(0x80, 0xA0), "�"),
+    **dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "�"),
+    ord("\n"): "⏎ ",
+    ord("\t"): "⇥ ",
+}
+
+
+def cell_text(value: object, limit: int = LONGEST_CELL) -> str:
+    """Say one value on one line of at most ``limit`` characters and a count of those left out."""
+    if value is None:
+        return NULL
+    if value == "":
+        return EMPTY
+    return one_line(_as_text(value), limit)
+
+
+def one_line(text: str, limit: int = LONGEST_CELL) -> str:
+    """Put text on one line, cut, with control characters made visible."""
+    left_out = len(text) - limit
+    if left_out > 0:
+        return text[:limit].replace("\r\n", "\n").translate(_PICTURES) + f"… (+{left_out:,})"
+    return text.replace("\r\n", "\n").translate(_PICTURES)
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a number to align and sort as one."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else repr(value)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=_json_fallback)
+    return str(value)
+
+
+def _json_fallback(value: Any) -> str:
+    return str(value)

@@ -1,0 +1,113 @@
+"""Ties our objects to IPython's display system, by name, so that nothing is imported for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sutro_magic.models import Job, JobList
+    from sutro_magic.results import Results
+    from sutro_magic.ui.static import PairsView, TableView
+
+TYPE_WORDS = {
+    "pandas": "pandas DataFrame",
+    "polars": "polars DataFrame",
+    "arrow": "Arrow table",
+    "duckdb": "DuckDB relation",
+    "dask": "Dask DataFrame",
+    "path": "path of the Parquet file",
+    "results": "Results",
+}
+
+quiet: WeakSet[Results] = WeakSet()
+"""Results that were asked for with ``--quiet``: they show as one line the first time."""
+
+
+class Display:
+    """Shows our objects in one IPython shell.
+
+    Parameters
+    ----------
+    shell : IPython.core.interactiveshell.InteractiveShell
+    page_length : callable
+        Rows on one page of an interactive table.
+    """
+
+    def __init__(self, shell: Any, page_length: Callable[[], int] = lambda: 10) -> None:
+        self.shell = shell
+        self._page_length = page_length
+
+    @property
+    def notebook(self) -> bool:
+        """Whether a front end with HTML and widgets is on the other side."""
+        return hasattr(self.shell, "kernel")
+
+    def register(self) -> None:
+        """Teach the shell to show `Results`, `Job` and `JobList`."""
+        formatter = self.shell.display_formatter.mimebundle_formatter
+        for module, name, function in self._types():
+            formatter.for_type_by_name(module, name, function)
+
+    def unregister(self) -> None:
+        """Take that back."""
+        formatter = self.shell.display_formatter.mimebundle_formatter
+        for module, name, _ in self._types():
+            formatter.pop(f"{module}.{name}", None)
+
+    def show(self, bundle: dict[str, Any]) -> None:
+        """Display a mimebundle now."""
+        from IPython.display import display
+
+        display(bundle, raw=True)  # type: ignore[no-untyped-call]
+
+    def results(self, results: Results, bound: str | None = None) -> dict[str, Any]:
+        """Render a `Results`, bound to a variable or not."""
+        from sutro_magic.ui import table
+
+        if results in quiet:
+            quiet.discard(results)
+            return {"text/plain": repr(results)}
+        view = table.results_view(results, bound or self._bound_name(results))
+        return table.mimebundle(view, page_length=self._page_length(), widgets=self.notebook)
+
+    def jobs(self, jobs: JobList, bound: str | None = None) -> dict[str, Any]:
+        """Render a list of jobs, bound to a variable or not."""
+        from sutro_magic.ui import table
+
+        view = table.jobs_view(jobs, bound)
+        return table.mimebundle(view, page_length=self._page_length(), widgets=self.notebook)
+
+    def view(self, view: TableView | PairsView) -> dict[str, Any]:
+        """Render a short view without sorting or search."""
+        from sutro_magic.ui import table
+
+        return table.static_bundle(view, html=self.notebook)
+
+    def _jobs(self, jobs: JobList) -> dict[str, Any]:
+        return self.jobs(jobs)
+
+    def _results(self, results: Results) -> dict[str, Any]:
+        return self.results(results)
+
+    def _job(self, job: Job) -> dict[str, Any]:
+        from sutro_magic.ui import table
+
+        return self.view(table.job_view(job))
+
+    def _types(self) -> list[tuple[str, str, Any]]:
+        return [
+            ("sutro_magic.results", "Results", self._results),
+            ("sutro_magic.models", "JobList", self._jobs),
+            ("sutro_magic.models", "Job", self._job),
+        ]
+
+    def _bound_name(self, results: Results) -> str | None:
+        names = [
+            name
+            for name, value in self.shell.user_ns.items()
+            if value is results and not name.startswith("_")
+        ]
+        return f"{names[0]}: Results" if names else None

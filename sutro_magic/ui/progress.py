@@ -1,0 +1,113 @@
+"""One line of progress: nothing for quick work, and one line left behind for slow work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from sutro_magic.ui import words
+from sutro_magic.ui.cells import one_line
+
+if TYPE_CHECKING:
+    from sutro_magic.models import Job
+
+QUIET_SECONDS = 0.5
+"""Work that ends sooner shows nothing: a line that only flashes is noise."""
+
+BETWEEN_SECONDS = 0.2
+
+
+class ProgressLine:
+    """A line that is rewritten in place, in notebooks and terminals.
+
+    Parameters
+    ----------
+    notebook : bool
+        Whether there is a front end whose outputs can be updated; otherwise stderr, if it is a
+        terminal.
+    silent : bool
+        Show nothing at all.
+    """
+
+    def __init__(self, *, notebook: bool, silent: bool = False) -> None:
+        self._notebook = notebook
+        self._silent = silent or (not notebook and not sys.stderr.isatty())
+        self._begin = time.monotonic()
+        self._last_write = 0.0
+        self._handle: Any = None
+        self._text = ""
+        self._bytes = (0, None)  # type: tuple[int, int | None]
+        self._download_begin: float | None = None
+
+    # --- what it is told ----------------------------------------------------------------------
+
+    def on_bytes(self, done: int, total: int | None) -> None:
+        """Tell how much of a download has arrived."""
+        now = time.monotonic()
+        if done == 0 or self._download_begin is None:
+            self._download_begin = now
+        self._bytes = (done, total)
+        seconds = max(now - self._download_begin, 1e-9)
+        rate = f"{words.size(done / seconds)}/s"
+        if total:
+            left = words.duration((total - done) / max(done / seconds, 1.0))
+            self._update(
+                f"Downloading: {words.size(done)} of {words.size(total)} ({done / total:.0%}), {rate}, {left} left"
+            )
+        else:
+            self._update(f"Downloading: {words.size(done)}, {rate}")
+
+    def on_poll(self, job: Job) -> None:
+        """Tell how a job is doing."""
+        waited = words.duration(time.monotonic() - self._begin)
+        rows = f", {job.num_rows:,} rows" if job.num_rows else ""
+        self._update(one_line(f"{job.title}: {job.status.value}{rows}, waited {waited}", 200), force=True)
+
+    def done(self) -> None:
+        """Leave one line of what was slow, or nothing."""
+        if not self._text:
+            return
+        text = self._text
+        if self._download_begin is not None:
+            seconds = time.monotonic() - self._download_begin
+            size = self._bytes[0]
+            text = (
+                f"Downloaded {words.size(size)} in {words.duration(seconds)} ({words.size(size / seconds)}/s)"
+            )
+        self._write(text)
+        self._end_line()
+
+    def stopped(self) -> None:
+        """Leave the line as it was when the work was interrupted or failed."""
+        self._end_line()
+
+    # --- where it is shown --------------------------------------------------------------------
+
+    def _update(self, text: str, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if now - self._begin < QUIET_SECONDS or (not force and now - self._last_write < BETWEEN_SECONDS):
+            return
+        self._last_write = now
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        if self._silent:
+            return
+        if self._notebook:
+            from IPython.display import display
+
+            if self._handle is None:
+                self._handle = display({"text/plain": text}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            elif text != self._text:
+                self._handle.update({"text/plain": text}, raw=True)
+        else:
+            padding = " " * max(0, len(self._text) - len(text))
+            sys.stderr.write(f"\r{text}{padding}")
+            sys.stderr.flush()
+        self._text = text
+
+    def _end_line(self) -> None:
+        if self._text and not self._notebook and not self._silent:
+            sys.stderr.write("\n")
+            sys.stderr.flush()

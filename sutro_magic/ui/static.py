@@ -1,0 +1,169 @@
+"""A small table as plain HTML and as plain text: what is left when no program runs.
+
+A notebook that is reopened, exported, untrusted or shown on a code host still has these rows.
+"""
+
+from __future__ import annotations
+
+import html
+import shutil
+import textwrap
+from dataclasses import dataclass, field
+
+from sutro_magic.ui.cells import cell_text, is_number, one_line
+
+STATIC_ROWS = 10
+PLAIN_ROWS = 20
+STATIC_CELL = 160
+STATIC_COLUMNS = 20
+NARROWEST_COLUMN = 6
+LONGEST_PROPERTY = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableView:
+    """Rows to be shown, with what must be said about them.
+
+    Attributes
+    ----------
+    columns : list of str
+    rows : list of list
+        The first rows, as Python values.
+    total : int
+        Rows there are in all.
+    caption : list of str
+        Lines above the table.
+    noun : str
+        What a row is.
+    """
+
+    columns: list[str]
+    rows: list[list[object]]
+    total: int
+    caption: list[str] = field(default_factory=list)
+    noun: str = "row"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsView:
+    """The properties of one thing, by name."""
+
+    title: str
+    pairs: dict[str, object]
+
+
+def pairs_to_html(view: PairsView) -> str:
+    """Render properties as HTML, long texts wrapped."""
+    lines = [
+        f'<div class="sutro-results"><div><b>{html.escape(one_line(view.title, 600))}</b></div><table><tbody>'
+    ]
+    for name, value in view.pairs.items():
+        text = html.escape(cell_text(value, LONGEST_PROPERTY))
+        style = "text-align:left;white-space:normal;max-width:50em;overflow-wrap:anywhere"
+        lines.append(
+            f'<tr><th style="text-align:left;vertical-align:top">{html.escape(one_line(name, 80))}</th>'
+            f'<td dir="auto" style="{style}">{text}</td></tr>'
+        )
+    lines.append("</tbody></table></div>")
+    return "".join(lines)
+
+
+def pairs_to_plain(view: PairsView, width: int | None = None) -> str:
+    """Render properties as text, long texts wrapped in their column."""
+    width = width or shutil.get_terminal_size((100, 24)).columns
+    names = max((len(name) for name in view.pairs), default=0)
+    lines = [one_line(view.title, 600)]
+    for name, value in view.pairs.items():
+        text = cell_text(value, LONGEST_PROPERTY)
+        wrapped = textwrap.wrap(text, max(20, width - names - 4)) or [""]
+        lines.append(f"  {name.ljust(names)}  {wrapped[0]}")
+        lines += [" " * (names + 4) + line for line in wrapped[1:]]
+    return "\n".join(lines)
+
+
+def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
+    """Render the first rows as HTML without script or style sheets of its own."""
+    columns = view.columns[:STATIC_COLUMNS]
+    lines = ['<div class="sutro-results">']
+    lines += [f"<div>{html.escape(one_line(text, 600))}</div>" for text in view.caption]
+    lines.append("<table><thead><tr>")
+    lines += [f'<th dir="auto">{html.escape(one_line(name, 80))}</th>' for name in columns]
+    lines.append("</tr></thead><tbody>")
+    for row in view.rows[:rows]:
+        lines.append("<tr>")
+        for value in row[:STATIC_COLUMNS]:
+            align = "right" if is_number(value) else "left"
+            text = html.escape(cell_text(value, STATIC_CELL))
+            lines.append(f'<td dir="auto" style="text-align:{align}">{text}</td>')
+        lines.append("</tr>")
+    lines.append("</tbody></table>")
+    note = _left_out(view, rows, STATIC_COLUMNS)
+    if note:
+        lines.append(f"<div>{html.escape(note)}</div>")
+    lines.append("</div>")
+    return "".join(lines)
+
+
+def to_plain(view: TableView, width: int | None = None, rows: int = PLAIN_ROWS) -> str:
+    """Render the first rows as text that fits a terminal ``width`` columns wide (the window by default)."""
+    width = width or shutil.get_terminal_size((100, 24)).columns
+    shown = view.rows[:rows]
+    table = [[one_line(name, width) for name in view.columns]]
+    table += [[cell_text(value, width) for value in row] for row in shown]
+    widths = _column_widths(table, width)
+    numbers = [
+        bool(shown) and all(is_number(row[i]) or row[i] is None for row in shown) for i in range(len(widths))
+    ]
+    lines = [one_line(text, 600) for text in view.caption]
+    for index, cells in enumerate(table):
+        parts = [_fit(text, widths[i], right=numbers[i]) for i, text in enumerate(cells[: len(widths)])]
+        lines.append("  ".join(parts).rstrip())
+        if index == 0:
+            lines.append("  ".join("─" * size for size in widths))
+    note = _left_out(view, rows, len(widths))
+    if note:
+        lines.append(note)
+    return "\n".join(lines)
+
+
+def _left_out(view: TableView, rows: int, columns: int) -> str:
+    parts = []
+    shown = min(rows, len(view.rows))
+    if view.total > shown:
+        parts.append(f"{shown:,} of {view.total:,} {view.noun}s")
+    if len(view.columns) > columns:
+        parts.append(f"{columns} of {len(view.columns)} columns")
+    if not parts:
+        return f"no {view.noun}s" if not view.total else ""
+    return f"Shown: the first {', '.join(parts)}."
+
+
+def _column_widths(table: list[list[str]], width: int) -> list[int]:
+    """Share the width: narrow columns get what they need, wide ones the rest in equal parts."""
+    needs = [max(_width(row[i]) for row in table) for i in range(len(table[0]))]
+    while needs and NARROWEST_COLUMN * len(needs) + 2 * (len(needs) - 1) > width:
+        needs.pop()
+    left = width - 2 * (len(needs) - 1)
+    widths = [0] * len(needs)
+    for position, index in enumerate(sorted(range(len(needs)), key=lambda i: needs[i])):
+        widths[index] = min(needs[index], left // (len(needs) - position))
+        left -= widths[index]
+    return widths
+
+
+def _fit(text: str, size: int, *, right: bool) -> str:
+    if _width(text) > size:
+        cut = ""
+        for character in text:
+            if _width(cut + character) > size - 1:
+                break
+            cut += character
+        text = cut + "…"
+    padding = " " * (size - _width(text))
+    return padding + text if right else text + padding
+
+
+def _width(text: str) -> int:
+    from prompt_toolkit.utils import get_cwidth  # comes with IPython
+
+    return get_cwidth(text)

@@ -1,0 +1,256 @@
+"""How `Results`, jobs and lists of jobs show themselves in a notebook or a terminal.
+
+In a notebook: an interactive table (itables) of the rows that fit a screen comfortably, and beneath it,
+for places where no program runs, a small static one. In a terminal: a plain table.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from sutro_magic.ui import words
+from sutro_magic.ui.cells import cell_text, is_number, one_line
+from sutro_magic.ui.static import PairsView, TableView, pairs_to_html, pairs_to_plain, to_html, to_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sutro_magic.cache import CacheEntry
+    from sutro_magic.models import Job, JobList
+    from sutro_magic.results import Results
+
+SCREEN_ROWS = 1_000
+"""Rows an interactive table holds at most; the caption says when there are more."""
+
+SCREEN_CHARACTERS = 300_000
+"""About as many characters as an interactive table holds; long texts make it hold fewer rows."""
+
+DEFAULT_PAGE_LENGTH = 10
+
+LIST_ROWS = 100
+"""Rows of a short list, which has no pages."""
+
+_STYLE = """<style>
+.sutro-results .widget-label { white-space: normal; height: auto; line-height: 1.5; overflow-wrap: anywhere; }
+.sutro-results > .widget-label:first-of-type { font-weight: 600; }
+.sutro-results { overflow-x: auto; }
+.sutro-results table.dataTable td { max-width: 36em; overflow-wrap: anywhere; vertical-align: top; }
+</style>"""
+
+
+def results_view(results: Results, bound: str | None = None) -> TableView:
+    """Take the first rows of a `Results` and say what they are.
+
+    Parameters
+    ----------
+    results : Results
+    bound : str, optional
+        What the table is bound to, like ``df: pandas DataFrame``.
+    """
+    rows: list[list[object]] = []
+    characters = 0
+    for row in _rows(results):
+        rows.append(row)
+        characters += sum(min(len(v), 300) if isinstance(v, str) else 8 for v in row)
+        if len(rows) >= SCREEN_ROWS or characters > SCREEN_CHARACTERS:
+            break
+    size = f"{results.num_rows:,} x {len(results.columns)}"
+    caption = [f"{bound}, {size}" if bound else "not bound"]
+    caption.append(_provenance(results))
+    if results.num_rows > len(rows):
+        caption.append(
+            f"The table below holds the first {len(rows):,} of {results.num_rows:,} rows: "
+            "sorting and searching see only these; the variable has all."
+            if bound
+            else f"The table below holds the first {len(rows):,} of {results.num_rows:,} rows: "
+            "sorting and searching see only these; --name VAR binds all."
+        )
+    return TableView(columns=results.columns, rows=rows, total=results.num_rows, caption=caption)
+
+
+def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
+    """Lay out a list of jobs, bound to a variable or not."""
+    columns = ["job", "name", "status", "model", "rows", "created", "took", "cost (USD)"]
+    rows: list[list[object]] = [
+        [
+            job.job_id,
+            job.name,
+            job.status.value,
+            job.model,
+            job.num_rows,
+            job.created,
+            words.duration((job.completed - job.started).total_seconds())
+            if job.completed and job.started
+            else None,
+            job.cost,
+        ]
+        for job in jobs
+    ]
+    caption = [f"{bound}, {len(jobs):,} jobs"] if bound else []
+    caption.append(f"{words.count(len(jobs), 'job')}, newest first")
+    if jobs.more:
+        caption[-1] += f"; there are more: --limit {len(jobs) * 10} shows them"
+    return TableView(columns=columns, rows=rows, total=len(rows), caption=caption, noun="job")
+
+
+def entries_view(entries: list[CacheEntry], caption: list[str]) -> TableView:
+    """Lay out cache entries."""
+    columns = ["job", "name", "rows", "columns", "size", "came as", "fetched", "from"]
+    rows: list[list[object]] = [
+        [
+            entry.request.job_id,
+            entry.job.name if entry.job else None,
+            entry.table.num_rows,
+            ", ".join(column.name for column in entry.table.select(inputs=True, logprobs=True)),
+            words.size(entry.size),
+            entry.request.format,
+            words.age(entry.fetched),
+            entry.deployment,
+        ]
+        for entry in entries
+    ]
+    return TableView(columns=columns, rows=rows, total=len(rows), caption=caption, noun="entry")
+
+
+def entry_view(entry: CacheEntry) -> PairsView:
+    """Lay out one cache entry."""
+    columns = entry.table.select(inputs=True, logprobs=True)
+    return PairsView(
+        title=entry.job.title if entry.job else entry.request.job_id,
+        pairs={
+            "rows": entry.table.num_rows,
+            "columns": ", ".join(column.name for column in columns),
+            "size": words.size(entry.size),
+            "came as": entry.request.format,
+            "fetched": entry.fetched,
+            "from": entry.deployment,
+            "file": str(entry.path),
+        },
+    )
+
+
+def job_view(job: Job) -> PairsView:
+    """Lay out one job."""
+    tokens = None
+    if job.input_tokens is not None or job.output_tokens is not None:
+        tokens = f"{job.input_tokens or 0:,} in, {job.output_tokens or 0:,} out"
+    facts: dict[str, object] = {
+        "status": job.status.value,
+        "failure reason": job.failure_reason,
+        "rows": job.num_rows,
+        "model": job.model,
+        "description": job.description,
+        "created": job.created,
+        "started": job.started,
+        "completed": job.completed,
+        "tokens": tokens,
+        "cost (USD)": job.cost,
+        "estimated cost (USD)": job.cost_estimate,
+        "priority": job.priority,
+        "system prompt": job.system_prompt,
+        "JSON schema": dict(job.json_schema) if job.json_schema else None,
+        "sampling": dict(job.sampling_params) if job.sampling_params else None,
+    }
+    known = {name: value for name, value in facts.items() if value is not None}
+    return PairsView(title=job.title, pairs=known)
+
+
+def mimebundle(view: TableView, *, page_length: int = DEFAULT_PAGE_LENGTH, widgets: bool) -> dict[str, Any]:
+    """Render a view for every front end.
+
+    Parameters
+    ----------
+    view : TableView
+    page_length : int
+        Rows on one page of the interactive table.
+    widgets : bool
+        Whether the front end can show widgets.
+    """
+    bundle: dict[str, Any] = {"text/plain": to_plain(view)}
+    if not widgets:
+        return bundle
+    bundle["text/html"] = to_html(view)
+    if view.rows and view.columns:
+        bundle.update(_interactive(view, page_length))
+    return bundle
+
+
+def static_bundle(view: TableView | PairsView, *, html: bool) -> dict[str, Any]:
+    """Render a short view that needs no sorting or search."""
+    if isinstance(view, PairsView):
+        plain, page = pairs_to_plain(view), pairs_to_html(view)
+    else:
+        plain, page = to_plain(view, rows=LIST_ROWS), to_html(view, rows=LIST_ROWS)
+    return {"text/plain": plain, "text/html": page} if html else {"text/plain": plain}
+
+
+def _interactive(view: TableView, page_length: int) -> dict[str, Any]:
+    import ipywidgets
+    from itables.widget import ITable
+
+    style = ipywidgets.HTML(_STYLE)
+    labels = [ipywidgets.Label(one_line(text, 600)) for text in view.caption]
+    table = ITable(
+        _display_frame(view),
+        maxBytes=0,  # cut here already, and said so
+        maxColumns=0,
+        showIndex=False,
+        pageLength=page_length,
+        lengthMenu=sorted({page_length, 10, 25, 50, 100}),
+        scrollX=len(view.columns) > 8,  # noqa: PLR2004 - more rarely fit beside each other
+        column_filters=False,  # with it, column names would run as HTML
+        allow_html=False,
+        order=[],  # as it came
+        classes="display compact cell-border",
+        style="width:100%;table-layout:auto;margin:0",
+    )
+    box = ipywidgets.VBox([style, *labels, table])
+    box.add_class("sutro-results")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bundle = box._repr_mimebundle_()
+    return {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
+
+
+def _display_frame(view: TableView) -> Any:
+    """Make the frame for itables: numbers as they are, everything else as harmless text."""
+    import pandas as pd
+
+    data: dict[int, Any] = {}
+    for index in range(len(view.columns)):
+        values = [row[index] for row in view.rows]
+        if all(is_number(value) for value in values):
+            data[index] = pd.Series(values)
+        else:
+            data[index] = pd.Series([cell_text(value) for value in values], dtype="object")
+    frame = pd.DataFrame(data)
+    frame.columns = pd.Index([one_line(name, 80) for name in view.columns])
+    return frame
+
+
+def _rows(results: Results) -> Iterator[list[object]]:
+    for batch in results.batches(batch_size=SCREEN_ROWS):
+        # Row by row, because one row may hold a text of many megabytes.
+        for index in range(batch.num_rows):
+            yield [column[index].as_py() for column in batch.columns]
+
+
+def _provenance(results: Results) -> str:
+    source = results.provenance
+    facts = [
+        f"{results.job.title}: {words.count(results.num_rows, 'row')} x {words.count(len(results.columns), 'column')}",
+        words.size(source.size),
+    ]
+    if results.from_cache:
+        facts.append(
+            f"from the cache in {words.duration(source.seconds)} (fetched {words.age(source.fetched)} from "
+            f"{source.deployment}, came as {source.format}; the table is the same in every format; "
+            "--refresh fetches it again)"
+        )
+    else:
+        facts.append(
+            f"fetched as {source.format} from {source.deployment} in {words.duration(source.seconds)}, now cached"
+        )
+    facts.append(f"the service calls the output column {results.job_id}, here it is outputs")
+    return ", ".join(facts[:-1]) + "; " + facts[-1]

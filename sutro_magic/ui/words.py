@@ -1,0 +1,43 @@
+"""Numbers, sizes and times as people say them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def size(count: float) -> str:
+    """Say a number of bytes, in steps of 1,000: ``93.7 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:  # noqa: PLR2004 - one step
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Say a duration: ``0.04 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 10:  # noqa: PLR2004 - below, fractions matter
+        return f"{seconds:.2g} s" if seconds >= 0.01 else "0.01 s"  # noqa: PLR2004
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def age(time: datetime) -> str:
+    """Say how long ago something was: ``just now``, ``3 min ago``, ``5 days ago``."""
+    seconds = (datetime.now(UTC) - time).total_seconds()
+    if seconds < 60:  # noqa: PLR2004
+        return "just now"
+    for unit, length in (("day", 86_400), ("h", 3_600), ("min", 60)):
+        count = int(seconds // length)
+        if count:
+            plural = "s" if unit == "day" and count > 1 else ""
+            return f"{count} {unit}{plural} ago"
+    return "just now"
+
+
+def count(number: int, noun: str) -> str:
+    """Say a count: ``1 row``, ``2,000 rows``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,228 @@
+"""Views of a results file: canonical names, order and types, whatever the file has.
+
+Views are read in batches, so memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sutro_magic.errors import CorruptResultsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sutro_magic.canonical import CanonicalTable, Column, Kind
+
+_REFRESH = "Fetch the job again: %sutro_results JOB_ID --refresh"
+
+
+def canonical_schema(table: CanonicalTable, wire: pa.Schema, *, inputs: bool, logprobs: bool) -> pa.Schema:
+    """Names and types of a view, without the metadata of whoever wrote the file.
+
+    Carried columns keep their type. Outputs that are lists of numbers, booleans or texts stay lists;
+    all other inputs and outputs are text.
+
+    Parameters
+    ----------
+    table : CanonicalTable
+        What is known about the file.
+    wire : pyarrow.Schema
+        Schema of the file.
+    inputs, logprobs : bool
+        Whether the view has these columns, if the file has.
+    """
+    columns = table.select(inputs=inputs, logprobs=logprobs)
+    if any(column.source >= len(wire) for column in columns):
+        raise CorruptResultsError("The stored results have lost a column.", hint=_REFRESH)
+    return pa.schema(
+        [pa.field(column.name, _view_type(column.kind, wire.field(column.source).type)) for column in columns]
+    )
+
+
+def read_schema(path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool) -> pa.Schema:
+    """Return the schema of a view, from the footer alone; parameters and errors as in `read_batches`."""
+    with _opened(path) as file:
+        return canonical_schema(table, file.schema_arrow, inputs=inputs, logprobs=logprobs)
+
+
+def read_batches(
+    path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool, batch_size: int = 65_536
+) -> Iterator[pa.RecordBatch]:
+    """Read a view of a results file batch by batch.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The Parquet file.
+    table : CanonicalTable
+        What is known about it.
+    inputs, logprobs : bool
+        Whether the view has these columns, if the file has.
+    batch_size : int
+        Most rows in a batch.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        With the `canonical_schema`.
+
+    Raises
+    ------
+    CorruptResultsError
+        When the file cannot be read, or is not the one that `table` describes.
+    """
+    columns = table.select(inputs=inputs, logprobs=logprobs)
+    rows = 0
+    with _opened(path) as file:
+        wire = file.schema_arrow
+        schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs)
+        names = _names_to_read(wire, columns)
+        for batch in file.iter_batches(batch_size, columns=names):
+            # By name, since the reader keeps to an order of its own and takes a name as a prefix as
+            # well: "a" also reads a flat column "a.b".
+            places = [batch.schema.get_field_index(name) for name in names or ()]
+            places = places or [column.source for column in columns]
+            for view in convert(batch, places, schema, first_row=rows):
+                rows += view.num_rows
+                yield view
+    if rows != table.num_rows:
+        raise CorruptResultsError(
+            f"The stored results have {rows:,} rows where there were {table.num_rows:,}.", hint=_REFRESH
+        )
+
+
+def read_table(path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool) -> pa.Table:
+    """Read a view of a results file whole; parameters and errors as in `read_batches`."""
+    schema = read_schema(path, table, inputs=inputs, logprobs=logprobs)
+    return pa.Table.from_batches(read_batches(path, table, inputs=inputs, logprobs=logprobs), schema)
+
+
+def convert(
+    batch: pa.RecordBatch, places: Sequence[int], schema: pa.Schema, *, first_row: int = 0
+) -> Iterator[pa.RecordBatch]:
+    """Bring one batch into the names, order and types of a view.
+
+    A batch too large for one Arrow text column comes out as several. A value that cannot be
+    converted is a CorruptResultsError that names its row.
+
+    Parameters
+    ----------
+    batch : pyarrow.RecordBatch
+        Rows as they came.
+    places : sequence of int
+        For each field of `schema`, which column of `batch` it is.
+    schema : pyarrow.Schema
+        The view.
+    first_row : int
+        Rows of the job before this batch, for messages.
+    """
+    name = ""
+    try:
+        arrays = []
+        for place, field in zip(places, schema, strict=True):
+            name = field.name
+            arrays.append(_as_type(batch.column(place), field.type))
+    except (pa.ArrowException, UnicodeError) as error:
+        if batch.num_rows <= 1:
+            raise CorruptResultsError(
+                f"`{name}` cannot be read in row {first_row + 1:,}: no such value fits there."
+            ) from error
+        half = batch.num_rows // 2
+        yield from convert(batch.slice(0, half), places, schema, first_row=first_row)
+        yield from convert(batch.slice(half), places, schema, first_row=first_row + half)
+        return
+    yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def json_text(value: Any) -> str | None:
+    """Write a value of a mixed column as text: text as it is, null as null, anything else as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except CorruptResultsError as error:
+        error.hint = error.hint or _REFRESH
+        raise
+    except FileNotFoundError:
+        raise  # the caller knows whose results are gone
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptResultsError(
+            "The stored results cannot be read: the file is damaged.", hint=_REFRESH
+        ) from error
+
+
+def _names_to_read(wire: pa.Schema, columns: Sequence[Column]) -> list[str] | None:
+    """Names for the Parquet reader; None, for all of them, where names do not tell columns apart."""
+    if len(set(wire.names)) < len(wire):
+        return None
+    return [wire.field(column.source).name for column in columns]
+
+
+def _view_type(kind: Kind, wire: pa.DataType) -> pa.DataType:
+    if kind == "carried":
+        return wire
+    if kind in {"cumulative_logprobs", "confidence_score"}:
+        return pa.float64()
+    if kind == "outputs" and _is_plain_list(wire):
+        return wire
+    return pa.string()
+
+
+def _is_plain_list(wire: pa.DataType) -> bool:
+    """Whether values are embeddings or samplings: lists of numbers, booleans or texts."""
+    kinds = pa.types
+    is_list = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list, kinds.is_list_view)
+    if not any(test(wire) for test in is_list):
+        return False
+    value = wire.value_type
+    return _is_text(value) or any(
+        test(value) for test in (kinds.is_integer, kinds.is_floating, kinds.is_boolean)
+    )
+
+
+def _is_text(wire: pa.DataType) -> bool:
+    if pa.types.is_dictionary(wire):
+        return _is_text(wire.value_type)
+    return wire in {
+        pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view(), pa.null(),
+    } or bool(pa.types.is_fixed_size_binary(wire))  # fmt: skip
+
+
+def _as_type(array: pa.Array, target: pa.DataType) -> pa.Array:
+    if target == pa.string():
+        return _as_text(array)
+    if array.type == target:
+        return array
+    if target == pa.float64() and _is_text(array.type):
+        # Numbers of a CSV; an empty field is no number, quoted or not. (Comparing with a Python text
+        # would import pandas.)
+        text = pc.utf8_trim_whitespace(array.cast(pa.string()))
+        empty = pc.match_substring_regex(text, pattern="^$")
+        array = pc.if_else(empty, pa.nulls(1, pa.string())[0], text)
+    return array.cast(target)
+
+
+def _as_text(array: pa.Array) -> pa.Array:
+    """Text as it is, anything else as JSON text."""
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if _is_text(array.type):
+        array.validate(full=True)  # neither the Parquet reader nor a cast looks whether text is UTF-8
+        return array if array.type == pa.string() else array.cast(pa.string())
+    if pa.types.is_integer(array.type):
+        return array.cast(pa.string())
+    return pa.array([json_text(value) for value in array.to_pylist()], pa.string())

@@ -1,0 +1,275 @@
+"""The magics in a real kernel: what shows, what binds, what an error looks like."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import threading
+import time
+
+import pytest
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def table_of(bundle):
+    """Every table comes as a widget, as static HTML and as text."""
+    assert {WIDGET, "text/html", "text/plain"} <= set(bundle)
+    return bundle["text/plain"]
+
+
+def asked(demo, seconds=30):
+    """Wait until somebody asks the service for results."""
+    deadline = time.monotonic() + seconds
+    while not any("results" in path for _, path in list(demo.requests)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return True
+
+
+# --- what shows and what binds --------------------------------------------------------------------
+
+
+def test_the_last_line_of_a_cell_shows_the_results_and_keeps_them_in_underscore(kernel):
+    reply = kernel.run("%sutro_results job_12345 --format parquet")
+    shown = table_of(reply.result)
+    assert "The capital of France is Paris." in shown
+    assert shown.startswith("not bound\n")
+    assert "2 rows x 1 column" in shown
+    assert kernel.value("type(_).__name__") == "Results"
+
+
+def test_assigning_shows_nothing_and_binds_the_results(kernel):
+    reply = kernel.run("r = %sutro_results job_12345")
+    assert reply.ok and reply.result is None and not reply.displays and not reply.text
+    assert kernel.value("r.num_rows, r.columns") == "(2, ['outputs'])"
+    assert kernel.run("r").result["text/plain"].startswith("r: Results, 2 x 1")
+
+
+def test_name_shows_at_once_binds_pandas_and_returns_nothing(kernel):
+    reply = kernel.run("%sutro_results job_12345 --inputs --logprobs --name df\nprint('after')")
+    assert reply.result is None and reply.text == "after\n"
+    assert table_of(reply.displays[0]).startswith("df: pandas DataFrame, 2 x 3")
+    assert (
+        kernel.value("type(df).__module__, df.shape, df.attrs['sutro_job']")
+        == "('pandas', (2, 3), 'job_12345')"
+    )
+
+
+@pytest.mark.parametrize(
+    ("as_type", "kind"),
+    [
+        ("pandas", "DataFrame"),
+        ("polars", "DataFrame"),
+        ("arrow", "Table"),
+        ("duckdb", "DuckDBPyRelation"),
+        ("dask", "DataFrame"),
+        ("path", "PosixPath"),
+        ("results", "Results"),
+    ],
+)
+def test_as_changes_what_is_bound_or_returned_never_what_is_shown(kernel, as_type, kind):
+    assert kernel.run(f"x = %sutro_results job_12345 --as {as_type}").ok
+    assert kernel.value("type(x).__name__") == kind
+    reply = kernel.run(f"%sutro_results job_12345 --as {as_type} --name y")
+    assert kernel.value("type(y).__name__") == kind
+    assert "The capital of France is Paris." in table_of(reply.displays[0])
+
+
+def test_quiet_binds_and_shows_nothing(kernel):
+    reply = kernel.run("%sutro_results job_12345 --name df --quiet")
+    assert reply.ok and not reply.displays and reply.result is None and not reply.text
+    assert kernel.value("len(df)") == "2"
+
+
+def test_the_caption_says_where_the_table_came_from(kernel):
+    first = kernel.run("%sutro_results job_12345 --format csv").result["text/plain"]
+    second = kernel.run("%sutro_results job_12345 --format json").result["text/plain"]
+    assert "fetched as csv from http://127.0.0.1" in first and "now cached" in first
+    assert "from the cache" in second and "came as csv" in second and "--refresh" in second
+    assert "the service calls the output column job_12345, here it is outputs" in second
+
+
+def test_a_table_too_long_for_the_screen_says_how_many_rows_there_are(kernel):
+    shown = kernel.run("%sutro_results job-demo-films --name films").displays[0]["text/plain"]
+    assert "first 1,000 of 10,000 rows" in shown
+    assert kernel.value("len(films)") == "10000"
+
+
+def test_the_page_s_own_flag_names_are_accepted(kernel):
+    kernel.run(
+        "%sutro_results job_12345 --result-format csv --include-inputs --include-cumulative-logprobs --name df"
+    )
+    assert kernel.value("list(df.columns)") == "['inputs', 'outputs', 'cumulative_logprobs']"
+
+
+def test_variables_and_expressions_expand(kernel):
+    kernel.run("ids = ['job_12345']\njob = 'job_12345'")
+    for line in (
+        "%sutro_results {ids[0]} --name a",
+        "%sutro_results $job --name b",
+        "%sutro_results job_12345 --name c;",
+    ):
+        assert kernel.run(line).ok
+    assert kernel.value("len(a), len(b), len(c)") == "(2, 2, 2)"
+
+
+def test_what_the_configuration_says_holds_until_a_flag_says_otherwise(kernel):
+    kernel.run("%config SutroMagics.inputs = True\n%config SutroMagics.as_type = 'polars'")
+    kernel.run("%sutro_results job_12345 --name a\n%sutro_results job_12345 --no-inputs --as pandas --name b")
+    assert kernel.value("type(a).__module__.split('.')[0], len(a.columns)") == "('polars', 2)"
+    assert kernel.value("type(b).__module__.split('.')[0], len(b.columns)") == "('pandas', 1)"
+
+
+def test_help_shows_flags_and_examples(kernel):
+    for text in (
+        kernel.run("%sutro_results --help").text,
+        kernel.run("print(get_ipython().find_line_magic('sutro_results').__doc__)").text,
+    ):
+        assert "JOB_ID" in text and "--format" in text and "%sutro_results job-123" in text
+    for name in ("jobs", "status", "wait", "cache", "login", "demo"):
+        assert f"%sutro_{name}" in kernel.run(f"%sutro_{name} --help").text
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+BAD_LINES = [
+    ("%sutro_results", "JOB_ID", "%sutro_results?"),
+    ("%sutro_results job_12345 --fromat csv", "no flag --fromat", "--format"),
+    ("%sutro_results job_12345 --form csv", "no flag --form", "--format"),
+    ("%sutro_results job_12345 --format xml", "xml", "%sutro_results?"),
+    ("%sutro_results job_12345 other", "one too many", "--name VAR"),
+    ("%sutro_results $undefined", "undefined is not defined", "defines it"),
+    ("%sutro_results {undefined}", "undefined is not defined", "defines it"),
+    ("%sutro_results 'job", "quotation mark", "quotes"),
+    ("%sutro_results job_12345 --name 1df", "'1df' cannot be the name", "--name df"),
+    ("%sutro_results job_12345 --name class", "'class' cannot be the name", "--name df"),
+    ("%sutro_results job_12345 --name list", "would hide", "--name my_list"),
+    ("%sutro_results ../../etc/passwd", "knows no job", "%sutro_jobs"),
+    ("%sutro_results " + "x" * 3000, "3,000 characters", "%sutro_jobs"),
+    ("%sutro_results 'a b'", "knows no job 'a b'", "%sutro_jobs"),
+    ("%sutro_results job-demo-failed", "failed", "%sutro_status"),
+    ("%sutro_results job-demo-long", "RUNNING", "%sutro_wait job-demo-long"),
+    ("%sutro_jobs --status done", "no status 'done'", "succeeded"),
+    ("%sutro_jobs --limit many", "many", "%sutro_jobs?"),
+    ("%sutro_status", "JOB_ID", "%sutro_status?"),
+    ("%sutro_wait job-demo-long --timeout 0.1", "still", "%sutro_wait job-demo-long"),
+    ("%sutro_cache clear", "say what to clear", "--older-than"),
+    ("%sutro_cache clear --older-than soon", "not an age", "30d"),
+    ("%sutro_cache info job-nope", "holds nothing", "%sutro_cache list"),
+    ("%sutro_demo fault slow", "not running", "%sutro_demo"),
+    ("%sutro_login", "Nothing can be asked here", "SUTRO_API_KEY"),
+    ("%sutro_login sk_typed_by_mistake", "takes no key on the line", "%sutro_login"),
+]
+
+
+@pytest.mark.parametrize(("line", "words", "next_step"), BAD_LINES, ids=[c[0][:60] for c in BAD_LINES])
+def test_a_mistake_fails_the_cell_with_two_lines_and_keeps_the_variable(kernel, line, words, next_step):
+    kernel.run("df = 'as before'")
+    reply = kernel.run(line)
+    assert reply.ename.endswith("Error")
+    first, second = reply.traceback.splitlines()
+    assert words in first and next_step in second
+    assert words in reply.evalue
+    assert "sk_typed" not in str([content for content in reply.raw if "code" not in content])
+    assert len(reply.traceback) < 700
+    assert kernel.value("df") == "as before"
+
+
+def test_debug_shows_the_whole_traceback(kernel):
+    kernel.run("%config SutroMagics.debug = True")
+    reply = kernel.run("%sutro_results job-nope")
+    kernel.run("%config SutroMagics.debug = False")
+    assert "Traceback" in reply.traceback and "session.py" in reply.traceback
+
+
+def test_interrupting_a_slow_fetch_binds_nothing_and_leaves_the_cache_clean(kernel, demo):
+    demo.set_fault("slow", seconds=60)
+    kernel.run("df = 'as before'")
+    stopper = threading.Thread(target=lambda: asked(demo) and kernel.manager.interrupt_kernel())
+    stopper.start()
+    reply = kernel.run("%sutro_results job-demo-films --format csv --name df")
+    stopper.join()
+    demo.clear_faults()
+    assert reply.ename == "Interrupted" and "nothing was bound" in reply.traceback
+    assert kernel.value("df") == "as before"
+    assert "0 results" in kernel.run("%sutro_cache list").displays[0]["text/plain"]
+    assert kernel.run("%sutro_results job-demo-films --format csv --name df").ok
+
+
+# --- the other magics -----------------------------------------------------------------------------
+
+
+def test_jobs_are_listed_and_can_be_bound(kernel):
+    reply = kernel.run("%sutro_jobs --status succeeded --search demo")
+    assert "job-demo-films" in table_of(reply.result)
+    assert "job-demo-failed" not in str(reply.result)
+    reply = kernel.run("%sutro_jobs --limit 3 --name jobs")
+    assert reply.result is None and "there are more" in table_of(reply.displays[0])
+    assert kernel.value("jobs.shape[0], 'job_id' in jobs.columns") == "(3, True)"
+
+
+def test_status_shows_one_job(kernel):
+    shown = kernel.run("%sutro_status job-demo-failed").result["text/plain"]
+    assert "FAILED" in shown and "failure reason" in shown
+    assert kernel.run("job = %sutro_status job_12345").result is None
+    assert kernel.value("job.num_rows, job.status.value") == "(2, 'SUCCEEDED')"
+
+
+def test_wait_ends_with_the_finished_job(kernel):
+    reply = kernel.run("job = %sutro_wait job-demo-queued")
+    assert reply.ok
+    assert kernel.value("job.status.value") == "SUCCEEDED"
+    assert kernel.run("%sutro_results job-demo-queued").ok
+
+
+def test_the_cache_can_be_listed_looked_into_and_cleared(kernel):
+    kernel.run("%sutro_results job_12345 --quiet --name a\n%sutro_results job-abc123 --quiet --name b")
+    shown = kernel.run("%sutro_cache").displays[0]["text/plain"]
+    assert "2 results" in shown and "job_12345" in shown and "job-abc123" in shown
+    assert "results.parquet" in kernel.run("%sutro_cache info job_12345").displays[0]["text/plain"]
+    assert "1 result deleted" in kernel.run("%sutro_cache clear job_12345").text
+    assert "0 results deleted" in kernel.run("%sutro_cache clear --older-than 1d").text
+    assert "1 result deleted" in kernel.run("%sutro_cache clear --all").text
+    assert kernel.run("%sutro_cache path").text.strip().endswith("cache")
+
+
+def test_the_embedded_demo_takes_over_and_gives_the_credentials_back(kernel, demo):
+    kernel.run("url = get_ipython().magics_manager.registry['SutroMagics'].session.credentials.base_url")
+    assert "no account, no network" in kernel.run("%sutro_demo").text
+    assert "already runs" in kernel.run("%sutro_demo").text
+    demo.requests.clear()
+    assert kernel.run("%sutro_results job_12345 --refresh --quiet --name df").ok
+    assert not demo.requests, "the outer service was not asked"
+    assert "slow" in kernel.run("%sutro_demo fault").displays[0]["text/plain"]
+    assert "Fault on: 500" in kernel.run("%sutro_demo fault 500").text
+    assert "Did you mean" in kernel.run("%sutro_demo fault slwo").evalue
+    assert "No fault" in kernel.run("%sutro_demo fault off").text
+    assert "as new" in kernel.run("%sutro_demo reset").text
+    assert "0 results" in kernel.run("%sutro_cache").displays[0]["text/plain"]
+    assert "earlier credentials" in kernel.run("%sutro_demo stop").text
+    assert "not running" in kernel.run("%sutro_demo stop").text
+    now = "get_ipython().magics_manager.registry['SutroMagics'].session.credentials.base_url"
+    assert kernel.value(f"url == {now}") == "True"
+
+
+def test_login_asks_for_the_key_checks_it_and_saves_only_when_told(kernel, demo):
+    home = kernel.value("__import__('pathlib').Path.home()")
+    config = pathlib.Path(home) / ".sutro" / "config.json"
+    wrong = kernel.run(f"%sutro_login --url {demo.url}", answer="sk_wrong")
+    assert wrong.ename == "AuthenticationError"
+    assert kernel.run("%sutro_jobs --limit 1").ok, "the earlier credentials are still there"
+    right = kernel.run(f"%sutro_login --url {demo.url}", answer=demo.api_key)
+    assert "Logged in at http://127.0.0.1" in right.text and not config.exists()
+    assert kernel.run("%sutro_jobs --limit 1").ok
+    saved = kernel.run("%sutro_login --save", answer=demo.api_key)
+    assert "only you can read" in saved.text
+    assert json.loads(config.read_text())["api_url"] == f"{demo.url}/v1"
+    assert demo.api_key not in str([wrong.raw, right.raw, saved.raw])
+    config.unlink()
+
+
+def test_an_embedded_demo_s_results_outlive_its_port_and_key(kernel):
+    kernel.run("%sutro_demo\n%sutro_results job_12345 --quiet --name a\n%sutro_demo stop\n%sutro_demo")
+    assert "from the cache" in kernel.run("%sutro_results job_12345").result["text/plain"]
+    kernel.run("%sutro_demo reset\n%sutro_demo stop")
