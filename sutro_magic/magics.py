@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from sutro_magic.cache import CacheEntry
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo import DemoService
-    from sutro_magic.models import WireFormat
-    from sutro_magic.results import AsType
     from sutro_magic.session import Session
 
 MAGIC_NAMES = (
@@ -123,8 +121,8 @@ class SutroMagics(Magics):
             return None
         if options.name is not None:
             _check_name(options.name)
-        as_type: AsType = options.as_type or (self.as_type if options.name else "results")
-        wire: WireFormat = options.format or self.format
+        as_type: Any = options.as_type or (self.as_type if options.name else "results")
+        wire: Any = options.format or self.format
 
         from sutro_magic.results import require
         from sutro_magic.ui.progress import ProgressLine

@@ -70,21 +70,27 @@ class Display:
         if results in quiet:
             quiet.discard(results)
             return {"text/plain": repr(results)}
-        view = table.results_view(results, bound or self._bound_name(results))
-        return table.mimebundle(view, page_length=self._page_length(), widgets=self.notebook)
+        return self._table(table.results_view(results, bound or self._bound_name(results)))
 
     def jobs(self, jobs: JobList, bound: str | None = None) -> dict[str, Any]:
         """Render a list of jobs, bound to a variable or not."""
         from sutro_magic.ui import table
 
-        view = table.jobs_view(jobs, bound)
-        return table.mimebundle(view, page_length=self._page_length(), widgets=self.notebook)
+        return self._table(table.jobs_view(jobs, bound))
 
     def view(self, view: TableView | PairsView) -> dict[str, Any]:
         """Render a short view without sorting or search."""
         from sutro_magic.ui import table
 
         return table.static_bundle(view, html=self.notebook)
+
+    def _table(self, view: TableView) -> dict[str, Any]:
+        """Show the interactive table at once, and return the static one."""
+        from sutro_magic.ui import table
+
+        if self.notebook and view.rows and view.columns:
+            self.show(table.interactive_bundle(view, page_length=self._page_length()))
+        return table.mimebundle(view, html=self.notebook)
 
     def _jobs(self, jobs: JobList) -> dict[str, Any]:
         return self.jobs(jobs)

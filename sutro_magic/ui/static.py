@@ -6,6 +6,7 @@ A notebook that is reopened, exported, untrusted or shown on a code host still h
 from __future__ import annotations
 
 import html
+import secrets
 import shutil
 import textwrap
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class TableView:
         Lines above the table.
     noun : str
         What a row is.
+    token : str
+        A class of its own in HTML.
     """
 
     columns: list[str]
@@ -42,6 +45,7 @@ class TableView:
     total: int
     caption: list[str] = field(default_factory=list)
     noun: str = "row"
+    token: str = field(default_factory=lambda: f"sutro-static-{secrets.token_hex(8)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,7 @@ def pairs_to_plain(view: PairsView, width: int | None = None) -> str:
 def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     """Render the first rows as HTML without script or style sheets of its own."""
     columns = view.columns[:STATIC_COLUMNS]
-    lines = ['<div class="sutro-results">']
+    lines = [f'<div class="sutro-results {view.token}">']
     lines += [f"<div>{html.escape(one_line(text, 600))}</div>" for text in view.caption]
     lines.append("<table><thead><tr>")
     lines += [f'<th dir="auto">{html.escape(one_line(name, 80))}</th>' for name in columns]

@@ -6,7 +6,6 @@ for places where no program runs, a small static one. In a terminal: a plain tab
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.ui import words
@@ -23,10 +22,12 @@ if TYPE_CHECKING:
 SCREEN_ROWS = 1_000
 """Rows an interactive table holds at most; the caption says when there are more."""
 
-SCREEN_CHARACTERS = 300_000
+SCREEN_CHARACTERS = 600_000
 """About as many characters as an interactive table holds; long texts make it hold fewer rows."""
 
 DEFAULT_PAGE_LENGTH = 10
+
+UNKNOWN = "-"
 
 LIST_ROWS = 100
 """Rows of a short list, which has no pages."""
@@ -35,7 +36,7 @@ _STYLE = """<style>
 .sutro-results .widget-label { white-space: normal; height: auto; line-height: 1.5; overflow-wrap: anywhere; }
 .sutro-results > .widget-label:first-of-type { font-weight: 600; }
 .sutro-results { overflow-x: auto; }
-.sutro-results table.dataTable td { max-width: 36em; overflow-wrap: anywhere; vertical-align: top; }
+.sutro-results table.dataTable td { max-width: 36em; overflow-wrap: break-word; vertical-align: top; }
 </style>"""
 
 
@@ -71,19 +72,19 @@ def results_view(results: Results, bound: str | None = None) -> TableView:
 
 def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
     """Lay out a list of jobs, bound to a variable or not."""
-    columns = ["job", "name", "status", "model", "rows", "created", "took", "cost (USD)"]
+    columns = ["job", "name", "status", "model", "rows", "created (UTC)", "took", "cost (USD)"]
     rows: list[list[object]] = [
         [
             job.job_id,
-            job.name,
+            job.name or UNKNOWN,
             job.status.value,
-            job.model,
-            job.num_rows,
-            job.created,
+            job.model or UNKNOWN,
+            UNKNOWN if job.num_rows is None else job.num_rows,
+            f"{job.created:%Y-%m-%d %H:%M}" if job.created else UNKNOWN,
             words.duration((job.completed - job.started).total_seconds())
             if job.completed and job.started
-            else None,
-            job.cost,
+            else UNKNOWN,
+            UNKNOWN if job.cost is None else job.cost,
         ]
         for job in jobs
     ]
@@ -156,40 +157,23 @@ def job_view(job: Job) -> PairsView:
     return PairsView(title=job.title, pairs=known)
 
 
-def mimebundle(view: TableView, *, page_length: int = DEFAULT_PAGE_LENGTH, widgets: bool) -> dict[str, Any]:
-    """Render a view for every front end.
+def mimebundle(view: TableView, *, html: bool) -> dict[str, Any]:
+    """Render the first rows of a view, for every front end and without a program."""
+    return (
+        {"text/plain": to_plain(view), "text/html": to_html(view)} if html else {"text/plain": to_plain(view)}
+    )
 
-    Parameters
-    ----------
-    view : TableView
-    page_length : int
-        Rows on one page of the interactive table.
-    widgets : bool
-        Whether the front end can show widgets.
+
+def interactive_bundle(view: TableView, *, page_length: int = DEFAULT_PAGE_LENGTH) -> dict[str, Any]:
+    """Render a view as a widget that hides the static table of the same view while it lives.
+
+    It is an output of its own, because JupyterLab shows an output's widget or nothing: in a notebook
+    that was saved and opened again, the static table beside it is what can still be read.
     """
-    bundle: dict[str, Any] = {"text/plain": to_plain(view)}
-    if not widgets:
-        return bundle
-    bundle["text/html"] = to_html(view)
-    if view.rows and view.columns:
-        bundle.update(_interactive(view, page_length))
-    return bundle
-
-
-def static_bundle(view: TableView | PairsView, *, html: bool) -> dict[str, Any]:
-    """Render a short view that needs no sorting or search."""
-    if isinstance(view, PairsView):
-        plain, page = pairs_to_plain(view), pairs_to_html(view)
-    else:
-        plain, page = to_plain(view, rows=LIST_ROWS), to_html(view, rows=LIST_ROWS)
-    return {"text/plain": plain, "text/html": page} if html else {"text/plain": plain}
-
-
-def _interactive(view: TableView, page_length: int) -> dict[str, Any]:
     import ipywidgets
     from itables.widget import ITable
 
-    style = ipywidgets.HTML(_STYLE)
+    style = ipywidgets.HTML(_STYLE + f"<style>.{view.token} {{ display: none }}</style>")
     labels = [ipywidgets.Label(one_line(text, 600)) for text in view.caption]
     table = ITable(
         _display_frame(view),
@@ -207,10 +191,18 @@ def _interactive(view: TableView, page_length: int) -> dict[str, Any]:
     )
     box = ipywidgets.VBox([style, *labels, table])
     box.add_class("sutro-results")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        bundle = box._repr_mimebundle_()
-    return {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
+    bundle = box._repr_mimebundle_()
+    widget = {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
+    return widget | {"text/plain": "Interactive table: run this cell to use it. Its first rows:"}
+
+
+def static_bundle(view: TableView | PairsView, *, html: bool) -> dict[str, Any]:
+    """Render a short view that needs no sorting or search."""
+    if isinstance(view, PairsView):
+        plain, page = pairs_to_plain(view), pairs_to_html(view)
+    else:
+        plain, page = to_plain(view, rows=LIST_ROWS), to_html(view, rows=LIST_ROWS)
+    return {"text/plain": plain, "text/html": page} if html else {"text/plain": plain}
 
 
 def _display_frame(view: TableView) -> Any:

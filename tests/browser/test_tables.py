@@ -1,0 +1,102 @@
+"""Tables of results as a person sees them: in JupyterLab, light and dark, with awkward texts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from jlab import (
+    cell_output,
+    command,
+    external_requests,
+    notebook,
+    open_notebook,
+    run_all,
+    screenshot,
+    set_kernel_env,
+    set_theme,
+)
+from playwright.sync_api import expect
+
+SCREENSHOTS = os.environ.get("SUTRO_MAGIC_SCREENSHOTS")
+"""A folder: pictures of every state are put there."""
+
+WIDE = """
+import pyarrow as pa
+from sutro_magic.ui import table
+from sutro_magic.ui.display import Display
+from sutro_magic.ui.static import TableView
+view = TableView(columns=[f"column {i}" for i in range(40)], rows=[[i * j for i in range(40)] for j in range(30)], total=30)
+Display(get_ipython()).show(table.interactive_bundle(view))
+"""
+
+CELLS = [
+    "%load_ext sutro_magic",
+    "%sutro_jobs",
+    "%sutro_results job_12345 --inputs --logprobs",
+    "%sutro_results job-demo-films --inputs --name films",
+    "%sutro_results job-demo-awkward --inputs",
+    "%sutro_results job-demo-recipes --inputs --logprobs --name recipes",
+    "%sutro_results job-demo-empty",
+    "%sutro_status job-demo-failed",
+    "%sutro_cache",
+    WIDE,
+]
+
+
+@pytest.fixture
+def opened(lab_server, page, demo, tmp_path):
+    notebook(lab_server.root / "tables.ipynb", CELLS)
+    open_notebook(page, lab_server, "tables.ipynb")
+    set_kernel_env(
+        page,
+        {"SUTRO_API_URL": demo.url, "SUTRO_API_KEY": demo.api_key, "SUTRO_MAGIC_CACHE_DIR": str(tmp_path)},
+    )
+    run_all(page)
+    return page
+
+
+def test_tables_are_interactive_and_hostile_texts_do_nothing(opened, traffic):
+    expect(cell_output(opened, 1).locator("table.dataTable tbody tr")).not_to_have_count(0)
+    expect(cell_output(opened, 2)).to_contain_text("The capital of France is Paris.")
+    expect(
+        cell_output(opened, 2).get_by_text("The capital of France is Paris.").locator("visible=true")
+    ).to_have_count(1)
+    films = cell_output(opened, 3)
+    expect(films).to_contain_text("films: pandas DataFrame, 10,000 x 2")
+    expect(films).to_contain_text("first 1,000 of 10,000 rows")
+    expect(films.locator("table.dataTable tbody tr")).to_have_count(10)
+    films.locator("input[type=search]").fill("volcano")
+    expect(films.locator(".dt-info")).to_contain_text("of")
+    awkward = cell_output(opened, 4)
+    awkward.locator("select").select_option("100")
+    expect(awkward).to_contain_text("<script>alert('owned')</script>")
+    expect(awkward).to_contain_text("<b>")  # the job's own name
+    expect(cell_output(opened, 6)).to_contain_text("no rows")
+    expect(cell_output(opened, 7)).to_contain_text("FAILED")
+    assert "owned" not in opened.title()
+    assert opened.locator(".jp-OutputArea img").count() == 0
+    if SCREENSHOTS:
+        for dark in (False, True):
+            set_theme(opened, dark)
+            for index in range(1, len(CELLS)):
+                name = f"table-{index}-{'dark' if dark else 'light'}.png"
+                screenshot(opened, Path(SCREENSHOTS) / name, cell_output(opened, index))
+    assert external_requests(traffic) == []
+    assert traffic.errors == []
+
+
+def test_a_saved_notebook_without_a_kernel_still_shows_rows(opened, lab_server):
+    command(opened, "docmanager:save")
+    lab_server.shut_down_kernels()
+    opened.goto(f"{lab_server.url}/lab?token={lab_server.token}&reset", wait_until="domcontentloaded")
+    opened.wait_for_function("() => window.jupyterapp")
+    opened.evaluate("() => window.jupyterapp.restored.then(() => true)")
+    no_kernel = {"shouldStart": False, "autoStartDefault": False, "canStart": False}
+    command(opened, "docmanager:open", {"path": "tables.ipynb", "kernelPreference": no_kernel})
+    expect(cell_output(opened, 2)).to_contain_text("The capital of France is Paris.")
+    expect(cell_output(opened, 5)).to_contain_text("recipes: pandas DataFrame")
+    expect(cell_output(opened, 5).locator("table").first).to_be_visible()
+    if SCREENSHOTS:
+        opened.screenshot(path=Path(SCREENSHOTS) / "table-saved.png")
