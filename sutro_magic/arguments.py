@@ -64,9 +64,13 @@ class MagicParser(argparse.ArgumentParser):
         )
 
     def _split(self, line: str) -> list[str]:
-        text = line.strip().removesuffix(";")
+        for comment in re.finditer(r"(?:^|\s)#(?=\s|$)", line):
+            try:
+                return shlex.split(line[: comment.start()].strip().removesuffix(";"))
+            except ValueError:
+                continue  # this # stands inside quotes
         try:
-            return shlex.split(text)
+            return shlex.split(line.strip().removesuffix(";"))
         except ValueError:
             raise ArgumentError(
                 f"{self.prog}: a quotation mark is not closed.",

@@ -36,7 +36,7 @@ def test_the_last_line_of_a_cell_shows_the_results_and_keeps_them_in_underscore(
     reply = kernel.run("%sutro_results job_12345 --format parquet")
     shown = table_of(reply)
     assert "The capital of France is Paris." in shown
-    assert shown.startswith("not bound\n")
+    assert shown.startswith("not bound (--name VAR binds it)\n")
     assert "2 rows x 1 column" in shown
     assert kernel.value("type(_).__name__") == "Results"
 
@@ -92,9 +92,9 @@ def test_the_caption_says_where_the_table_came_from(kernel):
     assert "the service calls the output column job_12345, here it is outputs" in second
 
 
-def test_a_table_too_long_for_the_screen_says_how_many_rows_there_are(kernel):
+def test_a_long_table_says_how_many_rows_there_are_in_all(kernel):
     shown = table_of(kernel.run("%sutro_results job-demo-films --name films"))
-    assert "first 1,000 of 10,000 rows: sorting" in shown
+    assert "films: pandas DataFrame, 10,000 x 1" in shown and "the first 20 of 10,000 rows" in shown
     assert kernel.value("len(films)") == "10000"
 
 
@@ -114,6 +114,17 @@ def test_variables_and_expressions_expand(kernel):
     ):
         assert kernel.run(line).ok
     assert kernel.value("len(a), len(b), len(c)") == "(2, 2, 2)"
+
+
+@pytest.mark.parametrize(
+    "line", ["job_12345   # a comment", "job_12345 # don't mind", "'job_12345' #", "job_12345; # end"]
+)
+def test_a_comment_after_the_line_is_ignored(kernel, line):
+    assert kernel.run(f"r = %sutro_results {line}").ok
+
+
+def test_a_number_sign_inside_a_name_is_no_comment(kernel):
+    assert "knows no job 'job # 1'" in kernel.run("%sutro_results 'job # 1'").evalue
 
 
 def test_what_the_configuration_says_holds_until_a_flag_says_otherwise(kernel):

@@ -34,6 +34,8 @@ class TableView:
         Rows there are in all.
     caption : list of str
         Lines above the table.
+    cut : str
+        What to say of an interactive table that does not hold all rows; empty if it does.
     noun : str
         What a row is.
     token : str
@@ -44,6 +46,7 @@ class TableView:
     rows: list[list[object]]
     total: int
     caption: list[str] = field(default_factory=list)
+    cut: str = ""
     noun: str = "row"
     token: str = field(default_factory=lambda: f"sutro-static-{secrets.token_hex(8)}")
 
@@ -91,7 +94,9 @@ def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     lines = [f'<div class="sutro-results {view.token}">']
     lines += [f"<div>{html.escape(one_line(text, 600))}</div>" for text in view.caption]
     lines.append("<table><thead><tr>")
-    lines += [f'<th dir="auto">{html.escape(one_line(name, 80))}</th>' for name in columns]
+    for index, name in enumerate(columns):
+        align = "right" if all(is_number(row[index]) for row in view.rows[:rows]) and view.rows else "left"
+        lines.append(f'<th dir="auto" style="text-align:{align}">{html.escape(one_line(name, 80))}</th>')
     lines.append("</tr></thead><tbody>")
     for row in view.rows[:rows]:
         lines.append("<tr>")

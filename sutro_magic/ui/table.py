@@ -34,7 +34,7 @@ LIST_ROWS = 100
 
 _STYLE = """<style>
 .sutro-results .widget-label { white-space: normal; height: auto; line-height: 1.5; overflow-wrap: anywhere; }
-.sutro-results > .widget-label:first-of-type { font-weight: 600; }
+.sutro-results > .widget-label:nth-child(2) { font-weight: 600; }
 .sutro-results { overflow-x: auto; }
 .sutro-results table.dataTable td { max-width: 36em; overflow-wrap: break-word; vertical-align: top; }
 </style>"""
@@ -57,17 +57,19 @@ def results_view(results: Results, bound: str | None = None) -> TableView:
         if len(rows) >= SCREEN_ROWS or characters > SCREEN_CHARACTERS:
             break
     size = f"{results.num_rows:,} x {len(results.columns)}"
-    caption = [f"{bound}, {size}" if bound else "not bound"]
-    caption.append(_provenance(results))
+    cut = ""
     if results.num_rows > len(rows):
-        caption.append(
-            f"The table below holds the first {len(rows):,} of {results.num_rows:,} rows: "
-            "sorting and searching see only these; the variable has all."
-            if bound
-            else f"The table below holds the first {len(rows):,} of {results.num_rows:,} rows: "
-            "sorting and searching see only these; --name VAR binds all."
+        cut = (
+            f"The table below holds the first {len(rows):,} of {results.num_rows:,} rows: sorting and "
+            f"searching see only these; {'the variable has all' if bound else '--name VAR binds all'}."
         )
-    return TableView(columns=results.columns, rows=rows, total=results.num_rows, caption=caption)
+    return TableView(
+        columns=results.columns,
+        rows=rows,
+        total=results.num_rows,
+        caption=[f"{bound}, {size}" if bound else "not bound (--name VAR binds it)", _provenance(results)],
+        cut=cut,
+    )
 
 
 def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
@@ -174,7 +176,7 @@ def interactive_bundle(view: TableView, *, page_length: int = DEFAULT_PAGE_LENGT
     from itables.widget import ITable
 
     style = ipywidgets.HTML(_STYLE + f"<style>.{view.token} {{ display: none }}</style>")
-    labels = [ipywidgets.Label(one_line(text, 600)) for text in view.caption]
+    labels = [ipywidgets.Label(one_line(text, 600)) for text in (*view.caption, view.cut) if text]
     table = ITable(
         _display_frame(view),
         maxBytes=0,  # cut here already, and said so
@@ -186,6 +188,12 @@ def interactive_bundle(view: TableView, *, page_length: int = DEFAULT_PAGE_LENGT
         column_filters=False,  # with it, column names would run as HTML
         allow_html=False,
         order=[],  # as it came
+        language={
+            "info": f"{view.noun}s _START_ to _END_ of _TOTAL_",
+            "infoFiltered": "found among _MAX_",
+            "infoPostFix": f" (the first of {view.total:,})" if view.cut else "",
+            "lengthMenu": f"_MENU_ {view.noun}s on a page",
+        },
         classes="display compact cell-border",
         style="width:100%;table-layout:auto;margin:0",
     )

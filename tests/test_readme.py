@@ -1,0 +1,58 @@
+"""What the README promises is what a reader gets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sutro_magic import arguments
+from sutro_magic.magics import MAGIC_NAMES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+NOTEBOOK_BLOCKS = [block for block in BLOCKS if block.startswith("%load_ext sutro_magic")]
+NEEDS_A_PERSON = "%sutro_login"
+
+
+def test_every_notebook_example_begins_by_loading_the_extension():
+    assert len(NOTEBOOK_BLOCKS) >= 5
+    assert all("%sutro_" not in block for block in BLOCKS if block not in NOTEBOOK_BLOCKS)
+
+
+@pytest.mark.parametrize("block", [b for b in NOTEBOOK_BLOCKS if NEEDS_A_PERSON not in b])
+def test_every_notebook_example_runs(kernel, block):
+    for line in block.splitlines():  # one cell each, as a reader types them
+        reply = kernel.run(line)
+        assert reply.ok, f"{line}\n{reply.traceback}"
+
+
+def test_the_script_example_runs(kernel):
+    [script] = [block for block in BLOCKS if "Session()" in block]
+    reply = kernel.run(script)
+    assert reply.ok, reply.traceback
+    assert kernel.value("frame.shape") == "(2, 2)"
+
+
+def test_every_magic_is_in_the_table():
+    documented = set(re.findall(r"^\| `%(sutro_\w+)", README, flags=re.MULTILINE))
+    assert documented == set(MAGIC_NAMES)
+
+
+def test_every_flag_of_results_is_in_the_table():
+    flags = {flag for action in arguments.results_parser()._actions for flag in action.option_strings}
+    described = set(re.findall(r"--[a-z-]+", README))
+    assert {flag for flag in flags if not flag.startswith("--no-")} - {"-h", "--help"} <= described
+
+
+def test_the_pipeline_runs_the_readme_s_own_test_command():
+    [command] = re.findall(r"^python3 -m venv .*pytest$", README, flags=re.MULTILINE)
+    pipeline = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert command in pipeline
+
+
+def test_links_lead_to_files():
+    targets = [t for t in re.findall(r"\]\(([^)]+)\)", README) if "://" not in t]
+    assert targets and all((ROOT / target).exists() for target in targets)
