@@ -230,7 +230,7 @@ class SutroMagics(Magics):
         cache = self.session.cache
         mine, everything = cache.entries(self.session.credentials.identity), cache.entries()
         caption = [
-            f"{words.count(len(mine), 'result')} in {cache.directory}, {words.size(sum(e.size for e in mine))}"
+            f"{words.count(len(mine), 'result')} in {words.place(cache.directory)}, {words.size(sum(e.size for e in mine))}"
         ]
         others = len(everything) - len(mine)
         if others:

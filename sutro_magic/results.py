@@ -136,7 +136,7 @@ class Results:
 
     def __repr__(self) -> str:
         # Never data: a repr may end up in a log.
-        return f"<Results of {self.job.title}: {self.num_rows:,} rows x {len(self._names())} columns>"
+        return f"<Results of {self.job.title}: {self.num_rows:,} x {len(self._names())}>"
 
     # --- as data ------------------------------------------------------------------------------
 

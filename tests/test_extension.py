@@ -43,6 +43,7 @@ def snapshot():
         "configurables": [type(c).__name__ for c in shell.configurables],
         "names": sorted(shell.user_ns), "hidden": sorted(shell.user_ns_hidden),
         "displayed": sorted(map(str, formatter.type_printers)) + sorted(map(str, formatter.deferred_printers)),
+        "plain": sorted(map(str, shell.display_formatter.formatters["text/plain"].deferred_printers)),
         "matchers": len(shell.Completer.custom_matchers),
     }
 states = [snapshot()]

@@ -89,7 +89,7 @@ def test_the_caption_says_where_the_table_came_from(kernel):
     second = kernel.run("%sutro_results job_12345 --format json").result["text/plain"]
     assert "fetched as csv from http://127.0.0.1" in first and "now cached" in first
     assert "from the cache" in second and "came as csv" in second and "--refresh" in second
-    assert "the service calls the output column job_12345, here it is outputs" in second
+    assert "outputs is what the service calls job_12345" in second
 
 
 def test_a_long_table_says_how_many_rows_there_are_in_all(kernel):
@@ -215,6 +215,7 @@ def test_interrupting_a_slow_fetch_binds_nothing_and_leaves_the_cache_clean(kern
 
 def test_jobs_are_listed_and_can_be_bound(kernel):
     reply = kernel.run("%sutro_jobs --status succeeded --search demo")
+    assert table_of(reply).splitlines()[1].split()[:2] == ["job", "name"]
     assert "job-demo-films" in table_of(reply)
     assert "job-demo-failed" not in str(reply.result)
     reply = kernel.run("%sutro_jobs --limit 3 --name jobs")

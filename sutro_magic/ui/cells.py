@@ -53,7 +53,8 @@ def _as_text(value: object) -> str:
     if isinstance(value, float):
         return "NaN" if math.isnan(value) else repr(value)
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
+        zone = "" if value.tzinfo is None else " %Z"  # %Z of UTC is UTC
+        return value.strftime(f"%Y-%m-%d %H:%M:%S{zone}")
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, list | dict):

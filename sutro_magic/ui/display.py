@@ -50,12 +50,16 @@ class Display:
         formatter = self.shell.display_formatter.mimebundle_formatter
         for module, name, function in self._types():
             formatter.for_type_by_name(module, name, function)
+        # IPython's own printer for lists would win over the bundle of a list.
+        plain = self.shell.display_formatter.formatters["text/plain"]
+        plain.for_type_by_name("sutro_magic.models", "JobList", self._print_jobs)
 
     def unregister(self) -> None:
         """Take that back."""
         formatter = self.shell.display_formatter.mimebundle_formatter
         for module, name, _ in self._types():
             formatter.pop(f"{module}.{name}", None)
+        self.shell.display_formatter.formatters["text/plain"].pop("sutro_magic.models.JobList", None)
 
     def show(self, bundle: dict[str, Any]) -> None:
         """Display a mimebundle now."""
@@ -94,6 +98,11 @@ class Display:
 
     def _jobs(self, jobs: JobList) -> dict[str, Any]:
         return self.jobs(jobs)
+
+    def _print_jobs(self, jobs: JobList, printer: Any, cycle: bool) -> None:  # noqa: ARG002 - IPython's signature
+        from sutro_magic.ui import static, table
+
+        printer.text(static.to_plain(table.jobs_view(jobs)))
 
     def _results(self, results: Results) -> dict[str, Any]:
         return self.results(results)

@@ -50,12 +50,12 @@ class ProgressLine:
         self._bytes = (done, total)
         seconds = max(now - self._download_begin, 1e-9)
         rate = f"{words.size(done / seconds)}/s"
-        if total:
+        if total and done:
             left = words.duration((total - done) / max(done / seconds, 1.0))
             self._update(
                 f"Downloading: {words.size(done)} of {words.size(total)} ({done / total:.0%}), {rate}, {left} left"
             )
-        else:
+        elif done:
             self._update(f"Downloading: {words.size(done)}, {rate}")
 
     def on_poll(self, job: Job) -> None:
@@ -79,8 +79,12 @@ class ProgressLine:
         self._end_line()
 
     def stopped(self) -> None:
-        """Leave the line as it was when the work was interrupted or failed."""
-        self._end_line()
+        """Leave one line of what was slow when it was interrupted or failed."""
+        if self._text:
+            waited = words.duration(time.monotonic() - self._begin)
+            arrived = f", {words.size(self._bytes[0])} had arrived" if self._bytes[0] else ""
+            self._write(f"Stopped after {waited}{arrived}")
+            self._end_line()
 
     # --- where it is shown --------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ class TableView:
         What to say of an interactive table that does not hold all rows; empty if it does.
     noun : str
         What a row is.
+    whole_first : bool
+        Cut the first column last: it holds something to be typed again.
     token : str
         A class of its own in HTML.
     """
@@ -48,6 +50,7 @@ class TableView:
     caption: list[str] = field(default_factory=list)
     cut: str = ""
     noun: str = "row"
+    whole_first: bool = False
     token: str = field(default_factory=lambda: f"sutro-static-{secrets.token_hex(8)}")
 
 
@@ -119,7 +122,7 @@ def to_plain(view: TableView, width: int | None = None, rows: int = PLAIN_ROWS) 
     shown = view.rows[:rows]
     table = [[one_line(name, width) for name in view.columns]]
     table += [[cell_text(value, width) for value in row] for row in shown]
-    widths = _column_widths(table, width)
+    widths = _column_widths(table, width, whole_first=view.whole_first)
     numbers = [
         bool(shown) and all(is_number(row[i]) or row[i] is None for row in shown) for i in range(len(widths))
     ]
@@ -147,15 +150,20 @@ def _left_out(view: TableView, rows: int, columns: int) -> str:
     return f"Shown: the first {', '.join(parts)}."
 
 
-def _column_widths(table: list[list[str]], width: int) -> list[int]:
+def _column_widths(table: list[list[str]], width: int, *, whole_first: bool) -> list[int]:
     """Share the width: narrow columns get what they need, wide ones the rest in equal parts."""
     needs = [max(_width(row[i]) for row in table) for i in range(len(table[0]))]
     while needs and NARROWEST_COLUMN * len(needs) + 2 * (len(needs) - 1) > width:
         needs.pop()
     left = width - 2 * (len(needs) - 1)
     widths = [0] * len(needs)
-    for position, index in enumerate(sorted(range(len(needs)), key=lambda i: needs[i])):
-        widths[index] = min(needs[index], left // (len(needs) - position))
+    order = sorted(range(len(needs)), key=lambda i: needs[i])
+    if whole_first and needs:
+        widths[0] = min(needs[0], max(width // 2, left - NARROWEST_COLUMN * len(needs)))
+        left -= widths[0]
+        order.remove(0)
+    for position, index in enumerate(order):
+        widths[index] = min(needs[index], left // (len(order) - position))
         left -= widths[index]
     return widths
 

@@ -36,6 +36,8 @@ _STYLE = """<style>
 .sutro-results .widget-label { white-space: normal; height: auto; line-height: 1.5; overflow-wrap: anywhere; }
 .sutro-results > .widget-label:nth-child(2) { font-weight: 600; }
 .sutro-results { overflow-x: auto; }
+.sutro-results table.dataTable .dt-type-date { text-align: left; }
+.sutro-jobs table.dataTable td, .sutro-jobs table.dataTable th { white-space: nowrap; }
 .sutro-results table.dataTable td { max-width: 36em; overflow-wrap: break-word; vertical-align: top; }
 </style>"""
 
@@ -94,7 +96,9 @@ def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
     caption.append(f"{words.count(len(jobs), 'job')}, newest first")
     if jobs.more:
         caption[-1] += f"; there are more: --limit {len(jobs) * 10} shows them"
-    return TableView(columns=columns, rows=rows, total=len(rows), caption=caption, noun="job")
+    return TableView(
+        columns=columns, rows=rows, total=len(rows), caption=caption, noun="job", whole_first=True
+    )
 
 
 def entries_view(entries: list[CacheEntry], caption: list[str]) -> TableView:
@@ -113,7 +117,9 @@ def entries_view(entries: list[CacheEntry], caption: list[str]) -> TableView:
         ]
         for entry in entries
     ]
-    return TableView(columns=columns, rows=rows, total=len(rows), caption=caption, noun="entry")
+    return TableView(
+        columns=columns, rows=rows, total=len(rows), caption=caption, noun="result", whole_first=True
+    )
 
 
 def entry_view(entry: CacheEntry) -> PairsView:
@@ -175,7 +181,8 @@ def interactive_bundle(view: TableView, *, page_length: int = DEFAULT_PAGE_LENGT
     import ipywidgets
     from itables.widget import ITable
 
-    style = ipywidgets.HTML(_STYLE + f"<style>.{view.token} {{ display: none }}</style>")
+    hidden = f".{view.token}, .jp-OutputArea-child:has(.{view.token}) {{ display: none !important }}"
+    style = ipywidgets.HTML(f"{_STYLE}<style>{hidden}</style>")
     labels = [ipywidgets.Label(one_line(text, 600)) for text in (*view.caption, view.cut) if text]
     table = ITable(
         _display_frame(view),
@@ -199,6 +206,7 @@ def interactive_bundle(view: TableView, *, page_length: int = DEFAULT_PAGE_LENGT
     )
     box = ipywidgets.VBox([style, *labels, table])
     box.add_class("sutro-results")
+    box.add_class(f"sutro-{view.noun}s")
     bundle = box._repr_mimebundle_()
     widget = {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
     return widget | {"text/plain": "Interactive table: run this cell to use it. Its first rows:"}
@@ -252,5 +260,5 @@ def _provenance(results: Results) -> str:
         facts.append(
             f"fetched as {source.format} from {source.deployment} in {words.duration(source.seconds)}, now cached"
         )
-    facts.append(f"the service calls the output column {results.job_id}, here it is outputs")
+    facts.append(f"outputs is what the service calls {results.job_id}")
     return ", ".join(facts[:-1]) + "; " + facts[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 
 def size(count: float) -> str:
@@ -41,3 +42,11 @@ def age(time: datetime) -> str:
 def count(number: int, noun: str) -> str:
     """Say a count: ``1 row``, ``2,000 rows``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def place(path: Path) -> str:
+    """Say a path, with ``~`` for the home folder: a notebook that is shared should not name its owner."""
+    try:
+        return f"~/{path.relative_to(Path.home()).as_posix()}"
+    except ValueError:
+        return str(path)
