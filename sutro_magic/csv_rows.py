@@ -17,6 +17,7 @@ import struct
 import zipfile
 import zlib
 from contextlib import ExitStack, contextmanager
+from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
@@ -86,8 +87,10 @@ def _readable() -> Iterator[None]:
 
 
 def _choose_member(archive: zipfile.ZipFile, limit: int) -> zipfile.ZipInfo:
-    members = [info for info in archive.infolist() if _is_regular(info)]
-    members.sort(key=lambda info: not info.filename.lower().endswith(".csv"))
+    regular = [info for info in archive.infolist() if _is_regular(info)]
+    # The member's name is not documented; one that says it is something else (a README.txt) is no CSV.
+    members = [info for info in regular if info.filename.lower().endswith(".csv")]
+    members += [info for info in regular if not PurePosixPath(info.filename).suffix]
     if not members:
         raise CorruptResultsError("The archive holds no CSV.")
     member = members[0]

@@ -36,7 +36,7 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 @pytest.fixture(scope="session")
 def _demo_service() -> Iterator[DemoService]:
-    with DemoService(watch_seconds=1.5) as service:
+    with DemoService(watch_seconds=0.6) as service:
         yield service
 
 

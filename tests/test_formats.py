@@ -386,7 +386,7 @@ def test_which_member_is_read(bench):
         {"readme.txt": b"x", "out/": b"", "__MACOSX/._r.csv": b"y", "out/R.CSV": csv, "s.csv": b"z"}
     ).outputs() == ["a"]
     assert bench.zip({"out/": b"", "results": csv, "other": b"x"}).outputs() == ["a"]
-    for members in ({}, {"out/": b""}, {"__MACOSX/r.csv": csv}):
+    for members in ({}, {"out/": b""}, {"__MACOSX/r.csv": csv}, {"README.txt": csv}):
         assert "holds no CSV" in bench.zip(members).refusal().message
 
 

@@ -12,11 +12,12 @@ import zipfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import QUICK
 
 from sutro_magic import Session, errors
+from sutro_magic.client import RetryPolicy
 from sutro_magic.models import JobStatus
 
+QUICK = RetryPolicy(tries=3, seconds=10, first_pause=0.01)
 FORMATS = ["parquet", "csv", "json"]
 PAGE_OUTPUTS = [
     "The capital of France is Paris.",
@@ -350,7 +351,7 @@ def test_a_refused_signature_is_replaced_by_a_fresh_one(session, demo):
 def test_results_that_lag_behind_success_are_waited_for(session, demo):
     session.wait("job-demo-queued")
     demo.set_fault("not_ready", seconds=0.2)
-    session.client.retry = type(QUICK)(tries=8, seconds=10, first_pause=0.05)
+    session.client.retry = RetryPolicy(tries=8, seconds=10, first_pause=0.05)
     assert session.results("job-demo-queued").num_rows > 0
 
 
