@@ -9,12 +9,11 @@ import shlex
 from typing import Any, NoReturn
 
 from sutro_magic.errors import ArgumentError
+from sutro_magic.models import WIRE_FORMATS, JobStatus
+from sutro_magic.results import AS_TYPES
 
 WIDTH = 92
-# Spelled out here, because importing them from their homes would import pyarrow at %load_ext.
-FORMATS = ("parquet", "csv", "json")
-AS_TYPES = ("pandas", "polars", "arrow", "duckdb", "dask", "path", "results")
-STATUSES = ("queued", "starting", "running", "succeeded", "cancelling", "cancelled", "failed", "unknown")
+STATUSES = tuple(status.value.lower() for status in JobStatus)
 
 
 class HelpRequested(Exception):  # noqa: N818 - not an error
@@ -136,7 +135,7 @@ def results_parser() -> MagicParser:
     add(
         "--format",
         "--result-format",
-        choices=FORMATS,
+        choices=WIRE_FORMATS,
         metavar="FORMAT",
         help="format over the wire: parquet (default), csv or json; the table is the same in each",
     )

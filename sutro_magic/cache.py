@@ -1,9 +1,10 @@
 """Results on disk, so that nothing is fetched twice.
 
-Layout: ``<cache>/<identity>/<job digest>-i<0|1>-l<0|1>/`` holds ``results.parquet`` and ``entry.json``.
-The identity is a digest of deployment and key (the key itself is nowhere), the job digest stands for
-the job id, which is untrusted text. An entry is built in a staging folder and moved into place as a
-whole, so it is there complete or not at all.
+Layout: ``<cache>/<identity>/<job digest>-i<0|1>-l<0|1>-<shape>/`` holds ``results.parquet`` and
+``entry.json``. The identity is a digest of deployment and key (the key itself is nowhere), the job
+digest stands for the job id, which is untrusted text. The shape is a digest of what the columns of the
+file are: a `Results` that knows one shape never reads a file of another. An entry is built in a staging
+folder and moved into place as a whole, so it is there complete or not at all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +27,7 @@ import pyarrow.parquet as pq
 
 from sutro_magic.canonical import CanonicalTable
 from sutro_magic.errors import CacheError
-from sutro_magic.models import Job, ResultsRequest, parse_time
+from sutro_magic.models import WIRE_FORMATS, Job, ResultsRequest, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +37,8 @@ LAYOUT_VERSION = 1
 RESULTS_FILE = "results.parquet"
 ENTRY_FILE = "entry.json"
 STAGING_FOLDER = "staging"
+STALE_SECONDS = 24 * 3600
+"""A staging folder untouched for so long was left by a process that was killed."""
 
 _CACHEDIR_TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -62,6 +66,8 @@ class CacheEntry:
         How the file's columns map to the canonical ones.
     job : Job or None
         What the service said of the job then.
+    typed : bool
+        Whether every column has the type it was made with; a CSV may have lost some.
     """
 
     folder: Path
@@ -71,6 +77,7 @@ class CacheEntry:
     size: int
     table: CanonicalTable
     job: Job | None
+    typed: bool = True
 
     @property
     def path(self) -> Path:
@@ -85,15 +92,14 @@ class CacheEntry:
     def serves(self, request: ResultsRequest) -> bool:
         """Whether the entry holds all that is asked for.
 
-        A CSV keeps no types, so an entry that came as CSV with ID columns does not stand in for the
-        other formats.
+        An entry that lost types on its way as CSV does not stand in for the other formats.
         """
         held = self.request
         if held.job_id != request.job_id:
             return False
         if (request.inputs and not held.inputs) or (request.logprobs and not held.logprobs):
             return False
-        return not (held.format == "csv" and request.format != "csv" and self.table.has_carried)
+        return self.typed or request.format == "csv"
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``entry.json`` holds."""
@@ -108,6 +114,7 @@ class CacheEntry:
             "size": self.size,
             "table": self.table.to_json(),
             "job": self.job.to_api() if self.job else None,
+            "typed": self.typed,
         }
 
     @classmethod
@@ -116,8 +123,15 @@ class CacheEntry:
         if data["version"] != LAYOUT_VERSION:
             raise ValueError("another layout")
         fetched = parse_time(data["fetched"])
-        if fetched is None:
-            raise ValueError("no time")
+        expected = (
+            (int, [data["size"]]),
+            (str, [data["job_id"], data["deployment"]]),
+            (bool, [data["inputs"], data["logprobs"], data["typed"]]),
+        )
+        if fetched is None or data["format"] not in WIRE_FORMATS:
+            raise ValueError("no time or no format")
+        if any(type(value) is not kind for kind, values in expected for value in values):
+            raise ValueError("another type")
         return cls(
             folder=folder,
             request=ResultsRequest(
@@ -131,6 +145,7 @@ class CacheEntry:
             size=data["size"],
             table=CanonicalTable.from_json(data["table"]),
             job=Job.from_api(data["job"]) if data["job"] else None,
+            typed=data["typed"],
         )
 
 
@@ -164,15 +179,16 @@ class ResultsCache:
         on_bad : callable
             Told in one sentence when an entry turned out damaged and was dropped.
         """
+        damaged = False
         for folder in self._candidates(identity, request):
-            if not folder.is_dir():
-                continue
-            entry = _read_entry(folder)
-            if entry is None or not _is_sound(entry):
-                on_bad(f"The cached results of {request.job_id} were damaged and are fetched again.")
-                _remove(folder)
-            elif entry.serves(request):
+            entry, bad = _read_sound(folder)
+            if bad:
+                self._discard(folder)
+                damaged = True
+            elif entry is not None and entry.serves(request):
                 return entry
+        if damaged:
+            on_bad(f"The cached results of {request.job_id} were damaged and are fetched again.")
         return None
 
     @contextlib.contextmanager
@@ -182,10 +198,12 @@ class ResultsCache:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             tag = self.directory / "CACHEDIR.TAG"
             if not tag.exists():
-                tag.write_text(_CACHEDIR_TAG, encoding="ascii")
+                _write_private(tag, _CACHEDIR_TAG)
             parent = self.directory / STAGING_FOLDER
             parent.mkdir(mode=0o700, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=parent))  # created 0700
+            _sweep(parent)
+            begun = f"{time.time():.6f}-"  # `commit` wants to know when the fetch began
+            folder = Path(tempfile.mkdtemp(dir=parent, prefix=begun))  # created 0700
         except OSError as error:
             raise CacheError(
                 f"The cache folder {self.directory} cannot be written: {error.strerror}.",
@@ -205,6 +223,7 @@ class ResultsCache:
         deployment: str,
         table: CanonicalTable,
         job: Job | None,
+        typed: bool = True,
     ) -> CacheEntry:
         """Move a staged ``results.parquet`` into the cache; narrower entries of the job go.
 
@@ -219,7 +238,7 @@ class ResultsCache:
             inputs=table.has_inputs,
             logprobs=table.has_logprobs,
         )
-        folder = self._folder(identity, held)
+        folder = self._folder(identity, held, table)
         entry = CacheEntry(
             folder=folder,
             request=held,
@@ -228,6 +247,7 @@ class ResultsCache:
             size=(staged / RESULTS_FILE).stat().st_size,
             table=table,
             job=job,
+            typed=typed,
         )
         try:
             fresh = staged / "entry"
@@ -235,9 +255,10 @@ class ResultsCache:
             (staged / RESULTS_FILE).replace(fresh / RESULTS_FILE)
             (fresh / RESULTS_FILE).chmod(0o600)
             _sync(fresh / RESULTS_FILE)
-            _write_private(fresh / ENTRY_FILE, json.dumps(entry.to_json(), ensure_ascii=False, indent=1))
+            _write_private(fresh / ENTRY_FILE, json.dumps(entry.to_json(), indent=1))
             folder.parent.mkdir(mode=0o700, exist_ok=True)
-            _swap(fresh, folder, aside=staged / "old")
+            begun = datetime.fromtimestamp(float(staged.name.partition("-")[0]), UTC)
+            entry = _place(fresh, entry, begun, aside=staged / "old")
         except OSError as error:
             raise CacheError(
                 f"The results could not be kept in {self.directory}: {error.strerror}.",
@@ -246,10 +267,11 @@ class ResultsCache:
         for other in self.entries(identity):
             if (
                 other.folder != folder
+                and other.fetched <= entry.fetched  # of two that come at once, one stays
                 and other.request.job_id == request.job_id
                 and entry.serves(other.request)
             ):
-                _remove(other.folder)
+                self._discard(other.folder)
         return entry
 
     def entries(self, identity: str | None = None) -> list[CacheEntry]:
@@ -278,32 +300,69 @@ class ResultsCache:
                 continue
             if before is not None and entry.fetched >= before:
                 continue
-            _remove(entry.folder)
+            self._discard(entry.folder)
             count, size = count + 1, size + entry.size
         if everything:  # damaged entries too
             for folder in self._entry_folders(None):
-                _remove(folder)
+                self._discard(folder)
         return count, size
 
+    def _discard(self, folder: Path) -> None:
+        # Moved away first: another process must not see half an entry and take it for a damaged one.
+        try:
+            aside = Path(tempfile.mkdtemp(dir=self.directory / STAGING_FOLDER))
+            folder.rename(aside / "gone")
+        except OSError:
+            _remove(folder)
+        else:
+            _remove(aside)
+
     def _candidates(self, identity: str, request: ResultsRequest) -> Iterator[Path]:
+        """Yield folders that may hold enough, the narrowest first."""
         for inputs in sorted({request.inputs, True}):
             for logprobs in sorted({request.logprobs, True}):
-                held = ResultsRequest(job_id=request.job_id, inputs=inputs, logprobs=logprobs)
-                yield self._folder(identity, held)
+                columns = _columns_name(request.job_id, inputs=inputs, logprobs=logprobs)
+                yield from sorted((self.directory / identity).glob(f"{columns}-*"))
 
-    def _folder(self, identity: str, held: ResultsRequest) -> Path:
-        digest = hashlib.sha256(held.job_id.encode()).hexdigest()[:32]
-        return self.directory / identity / f"{digest}-i{held.inputs:d}-l{held.logprobs:d}"
+    def _folder(self, identity: str, held: ResultsRequest, table: CanonicalTable) -> Path:
+        shape = json.dumps([held.format, table.to_json()]).encode()
+        columns = _columns_name(held.job_id, inputs=held.inputs, logprobs=held.logprobs)
+        return self.directory / identity / f"{columns}-{hashlib.sha256(shape).hexdigest()[:8]}"
 
     def _entry_folders(self, identity: str | None) -> Iterator[Path]:
-        pattern = f"{identity or '*'}/*-i[01]-l[01]"
+        pattern = f"{identity or '*'}/*-i[01]-l[01]-*"
         yield from (folder for folder in self.directory.glob(pattern) if folder.is_dir())
+
+
+def _columns_name(job_id: str, *, inputs: bool, logprobs: bool) -> str:
+    digest = hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
+    return f"{digest}-i{inputs:d}-l{logprobs:d}"
+
+
+def _read_sound(folder: Path) -> tuple[CacheEntry | None, bool]:
+    """Read and check an entry; the second value tells whether there is one that is damaged."""
+    for _ in range(10):
+        before = _inode(folder)
+        entry = _read_entry(folder)
+        if entry is not None and _is_sound(entry):
+            return entry, False
+        if _inode(folder) == before:
+            return None, before is not None
+        # Another process has put a new entry there in between: what was read is no judgement on it.
+    return None, False
+
+
+def _inode(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return None
 
 
 def _read_entry(folder: Path) -> CacheEntry | None:
     try:
         return CacheEntry.from_json(folder, json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
 
 
@@ -318,18 +377,22 @@ def _is_sound(entry: CacheEntry) -> bool:
         return False
 
 
-def _swap(fresh: Path, folder: Path, *, aside: Path) -> None:
+def _place(fresh: Path, entry: CacheEntry, begun: datetime, *, aside: Path) -> CacheEntry:
+    """Move a new entry into place; if another fetch has put one there since ``begun``, that one stays."""
     # A folder cannot be replaced by a rename while it has content; between the two renames there is
     # no entry, which a reader takes as a miss.
     for _ in range(10):
+        there, _ = _read_sound(entry.folder)
+        if there is not None and there.fetched >= begun:
+            return there
         with contextlib.suppress(FileNotFoundError):
-            folder.rename(aside)
+            entry.folder.rename(aside)
         try:
-            fresh.rename(folder)
-        except OSError:  # another process committed the same results in between
+            fresh.rename(entry.folder)
+        except OSError:  # another process was quicker
             _remove(aside)
             continue
-        return
+        return entry
     raise OSError(None, "other processes keep writing the same entry")
 
 
@@ -343,6 +406,15 @@ def _write_private(path: Path, text: str) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _sweep(staging: Path) -> None:
+    """Delete what killed processes have left."""
+    oldest = time.time() - STALE_SECONDS
+    for folder in staging.iterdir():
+        with contextlib.suppress(OSError):  # another process is done with it
+            if max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < oldest:
+                _remove(folder)
 
 
 def _remove(folder: Path) -> None:

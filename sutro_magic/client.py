@@ -1,11 +1,13 @@
 """The HTTP API of the service: requests, retries, and errors a person can act on.
 
 Both generations are spoken: ``https://api.sutro.sh/jobs/...`` and ``<deployment>/v1/jobs/...``.
-Exceptions of the HTTP library never leave this module, because their texts hold whole URLs.
+Exceptions of the HTTP library never leave this module, because their texts hold whole URLs, nor do the
+frames below them, because their variables hold the key.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from dataclasses import dataclass
@@ -23,8 +25,11 @@ from sutro_magic.errors import (
     ServiceError,
     ServiceGoneError,
     ServiceUnreachableError,
+    shorten,
 )
 from sutro_magic.models import Job, JobStatus, ResultsRequest, failure_text
+from sutro_magic.replies import beginning, describe, is_html, retry_after, what_it_looks_like
+from sutro_magic.secrecy import KeyAuth, no_auth, unlogged_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,20 +81,6 @@ class SignedArtifact:
 
     url: Secret
     size: int | None
-
-
-class _KeyAuth(requests.auth.AuthBase):
-    # An auth object, because `requests` would let a ~/.netrc entry replace a plain header.
-    def __init__(self, key: Secret) -> None:
-        self._key = key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Key {self._key.reveal()}"
-        return request
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 class Client:
@@ -213,19 +204,18 @@ class Client:
         """
         parameters = self._column_parameters(request) | {"format": "parquet"}
         answer = self._json(f"jobs/{_segment(request.job_id)}/results-url", parameters, job_id=request.job_id)
-        urls = answer.get("urls") if isinstance(answer, dict) else None
-        url = urls.get("get") if isinstance(urls, dict) else None
-        if not isinstance(url, str):
+        url = _take_url(answer)
+        if url is None:
             raise ServiceError(f"{self.place} answered `results-url` without a URL.")
         self._check_storage_url(url)
         artifact = answer.get("artifact")
         size = artifact.get("size_bytes") if isinstance(artifact, dict) else None
-        return SignedArtifact(url=Secret(url), size=size if isinstance(size, int) else None)
+        return SignedArtifact(url=url, size=size if isinstance(size, int) else None)
 
     def open_artifact(self, artifact: SignedArtifact) -> requests.Response:
         """Open a signed URL, without the API key: the signature is the credential."""
         return self._send(
-            artifact.url.reveal(), {}, auth=_no_auth, stream=True, retry=self.retry, read_seconds=READ_SECONDS
+            artifact.url, {}, auth=no_auth, stream=True, retry=self.retry, read_seconds=READ_SECONDS
         )
 
     def _results_parameters(self, request: ResultsRequest) -> dict[str, str]:
@@ -276,16 +266,16 @@ class Client:
         self._raise_for_status(response, job_id)
         try:
             return response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ServiceError(
-                f"{self.place} answered with {_what_it_looks_like(response)} instead of JSON.",
+                f"{self.place} answered with {what_it_looks_like(response.content)} instead of JSON.",
                 hint="Check SUTRO_API_URL, and whether a proxy or a login page stands before the service.",
                 status_code=response.status_code,
             ) from None
 
     def _send(
         self,
-        url: str,
+        url: Secret,
         parameters: Mapping[str, str],
         *,
         auth: Any,
@@ -300,25 +290,28 @@ class Client:
             response: requests.Response | None = None
             failure = ""
             try:
-                response = self._http.get(
-                    url,
-                    params=parameters,
-                    auth=auth,
-                    stream=stream,
-                    timeout=(CONNECT_SECONDS, read_seconds),
-                    headers={"Accept-Encoding": "identity"} if stream else None,
-                )
-            except requests.RequestException as error:
-                failure = _describe(error)
+                with unlogged_queries():
+                    response = self._http.get(
+                        url.reveal(),
+                        params=parameters,
+                        auth=auth,
+                        stream=stream,
+                        timeout=(CONNECT_SECONDS, read_seconds),
+                        headers={"Accept-Encoding": "identity"} if stream else None,
+                    )
+            except Exception as error:  # noqa: BLE001 - whatever it is, it may hold the key
+                failure = describe(error)
+            except BaseException as stop:  # noqa: BLE001 - raised again, without the frames below
+                raise stop.with_traceback(None) from None
             if response is not None and response.status_code not in RETRIED_STATUSES:
                 return response
             pause = next(pauses, None)
             if pause is not None and response is not None:
-                pause = max(pause, _retry_after(response))
+                pause = max(pause, retry_after(response))
             if pause is None or time.monotonic() + pause > deadline:
                 if response is not None:
                     return response
-                host = urlsplit(url).netloc
+                host = urlsplit(url.reveal()).netloc
                 raise ServiceUnreachableError(
                     f"{host} cannot be reached: {failure}.",
                     hint="Check the network and SUTRO_API_URL; %sutro_demo works without either.",
@@ -327,17 +320,17 @@ class Client:
                 response.close()
             time.sleep(pause)
 
-    def _url(self, route: str) -> str:
-        return f"{self.credentials.base_url}/{route}"
+    def _url(self, route: str) -> Secret:
+        return Secret(f"{self.credentials.base_url}/{route}")
 
-    def _auth(self) -> _KeyAuth:
+    def _auth(self) -> KeyAuth:
         if self.credentials.key is None:
             raise ConfigurationError(f"No API key for {self.place}.", hint=WHERE_KEYS_COME_FROM)
-        return _KeyAuth(self.credentials.key)
+        return KeyAuth(self.credentials.key)
 
-    def _check_storage_url(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and self.credentials.is_loopback):
+    def _check_storage_url(self, url: Secret) -> None:
+        scheme = urlsplit(url.reveal()).scheme
+        if scheme != "https" and not (scheme == "http" and self.credentials.is_loopback):
             raise ServiceError(
                 f"{self.place} sent a download address that is not https; it was not followed.",
                 hint="Try --format csv, which does not use it.",
@@ -349,6 +342,8 @@ class Client:
             return
         said = error_text(response)
         response.close()
+        if self.credentials.key is not None:  # some proxies repeat the headers they were sent
+            said = said.replace(self.credentials.key.reveal(), "***")
         if code in {401, 403}:
             raise self._key_refused(code)
         if code == 404:  # noqa: PLR2004
@@ -391,10 +386,11 @@ _ADVICE = {
 
 def error_text(response: requests.Response, limit: int = 200) -> str:
     """Say what an error body says, in any of the shapes the service's generations use."""
+    sent = beginning(response)
     try:
-        body = response.json()
-    except (ValueError, requests.RequestException):
-        return f"{_what_it_looks_like(response)}." if _is_html(response) else ""
+        body = json.loads(sent)
+    except (ValueError, RecursionError):
+        return "an HTML page." if is_html(sent) else ""
     if not isinstance(body, dict):
         return ""
     for name in ("detail", "message", "error", "details"):
@@ -406,41 +402,11 @@ def error_text(response: requests.Response, limit: int = 200) -> str:
     return ""
 
 
-def shorten(text: str, limit: int = 60) -> str:
-    """Cut long text for a message."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def _take_url(answer: object) -> Secret | None:
+    urls = answer.pop("urls", None) if isinstance(answer, dict) else None
+    url = urls.get("get") if isinstance(urls, dict) else None
+    return Secret(url) if isinstance(url, str) else None
 
 
 def _segment(job_id: str) -> str:
     return quote(job_id, safe="")
-
-
-def _retry_after(response: requests.Response) -> float:
-    try:
-        return max(0.0, float(response.headers.get("Retry-After", "0")))
-    except ValueError:
-        return 0.0
-
-
-def _describe(error: requests.RequestException) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate was not accepted"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy refused"
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    if "refused" in str(error):
-        return "connection refused"
-    if "resolve" in str(error) or "Name or service" in str(error):
-        return "its name is not known here"
-    return "the connection broke"
-
-
-def _is_html(response: requests.Response) -> bool:
-    return response.content[:512].lstrip().startswith(b"<")
-
-
-def _what_it_looks_like(response: requests.Response) -> str:
-    if _is_html(response):
-        return "an HTML page"
-    return "something else" if response.content else "nothing"

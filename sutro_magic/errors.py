@@ -44,9 +44,10 @@ class SutroError(Exception):
     """Show whole tracebacks in notebooks (``%config SutroMagics.debug = True``)."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # Names and reasons in it are other people's text: no terminal should obey it.
+        self.message = _printable(message)
+        self.hint = None if hint is None else _printable(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -60,6 +61,15 @@ class SutroError(Exception):
         if self.hint:
             lines.append(f"  -> {self.hint}")
         return lines
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Cut long text for a message."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 class ArgumentError(SutroError):

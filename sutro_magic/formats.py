@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sutro_magic.canonical import CanonicalTable, Column, map_columns, output_names
@@ -37,6 +38,7 @@ __all__ = [
     "Column",
     "canonical_schema",
     "canonicalize",
+    "csv_keeps_types",
     "read_batches",
     "read_schema",
     "read_table",
@@ -120,6 +122,21 @@ def canonicalize(
         error.hint = error.hint or _hint(request, kind)
         raise
     return table
+
+
+def csv_keeps_types(path: Path, table: CanonicalTable) -> bool:
+    """Tell whether a table that came as CSV would be the same had it come in another format.
+
+    A CSV keeps no types: ID columns are text in it, and so are outputs that are lists (embeddings).
+    Texts that only look like lists are taken for them, which costs a second download and nothing else.
+    """
+    if table.has_carried:
+        return False
+    for batch in read_batches(path, table, inputs=False, logprobs=False, batch_size=1_000):
+        outputs = batch.column("outputs").drop_null()
+        lists = pc.and_(pc.starts_with(outputs, "["), pc.ends_with(outputs, "]"))
+        return not (len(outputs) and pc.all(lists).as_py())
+    return True
 
 
 def _convert_csv(body: Path, writer: _Writer, request: ResultsRequest) -> CanonicalTable:

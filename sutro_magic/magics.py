@@ -12,6 +12,8 @@ from traitlets import Bool, Enum, Int, Unicode, observe
 
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, JobNotFoundError, SutroError
+from sutro_magic.models import WIRE_FORMATS
+from sutro_magic.results import AS_TYPES, require
 from sutro_magic.ui.display import TYPE_WORDS, Display
 
 if TYPE_CHECKING:
@@ -63,14 +65,12 @@ def _documented(parser: Callable[[], arguments.MagicParser]) -> Callable[[T], T]
 class SutroMagics(Magics):
     """Magics that bring the results of Sutro jobs into the notebook."""
 
-    format = Enum(arguments.FORMATS, "parquet", help="Format over the wire where --format does not say.").tag(
+    format = Enum(WIRE_FORMATS, "parquet", help="Format over the wire where --format does not say.").tag(
         config=True
     )
     inputs = Bool(False, help="Include the prompts where --inputs does not say.").tag(config=True)
     logprobs = Bool(False, help="Include log probabilities where --logprobs does not say.").tag(config=True)
-    as_type = Enum(arguments.AS_TYPES, "pandas", help="What --name binds where --as does not say.").tag(
-        config=True
-    )
+    as_type = Enum(AS_TYPES, "pandas", help="What --name binds where --as does not say.").tag(config=True)
     page_length = Int(10, min=1, max=1000, help="Rows on one page of a table.").tag(config=True)
     cache_dir = Unicode(
         "", help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder."
@@ -124,7 +124,6 @@ class SutroMagics(Magics):
         as_type: Any = options.as_type or (self.as_type if options.name else "results")
         wire: Any = options.format or self.format
 
-        from sutro_magic.results import require
         from sutro_magic.ui.progress import ProgressLine
 
         require(as_type)

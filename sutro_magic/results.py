@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from sutro_magic.errors import ArgumentError, CacheError, MissingPackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -73,9 +73,17 @@ class Results:
     """
 
     def __init__(
-        self, entry: CacheEntry, request: ResultsRequest, *, job: Job, from_cache: bool, seconds: float
+        self,
+        entry: CacheEntry,
+        request: ResultsRequest,
+        *,
+        job: Job,
+        from_cache: bool,
+        seconds: float,
+        find: Callable[[], CacheEntry | None],
     ) -> None:
-        self._entry = entry
+        self._last_entry = entry
+        self._find = find
         self._request = request
         self.job: Job = job
         self.from_cache: bool = from_cache
@@ -108,12 +116,13 @@ class Results:
     @property
     def schema(self) -> pa.Schema:
         """Arrow schema of the table."""
+        entry = self._entry  # first: it may say that the schema is another now
         if self._schema is None:
             from sutro_magic import views
 
             with self._reading():
                 self._schema = views.read_schema(
-                    self.path, self._entry.table, inputs=self._request.inputs, logprobs=self._request.logprobs
+                    entry.path, entry.table, inputs=self._request.inputs, logprobs=self._request.logprobs
                 )
         return self._schema
 
@@ -248,6 +257,15 @@ class Results:
         return getattr(self, as_type)()
 
     # --- inside -------------------------------------------------------------------------------
+
+    @property
+    def _entry(self) -> CacheEntry:
+        """The entry to read from: another one when a wider fetch of the same job has replaced it."""
+        if not self._last_entry.path.exists():
+            found = self._find()
+            if found is not None:
+                self._last_entry, self._schema = found, None
+        return self._last_entry
 
     def _names(self) -> list[str]:
         chosen = self._entry.table.select(inputs=self._request.inputs, logprobs=self._request.logprobs)

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,32 +17,39 @@ from typing import TYPE_CHECKING
 from sutro_magic import credentials as _credentials
 from sutro_magic import download, formats
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
-from sutro_magic.client import Client, shorten
+from sutro_magic.client import Client
 from sutro_magic.errors import (
     ArgumentError,
-    JobCancelledError,
-    JobFailedError,
     JobNotFoundError,
     JobNotReadyError,
     ServiceError,
     SutroError,
     WaitTimeoutError,
+    shorten,
 )
-from sutro_magic.models import WIRE_FORMATS, Job, JobList, JobStatus, ResultsRequest, WireFormat
+from sutro_magic.models import Job, JobList, JobStatus, ResultsRequest, WireFormat
+from sutro_magic.naming import (
+    clean_job,
+    closest,
+    match_job,
+    may_be_an_id,
+    mentions,
+    parse_format,
+    parse_status,
+)
+from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
 from sutro_magic.results import Results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.download import Progress
 
-LONGEST_JOB_ID = 200
-JUST_SUCCEEDED_SECONDS = 120.0
-"""For this long after success the results may not be written yet (the SDK waits up to 100 s)."""
 
-REFUSED_UNFINISHED = frozenset({400, 409, 425})
+CONFLICT = 409
+REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
 FIRST_POLL_SECONDS = 0.5
 SLOWEST_POLL_SECONDS = 5.0
 
@@ -149,11 +155,11 @@ class Session:
         """
         if limit is not None and limit < 1:
             raise ArgumentError(f"A limit of {limit} shows nothing.", hint="Give a number from 1.")
-        wanted = _parse_status(status)
+        wanted = parse_status(status)
         found = JobList()
         for job in self.client.iter_jobs():
             self.seen[job.job_id] = job
-            if (wanted is None or job.status is wanted) and (search is None or _mentions(job, search)):
+            if (wanted is None or job.status is wanted) and (search is None or mentions(job, search)):
                 if len(found) == limit:
                     found.more = True
                     break
@@ -168,8 +174,8 @@ class Session:
         ------
         JobNotFoundError
         """
-        text = _clean(job_id)
-        if _may_be_an_id(text):
+        text = clean_job(job_id)
+        if may_be_an_id(text):
             try:
                 return self._remember(self.client.get_job(text))
             except JobNotFoundError as error:
@@ -212,7 +218,7 @@ class Session:
             if job.status.is_final:
                 # Its last word: the reason of a failure, the number of rows.
                 job = self._remember(self.client.get_job(job.job_id))
-                self._raise_unless_succeeded(job)
+                raise_unless_succeeded(job)
                 return job
             left = None if timeout is None else timeout - (time.monotonic() - begin)
             if left is not None and left <= 0:
@@ -265,14 +271,14 @@ class Session:
         """
         begin = time.monotonic()
         request = ResultsRequest(
-            job_id=_clean(job_id), format=_parse_format(format), inputs=inputs, logprobs=logprobs
+            job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
         )
         if not refresh:
             cached = self._cached(request, begin, on_notice)
             if cached is not None:
                 return cached
         try:
-            if not _may_be_an_id(request.job_id):
+            if not may_be_an_id(request.job_id):
                 raise self._not_found(request.job_id)
             return self._fetch(request, begin, wait, on_bytes, on_poll)
         except JobNotFoundError as not_found:
@@ -304,7 +310,7 @@ class Session:
                 self._fetch_late(request, body, on_bytes)
             job = self._details(request.job_id)
             if job is not None and job.status is not JobStatus.UNKNOWN:
-                self._raise_unless_succeeded(job)  # only what is final may be kept
+                raise_unless_succeeded(job)  # only what is final may be kept
             table = formats.canonicalize(
                 body, staged / RESULTS_FILE, request=request, expected_rows=job.num_rows if job else None
             )
@@ -315,6 +321,7 @@ class Session:
                 deployment=client.place,
                 table=table,
                 job=job,
+                typed=request.format != "csv" or formats.csv_keeps_types(staged / RESULTS_FILE, table),
             )
         return self._handle(entry, request, from_cache=False, begin=begin)
 
@@ -335,12 +342,18 @@ class Session:
         try:
             job = self._remember(self.client.get_job(request.job_id))
         except SutroError:
+            if getattr(refusal, "status_code", None) == CONFLICT:
+                raise JobNotReadyError(
+                    f"The service has no results of {request.job_id} yet, or never will: {refusal.message}",
+                    job_id=request.job_id,
+                    hint=f"%sutro_wait {request.job_id} waits for it.",
+                ) from None
             raise refusal from None
         if not job.status.is_final and wait:
             self.wait(request.job_id, on_poll=on_poll)
             return
-        self._raise_unless_succeeded(job)
-        if not _just_succeeded(job):
+        raise_unless_succeeded(job)
+        if not just_succeeded(job):
             raise refusal
 
     def _fetch_late(self, request: ResultsRequest, body: Path, on_bytes: Progress) -> None:
@@ -372,7 +385,15 @@ class Session:
         job = entry.job or Job(
             job_id=request.job_id, status=JobStatus.SUCCEEDED, num_rows=entry.table.num_rows
         )
-        return Results(entry, request, job=job, from_cache=from_cache, seconds=time.monotonic() - begin)
+        cache, identity = self.cache, self.credentials.identity
+        return Results(
+            entry,
+            request,
+            job=job,
+            from_cache=from_cache,
+            seconds=time.monotonic() - begin,
+            find=lambda: cache.find(identity, request),
+        )
 
     def _details(self, job_id: str) -> Job | None:
         """Name, rows and schema are nice to have: a service with only the results route is enough."""
@@ -389,18 +410,10 @@ class Session:
             jobs = self.jobs()
         except SutroError:
             raise not_found from None
-        named = [job.job_id for job in jobs if job.name == text]
-        started = [job.job_id for job in jobs if job.job_id.startswith(text) and job.job_id != text]
-        matches = named or started
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            what = "are named" if named else "begin with"
-            shown = ", ".join(matches[:5]) + (", …" if len(matches) > 5 else "")  # noqa: PLR2004
-            raise ArgumentError(
-                f"{len(matches)} jobs {what} {shorten(text)!r}: {shown}.", hint="Give a whole id."
-            )
-        close = _closest(text, [name for job in jobs for name in (job.job_id, job.name) if name])
+        job_id = match_job(text, jobs)
+        if job_id is not None:
+            return job_id
+        close = closest(text, [name for job in jobs for name in (job.job_id, job.name) if name])
         if close:
             raise JobNotFoundError(
                 not_found.message, job_id=text, hint=f"Did you mean {close}? %sutro_jobs lists all."
@@ -418,89 +431,5 @@ class Session:
         self.seen[job.job_id] = job
         return job
 
-    def _raise_unless_succeeded(self, job: Job) -> None:
-        if job.status is JobStatus.SUCCEEDED:
-            return
-        if job.status is JobStatus.FAILED:
-            reason = f": {shorten(job.failure_reason, 300)}" if job.failure_reason else "."
-            raise JobFailedError(
-                f"{job.title} failed{reason}",
-                job_id=job.job_id,
-                hint=f"%sutro_status {job.job_id} shows its details; a failed job has no results.",
-            )
-        if job.status is JobStatus.CANCELLED:
-            raise JobCancelledError(
-                f"{job.title} was cancelled.",
-                job_id=job.job_id,
-                hint="A cancelled job has no results; %sutro_jobs --status succeeded lists those that have.",
-            )
-        raise JobNotReadyError(
-            f"{job.title} is not finished: it is {job.status.value}.",
-            job_id=job.job_id,
-            hint=f"%sutro_wait {job.job_id} waits for it; --wait waits and then fetches.",
-        )
-
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
-def _clean(job_id: object) -> str:
-    if not isinstance(job_id, str) or not job_id.strip():
-        raise ArgumentError("No job was given.", hint="%sutro_jobs lists the jobs of this key.")
-    text = job_id.strip()
-    if len(text) > LONGEST_JOB_ID:
-        raise ArgumentError(
-            f"{shorten(text, 40)!r} has {len(text):,} characters: no job id or name is that long.",
-            hint="%sutro_jobs lists the jobs of this key.",
-        )
-    if not text.isprintable():
-        raise ArgumentError(
-            f"{shorten(ascii(text)[1:-1], 40)} holds characters that no job id or name has.",
-            hint="%sutro_jobs lists the jobs of this key.",
-        )
-    return text
-
-
-def _may_be_an_id(text: str) -> bool:
-    """Tell whether a text can stand in a URL as an id; names may hold anything."""
-    return not any(c in "/\\" or c.isspace() for c in text) and text.strip(".") != ""
-
-
-def _parse_format(text: object) -> WireFormat:
-    name = str(text).strip().lower()
-    if name not in WIRE_FORMATS:
-        close = _closest(name, WIRE_FORMATS)
-        raise ArgumentError(
-            f"There is no format {shorten(str(text))!r}.",
-            hint=(f"Did you mean {close}? " if close else "") + f"Choose one of {', '.join(WIRE_FORMATS)}.",
-        )
-    return name
-
-
-def _parse_status(status: str | JobStatus | None) -> JobStatus | None:
-    if status is None:
-        return None
-    parsed = JobStatus.parse(status)
-    if parsed is JobStatus.UNKNOWN and str(status).strip().upper() != JobStatus.UNKNOWN:
-        names = [member.value.lower() for member in JobStatus]
-        close = _closest(str(status).lower(), names)
-        raise ArgumentError(
-            f"There is no status {shorten(str(status))!r}.",
-            hint=(f"Did you mean {close}? " if close else "") + f"Choose one of {', '.join(names)}.",
-        )
-    return parsed
-
-
-def _mentions(job: Job, text: str) -> bool:
-    words = (job.job_id, job.name, job.description, job.model)
-    return any(text.casefold() in word.casefold() for word in words if word)
-
-
-def _closest(text: str, names: Iterable[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(text, list(names), n=1)), None)
-
-
-def _just_succeeded(job: Job) -> bool:
-    if job.completed is None:
-        return False
-    return abs((datetime.now(UTC) - job.completed).total_seconds()) < JUST_SUCCEEDED_SECONDS

@@ -136,6 +136,12 @@ def test_types_lost_by_a_csv_come_back_with_the_next_parquet(session, demo):
     assert session.results("job-demo-zoo", format="csv").from_cache  # the better entry serves both
 
 
+def test_lists_lost_by_a_csv_come_back_with_the_next_parquet(session):
+    assert session.results("job-demo-vectors", format="csv").schema.types == [pa.string()]
+    again = session.results("job-demo-vectors")
+    assert not again.from_cache and pa.types.is_list(again.schema.field("outputs").type)
+
+
 def test_a_damaged_entry_is_dropped_said_and_fetched_again(session):
     first = session.results("job_12345")
     data = first.path.read_bytes()
@@ -174,6 +180,17 @@ def test_a_bound_frame_can_be_written_to_and_outlives_the_cache(session):
     frame.loc[0, "outputs"] = "changed"
     frame.loc[0, "cumulative_logprobs"] = 0.5
     assert frame["outputs"].tolist() == ["changed", PAGE_OUTPUTS[1]]
+
+
+def test_a_results_outlives_its_replacement_by_a_wider_fetch(session):
+    narrow = session.results("job_12345")
+    before = narrow.arrow()
+    session.results("job_12345", inputs=True, logprobs=True)
+    assert narrow.arrow().equals(before)
+    assert narrow.path.exists() and narrow.columns == ["outputs"]
+    by_csv = session.results("job-demo-zoo", format="csv")
+    session.results("job-demo-zoo", format="parquet")
+    assert by_csv.num_rows == len(by_csv.pandas())
 
 
 def test_results_whose_file_is_gone_say_how_to_get_it_back(session):
@@ -370,6 +387,12 @@ def test_a_missing_results_url_is_asked_for_only_once(session, demo):
     session.results("job_12345")
     session.results("job-abc123")
     assert sum("results-url" in path for path in result_requests(demo)) == 1
+
+
+def test_a_conflict_without_a_word_about_the_job_is_an_unfinished_job(session, demo):
+    demo.set_fault("results_only")
+    with pytest.raises(errors.JobNotReadyError, match="no results of job-demo-long"):
+        session.results("job-demo-long")
 
 
 class OneRoute(http.server.BaseHTTPRequestHandler):

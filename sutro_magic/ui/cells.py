@@ -25,6 +25,20 @@ _PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {
 }
 
 
+class Excerpt(str):
+    """The beginning of a text that is too long to be carried around, and how long it was."""
+
+    __slots__ = ("length",)
+    length: int
+
+    @classmethod
+    def of(cls, text: str, limit: int = LONGEST_CELL) -> Excerpt:
+        """Cut a text to a little more than a cell shows."""
+        excerpt = cls(text[: limit + 1])
+        excerpt.length = len(text)
+        return excerpt
+
+
 def cell_text(value: object, limit: int = LONGEST_CELL) -> str:
     """Say one value on one line of at most ``limit`` characters and a count of those left out."""
     if value is None:
@@ -36,7 +50,7 @@ def cell_text(value: object, limit: int = LONGEST_CELL) -> str:
 
 def one_line(text: str, limit: int = LONGEST_CELL) -> str:
     """Put text on one line, cut, with control characters made visible."""
-    left_out = len(text) - limit
+    left_out = (text.length if isinstance(text, Excerpt) else len(text)) - limit
     if left_out > 0:
         return text[:limit].replace("\r\n", "\n").translate(_PICTURES) + f"… (+{left_out:,})"
     return text.replace("\r\n", "\n").translate(_PICTURES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.ui import words
-from sutro_magic.ui.cells import cell_text, is_number, one_line
+from sutro_magic.ui.cells import LONGEST_CELL, Excerpt, cell_text, is_number, one_line
 from sutro_magic.ui.static import PairsView, TableView, pairs_to_html, pairs_to_plain, to_html, to_plain
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ SCREEN_ROWS = 1_000
 
 SCREEN_CHARACTERS = 600_000
 """About as many characters as an interactive table holds; long texts make it hold fewer rows."""
+
+SMALL_BATCH = 50
 
 DEFAULT_PAGE_LENGTH = 10
 
@@ -55,7 +57,7 @@ def results_view(results: Results, bound: str | None = None) -> TableView:
     characters = 0
     for row in _rows(results):
         rows.append(row)
-        characters += sum(min(len(v), 300) if isinstance(v, str) else 8 for v in row)
+        characters += sum(len(v) if isinstance(v, str) else 8 for v in row)
         if len(rows) >= SCREEN_ROWS or characters > SCREEN_CHARACTERS:
             break
     size = f"{results.num_rows:,} x {len(results.columns)}"
@@ -238,10 +240,14 @@ def _display_frame(view: TableView) -> Any:
 
 
 def _rows(results: Results) -> Iterator[list[object]]:
-    for batch in results.batches(batch_size=SCREEN_ROWS):
-        # Row by row, because one row may hold a text of many megabytes.
+    # In small batches and row by row, because one text may have many megabytes.
+    for batch in results.batches(batch_size=SMALL_BATCH):
         for index in range(batch.num_rows):
-            yield [column[index].as_py() for column in batch.columns]
+            yield [_short(column[index].as_py()) for column in batch.columns]
+
+
+def _short(value: object) -> object:
+    return Excerpt.of(value) if isinstance(value, str) and len(value) > LONGEST_CELL else value
 
 
 def _provenance(results: Results) -> str:

@@ -1,0 +1,97 @@
+"""What people type: a job by id, prefix or name; a format; a status."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from sutro_magic.errors import ArgumentError, shorten
+from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LONGEST_JOB_ID = 200
+LONGEST_LIST = 5
+
+
+def clean_job(job_id: object) -> str:
+    """Return what the user calls a job, without spaces around it; raise `ArgumentError` for nonsense."""
+    if not isinstance(job_id, str) or not job_id.strip():
+        raise ArgumentError("No job was given.", hint="%sutro_jobs lists the jobs of this key.")
+    text = job_id.strip()
+    if len(text) > LONGEST_JOB_ID:
+        raise ArgumentError(
+            f"{shorten(text, 40)!r} has {len(text):,} characters: no job id or name is that long.",
+            hint="%sutro_jobs lists the jobs of this key.",
+        )
+    if not text.isprintable():
+        raise ArgumentError(
+            f"{shorten(ascii(text)[1:-1], 40)} holds characters that no job id or name has.",
+            hint="%sutro_jobs lists the jobs of this key.",
+        )
+    return text
+
+
+def may_be_an_id(text: str) -> bool:
+    """Tell whether a text can stand in a URL as an id; names may hold anything."""
+    return not any(c in "/\\" or c.isspace() for c in text) and text.strip(".") != ""
+
+
+def match_job(text: str, jobs: Iterable[Job]) -> str | None:
+    """Return the id of the only job with this name, or whose id begins with this text.
+
+    Raises
+    ------
+    ArgumentError
+        When several jobs fit.
+    """
+    known = list(jobs)
+    named = [job.job_id for job in known if job.name == text]
+    started = [job.job_id for job in known if job.job_id.startswith(text) and job.job_id != text]
+    matches = named or started
+    if len(matches) > 1:
+        what = "are named" if named else "begin with"
+        shown = ", ".join(matches[:LONGEST_LIST]) + (", …" if len(matches) > LONGEST_LIST else "")
+        raise ArgumentError(
+            f"{len(matches)} jobs {what} {shorten(text)!r}: {shown}.", hint="Give a whole id."
+        )
+    return matches[0] if matches else None
+
+
+def parse_format(text: object) -> WireFormat:
+    """Read the name of a wire format; raise `ArgumentError` naming the choices."""
+    name = str(text).strip().lower()
+    if name not in WIRE_FORMATS:
+        close = closest(name, WIRE_FORMATS)
+        raise ArgumentError(
+            f"There is no format {shorten(str(text))!r}.",
+            hint=(f"Did you mean {close}? " if close else "") + f"Choose one of {', '.join(WIRE_FORMATS)}.",
+        )
+    return name
+
+
+def parse_status(status: str | JobStatus | None) -> JobStatus | None:
+    """Read the name of a status; raise `ArgumentError` naming the choices."""
+    if status is None:
+        return None
+    parsed = JobStatus.parse(status)
+    if parsed is JobStatus.UNKNOWN and str(status).strip().upper() != JobStatus.UNKNOWN:
+        names = [member.value.lower() for member in JobStatus]
+        close = closest(str(status).lower(), names)
+        raise ArgumentError(
+            f"There is no status {shorten(str(status))!r}.",
+            hint=(f"Did you mean {close}? " if close else "") + f"Choose one of {', '.join(names)}.",
+        )
+    return parsed
+
+
+def mentions(job: Job, text: str) -> bool:
+    """Tell whether id, name, description or model of a job contain a text, in any case."""
+    words = (job.job_id, job.name, job.description, job.model)
+    return any(text.casefold() in word.casefold() for word in words if word)
+
+
+def closest(text: str, names: Iterable[str]) -> str | None:
+    """Return the name that looks most like a text, if any looks like it."""
+    return next(iter(difflib.get_close_matches(text, list(names), n=1)), None)

@@ -1,0 +1,56 @@
+"""What came back of a request, and what broke on the way, in words."""
+
+from __future__ import annotations
+
+import contextlib
+
+import requests
+
+ERROR_BYTES = 1 << 16
+
+
+def retry_after(response: requests.Response) -> float:
+    """Read how many seconds the service asks to wait."""
+    try:
+        return max(0.0, float(response.headers.get("Retry-After", "0")))
+    except ValueError:
+        return 0.0
+
+
+def describe(error: Exception) -> str:
+    """Say what broke, without the text of the error, which holds the URL."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate was not accepted"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy refused"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if "refused" in str(error):
+        return "connection refused"
+    if "resolve" in str(error) or "Name or service" in str(error):
+        return "its name is not known here"
+    known = isinstance(error, requests.RequestException)
+    return "the connection broke" if known else f"{type(error).__name__} in the HTTP library"
+
+
+def beginning(response: requests.Response) -> bytes:
+    """Read the first bytes of an error, which may be cut off or endless as well."""
+    sent = b""
+    with contextlib.suppress(requests.RequestException):
+        for chunk in response.iter_content(ERROR_BYTES):
+            sent += chunk
+            if len(sent) >= ERROR_BYTES:
+                break
+    return sent
+
+
+def is_html(body: bytes) -> bool:
+    """Tell whether a body is an HTML page, whatever its headers say."""
+    return body[:512].lstrip().startswith(b"<")
+
+
+def what_it_looks_like(body: bytes) -> str:
+    """Say what came instead of JSON."""
+    if is_html(body):
+        return "an HTML page"
+    return "something else" if body else "nothing"
