@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -309,9 +310,9 @@ class ResultsCache:
 
     def _discard(self, folder: Path) -> None:
         # Moved away first: another process must not see half an entry and take it for a damaged one.
+        aside = self.directory / STAGING_FOLDER / f"gone-{secrets.token_hex(8)}"
         try:
-            aside = Path(tempfile.mkdtemp(dir=self.directory / STAGING_FOLDER))
-            folder.rename(aside / "gone")
+            folder.rename(aside)
         except OSError:
             _remove(folder)
         else:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int | None], None]
 """Called with the bytes so far and, where it is known, the bytes in all."""
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16
+"""Small, so that progress moves on a slow line: a chunk is seen when it is full."""
+
 STORAGE_REFUSED = frozenset({400, 403})
 """What object storage answers to an expired signature (R2: 400, S3: 403)."""
 

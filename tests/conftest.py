@@ -67,11 +67,27 @@ class Reply:
     text: str = ""
     result: dict[str, Any] | None = None
     displays: list[dict[str, Any]] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
     raw: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         return not self.ename
+
+    def take(self, kind: str, content: dict[str, Any]) -> None:
+        """Sort one message of the kernel in."""
+        self.raw.append(content)
+        if kind == "stream":
+            self.text += content["text"]
+        elif kind == "execute_result":
+            self.result = content["data"]
+        elif kind == "display_data":
+            self.displays.append(content["data"])
+        elif kind == "update_display_data":
+            self.updates.append(content["data"])
+        elif kind == "error":
+            self.ename, self.evalue = content["ename"], content["evalue"]
+            self.traceback = "\n".join(content["traceback"])
 
 
 class Kernel:
@@ -98,17 +114,8 @@ class Kernel:
             if message["parent_header"].get("msg_id") != sent:
                 continue
             kind, content = message["header"]["msg_type"], message["content"]
-            reply.raw.append(content)
-            if kind == "stream":
-                reply.text += content["text"]
-            elif kind == "execute_result":
-                reply.result = content["data"]
-            elif kind == "display_data":
-                reply.displays.append(content["data"])
-            elif kind == "error":
-                reply.ename, reply.evalue = content["ename"], content["evalue"]
-                reply.traceback = "\n".join(content["traceback"])
-            elif kind == "status" and content["execution_state"] == "idle":
+            reply.take(kind, content)
+            if kind == "status" and content["execution_state"] == "idle":
                 self.client.get_shell_msg(timeout=10)
                 return reply
 

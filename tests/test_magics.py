@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import threading
 import time
 
@@ -82,6 +83,15 @@ def test_quiet_binds_and_shows_nothing(kernel):
     reply = kernel.run("%sutro_results job_12345 --name df --quiet")
     assert reply.ok and not reply.displays and reply.result is None and not reply.text
     assert kernel.value("len(df)") == "2"
+
+
+def test_a_slow_download_shows_its_progress_and_leaves_one_line(kernel, demo):
+    demo.set_fault("slow", seconds=2)
+    reply = kernel.run("r = %sutro_results job-demo-films --format json")
+    first, updates = reply.displays[0]["text/plain"], [u["text/plain"] for u in reply.updates]
+    assert re.match(r"Downloading: [\d.]+ \w+ of [\d.]+ \w+ \(\d+%\), .*/s, .* left", first)
+    assert len(reply.displays) == 1 and len(updates) >= 2
+    assert re.fullmatch(r"Downloaded [\d.]+ MB in [\d.]+ s \([\d.]+ kB/s\)", updates[-1])
 
 
 def test_the_caption_says_where_the_table_came_from(kernel):

@@ -1,0 +1,82 @@
+"""The floors of the house: imports run downward only, and no room grows without end."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sutro_magic
+
+PACKAGE = Path(sutro_magic.__file__).parent
+FLOORS = [
+    {"errors", "models"},
+    {
+        "cache", "canonical", "client", "credentials", "csv_rows", "download", "formats", "json_columns", "replies",
+        "secrecy", "views",
+    },
+    {"results", "frames"},
+    {"naming", "outcomes", "session"},
+    {"ui"},
+    {"arguments", "extension", "magics"},
+]  # fmt: skip
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FRONT_ENDS = {"IPython", "ipywidgets", "itables", "anywidget", "traitlets", "ipykernel"}
+LONGEST = 450
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+NAMES = [str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".") for path in MODULES]
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path):
+    """Every module that is imported anywhere in a file, functions and type checking included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are written in full"
+            # `from sutro_magic import views` names the module only after the `import`.
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def rooms_used(path):
+    parts = [name.split(".") for name in imports_of(path)]
+    return {name[1] for name in parts if name[0] == "sutro_magic" and len(name) > 1} & (
+        set(FLOOR_OF) | {"demo"}
+    )
+
+
+def test_every_module_has_a_floor():
+    assert {room_of(path) for path in MODULES} - {"__init__", "demo"} == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_a_module_imports_nothing_from_a_higher_floor(path):
+    room = room_of(path)
+    used = rooms_used(path) - {room}
+    if room == "__init__":
+        return  # the front door, which leads everywhere
+    if room == "demo":
+        assert used <= {"errors", "models"}, "the service shares nothing with its client"
+        return
+    assert {other for other in used if FLOOR_OF.get(other, -1) > FLOOR_OF[room]} == set()
+    assert "demo" not in used or room == "magics"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_below_the_widgets_nobody_knows_of_a_front_end(path):
+    room = room_of(path)
+    if FLOOR_OF.get(room, 0) < FLOOR_OF["ui"]:
+        assert not {name.partition(".")[0] for name in imports_of(path)} & FRONT_ENDS
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_a_module_is_short_enough_to_hold_one_idea(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST

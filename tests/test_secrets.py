@@ -1,0 +1,350 @@
+"""The key and signed URLs are found nowhere: everything that a session leaves behind is searched for them."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import logging
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+import requests
+
+from sutro_magic import Session, errors
+from sutro_magic.client import RetryPolicy
+from sutro_magic.demo import DemoService
+from sutro_magic.secrecy import LOGGER
+
+SIGNATURE = "X-Amz-Signature"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+SET_UP = """
+import logging, pathlib, sys
+from sutro_magic import Session
+from sutro_magic.client import RetryPolicy
+log_file = pathlib.Path.home() / "debug.log"
+logging.basicConfig(filename=log_file, filemode="w", level=logging.DEBUG, force=True)
+for name in [*logging.root.manager.loggerDict]:
+    logging.getLogger(name).setLevel(logging.DEBUG)
+magics = get_ipython().magics_manager.registry["SutroMagics"]
+magics.session.client.retry = RetryPolicy(tries=2, seconds=2, first_pause=0.01)
+magics.session.jobs(limit=1)
+"""
+
+CHAINED = """
+try:
+    get_ipython().run_line_magic("sutro_results", "{line}")
+except Exception as error:
+    raise RuntimeError("a mistake of the user's own, on top") from error
+"""
+
+
+class Trail:
+    """All that was seen: messages, replies, files."""
+
+    def __init__(self, kernel, *needles):
+        self.kernel, self.needles = kernel, needles
+        self.seen = []
+
+    def run(self, code, **options):
+        reply = self.kernel.run(code, **options)
+        self.seen.append(json.dumps(reply.raw, default=str, ensure_ascii=False))
+        return reply
+
+    def assert_clean(self, *folders):
+        for text in self.seen:
+            clean = ANSI.sub("", text.replace("\\u001b", "\x1b"))
+            found = [(needle, clean[:300]) for needle in self.needles if needle in clean]
+            assert not found
+        for folder in folders:
+            for path in Path(folder).rglob("*"):
+                data = path.read_bytes() if path.is_file() else b""
+                assert not [(needle, path) for needle in self.needles if needle.encode() in data]
+
+
+@pytest.fixture
+def trail(kernel, demo, monkeypatch):
+    """A kernel that logs everything, and a list of what it said."""
+    made = Trail(kernel, demo.api_key, SIGNATURE)
+    take = kernel.client.get_shell_msg
+
+    def get_shell_msg(**options):
+        reply = take(**options)
+        made.seen.append(json.dumps(reply["content"], default=str, ensure_ascii=False))
+        return reply
+
+    monkeypatch.setattr(kernel.client, "get_shell_msg", get_shell_msg)
+    assert made.run(SET_UP).ok
+    yield made
+    demo.clear_faults()
+    home = kernel.value("pathlib.Path.home()")
+    kernel.run("%xmode Context\n%config SutroMagics.debug = False\nlogging.shutdown()")
+    made.assert_clean(home, kernel.run("%sutro_cache path").text.strip())
+    log = (Path(home) / "debug.log").read_text()
+    assert '"GET /' in log, "the log was on"
+
+
+def test_work_that_goes_well_leaves_no_secret(trail, demo):
+    for line in (
+        "%sutro_results job_12345 --inputs",
+        "%sutro_results job_12345 --format csv --refresh --name df",
+        "%sutro_results job_12345 --format json --refresh --as polars",
+        "%sutro_jobs",
+        "%sutro_status job_12345",
+        "%sutro_wait job_12345",
+        "%sutro_cache\n%sutro_cache info job_12345",
+        "%config SutroMagics",
+    ):
+        assert trail.run(line).ok
+    reply = trail.run(
+        "r = %sutro_results job-abc123\n"
+        "s, c = magics.session, magics.session.client\n"
+        "print(r, r.job, r.path, r.provenance, vars(r), s, c, s.credentials, vars(c), vars(c._auth()))"
+    )
+    assert reply.ok and "Secret('***')" in reply.text
+    log = Path(trail.kernel.value("log_file")).read_text()
+    assert "/storage/job_12345/" in log and ".parquet?… HTTP" in log
+
+
+@pytest.mark.parametrize("mode", ["Context", pytest.param("Verbose", marks=pytest.mark.slow), "debug"])
+def test_no_error_of_the_service_shows_a_secret(trail, demo, mode):
+    trail.run("%config SutroMagics.debug = True" if mode == "debug" else f"%xmode {mode}")
+    failed = 0
+    for fault, said in DemoService.FAULTS.items():
+        option = re.search(r"`(\w+)` \(\d+\)", said)
+        demo.set_fault(
+            fault, **({option[1]: 0} if option and option[1] in {"seconds", "retry_after"} else {})
+        )
+        form = "json" if "json" in fault else "csv" if "csv" in fault else "parquet"
+        line = f"job_12345 --refresh --quiet --format {form}"
+        reply = trail.run(CHAINED.format(line=line) if mode == "Verbose" else f"%sutro_results {line}")
+        failed += not reply.ok
+    assert failed > 12
+
+
+HTTP_BUG = """
+import requests
+def send(adapter, request, **options):
+    url, headers = request.url, dict(request.headers)
+    said = "" if {kind} is KeyboardInterrupt else f"{{url}} {{headers}}"
+    raise {kind}(said)
+kept, requests.adapters.HTTPAdapter.send = requests.adapters.HTTPAdapter.send, send
+"""
+MEND_HTTP = "requests.adapters.HTTPAdapter.send = kept"
+
+
+@pytest.mark.parametrize("kind", ["RuntimeError", "requests.ConnectionError", "OSError", "KeyboardInterrupt"])
+def test_a_bug_in_the_http_library_shows_no_secret_even_with_local_variables(trail, kind):
+    trail.run("%xmode Verbose")
+    trail.run(HTTP_BUG.format(kind=kind))
+    for line in ("%sutro_jobs", "%sutro_status job_12345", "%sutro_results job_12345 --refresh", "s.jobs()"):
+        reply = trail.run("s = Session()\ns.client.retry = magics.session.client.retry\n" + line)
+        assert not reply.ok
+    trail.run(MEND_HTTP)
+    assert trail.run("%sutro_results job_12345 --refresh").ok
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["sutro_magic.download.fetch", "sutro_magic.download._write", "sutro_magic.client.SignedArtifact",
+     "sutro_magic.client.Client._raise_for_status", "sutro_magic.formats.canonicalize", "sutro_magic.client.Client.open_artifact"],
+)  # fmt: skip
+def test_a_bug_of_ours_shows_no_secret_even_with_local_variables(trail, target):
+    module, _, name = target.rpartition(".")
+    owner = module if not module.endswith("Client") else "sutro_magic.client"
+    holder = "sys.modules[owner]" + (".Client" if owner != module else "")
+    trail.run("%xmode Verbose")
+    trail.run(
+        f"owner = {owner!r}\n"
+        "def broken(*arguments, **options):\n    raise ValueError('a bug')\n"
+        f"kept = {holder}.{name}\n{holder}.{name} = broken"
+    )
+    reply = trail.run("%sutro_results job_12345 --refresh")
+    trail.run(f"{holder}.{name} = kept")
+    shown = ANSI.sub("", reply.traceback)
+    assert reply.ename == "ValueError" and "session.py" in shown and "request = " in shown
+
+
+def test_interrupting_a_silent_service_shows_no_secret_even_with_local_variables(trail):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        trail.run(
+            f"%xmode Verbose\nimport os\ns = Session(api_url={url!r}, api_key=os.environ['SUTRO_API_KEY'])"
+        )
+
+        def interrupt():
+            connection, _ = silent.accept()
+            connection.recv(100)
+            trail.kernel.manager.interrupt_kernel()
+            connection.recv(10_000)
+            connection.close()
+
+        stopper = threading.Thread(target=interrupt)
+        stopper.start()
+        reply = trail.run("s.jobs()")
+        stopper.join()
+    assert reply.ename == "KeyboardInterrupt" and "_send" in ANSI.sub("", reply.traceback)
+
+
+def test_logging_in_shows_no_key(trail, demo):
+    config = Path(trail.kernel.value("pathlib.Path.home()")) / ".sutro" / "config.json"
+    trail.needles += ("sk_wrong_one", "sk with spaces")
+    trail.run("%xmode Verbose")
+    for key, works in (("sk_wrong_one", False), ("sk with spaces", False), (demo.api_key, True)):
+        assert trail.run(f"%sutro_login --url {demo.url}", answer=key).ok is works
+    assert trail.run("%sutro_login --save", answer=demo.api_key).ok
+    assert demo.api_key in config.read_text()  # the one place it belongs
+    config.unlink()
+    trail.run("magics.session.use(None)")
+
+
+@pytest.mark.slow
+def test_a_saved_notebook_holds_no_secret(demo, tmp_path, monkeypatch):
+    for name, value in {"SUTRO_API_URL": demo.url, "SUTRO_API_KEY": demo.api_key}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    cells = [
+        "import logging, sys\nlogging.basicConfig(level=logging.DEBUG, stream=sys.stdout)\nlogging.captureWarnings(True)",
+        "%load_ext sutro_magic\n%xmode Verbose",
+        "%sutro_results job_12345 --inputs",
+        "%sutro_results job-nope",
+        "%sutro_jobs",
+        "import sutro_magic.download\nsutro_magic.download.fetch = None\n%sutro_results job-abc123",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, timeout=60, allow_errors=True).execute()
+    path = tmp_path / "saved.ipynb"
+    nbformat.write(notebook, path)
+    text = ANSI.sub("", path.read_text().replace("\\u001b", "\x1b"))
+    assert '"GET /storage/job_12345/' in text.replace('\\"', '"'), "the log is in the notebook"
+    assert "TypeError" in text and "JobNotFoundError" in text
+    assert demo.api_key not in text and SIGNATURE not in text
+
+
+# --- the library itself ---------------------------------------------------------------------------
+
+
+def test_requests_of_others_are_logged_as_they_are(session, demo, caplog):
+    caplog.set_level(logging.DEBUG)
+    session.results("job_12345")
+    requests.get(f"{demo.url}/v1/jobs/nope?mine=1", timeout=5)
+    said = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    assert any("?mine=1" in text for text in said)
+    assert any("/storage/" in text for text in said) and not any(SIGNATURE in text for text in said)
+    Session(api_url=demo.url, api_key=demo.api_key).jobs()
+    assert len([f for f in logging.getLogger(LOGGER).filters if "sutro" in type(f).__module__]) == 1
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """Answers as its server says and keeps what it was sent."""
+
+    def do_GET(self):
+        self.server.seen.append((self.path, self.headers.get("Authorization")))
+        status, headers, body = self.server.answer(self)
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def serve():
+    """Start small services, each with an answer of its own."""
+    started = []
+
+    def start(answer):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        server.answer, server.seen = answer, []
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        started.append((server, thread))
+        return server, f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield start
+    for server, thread in started:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def session_with(url, tmp_path):
+    made = Session(api_url=url, api_key="sk_mine", cache_dir=tmp_path)
+    made.client.retry = RetryPolicy(tries=2, seconds=2, first_pause=0.01)
+    return made
+
+
+def test_a_service_that_repeats_the_key_in_its_error_is_not_quoted(serve, tmp_path):
+    _, url = serve(lambda h: (400, {}, json.dumps({"detail": f"bad: {h.headers['Authorization']}"}).encode()))
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.ServiceError, match=r"bad: Key \*\*\*") as caught:
+        session.results("job-x", format="csv")
+    assert "sk_mine" not in f"{caught.value!r} {caught.value} {caught.value._render_traceback_()}"
+    session.close()
+
+
+def test_a_redirect_to_another_origin_does_not_carry_the_key(serve, tmp_path):
+    other, other_url = serve(lambda _: (404, {}, b"{}"))
+    first, url = serve(lambda _: (307, {"Location": f"{other_url}/elsewhere"}, b""))
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.SutroError):
+        session.results("job-x", format="csv")
+    assert {key for _, key in first.seen} == {"Key sk_mine"}
+    assert other.seen and {key for _, key in other.seen} == {None}
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Length": "100"}, b"<html>cut"),
+        ({"Content-Length": "100"}, b'{"detail": "cut'),
+        ({"Content-Encoding": "gzip"}, b"not gzip"),
+        ({}, b"[" * 100_000),
+    ],
+)
+def test_an_error_that_is_cut_or_garbled_is_still_one_of_ours(serve, tmp_path, headers, body):
+    _, url = serve(lambda _: (400, headers, body))
+    session = session_with(url, tmp_path)
+    for use in (lambda: session.results("job-x", format="csv"), session.jobs):
+        with pytest.raises(errors.ServiceError):
+            use()
+    session.close()
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[::1", f"http://{'a' * 300}.example/", "ftp://x.example/", "/again"]
+)
+def test_a_redirect_to_nowhere_is_one_of_our_errors(serve, tmp_path, location):
+    _, url = serve(lambda _: (302, {"Location": location}, b""))
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.ServiceUnreachableError):
+        session.jobs()
+    session.close()
+
+
+def test_the_key_is_in_no_command_line_and_no_environment_that_we_make(demo, tmp_path):
+    code = (
+        "import os, sys\nbefore = dict(os.environ)\nfrom sutro_magic import Session\n"
+        "s = Session(sys.stdin.readline().strip(), sys.stdin.readline().strip())\n"
+        "s.results('job_12345')\nassert dict(os.environ) == before\nprint(repr(s))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code],
+        input=f"{demo.url}\n{demo.api_key}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert demo.api_key not in done.stdout + done.stderr and SIGNATURE not in done.stderr

@@ -1,0 +1,134 @@
+"""IPython in a terminal and as a runner of scripts: plain tables, harmless texts, honest exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import unicodedata
+
+import pytest
+
+
+@pytest.fixture
+def ipython(demo, tmp_path):
+    """Run IPython with a line, a file or typed input."""
+
+    def run(*arguments, typed=None, columns=60):
+        environment = os.environ | {
+            "SUTRO_API_URL": demo.url,
+            "SUTRO_API_KEY": demo.api_key,
+            "IPYTHONDIR": str(tmp_path / "ipython"),
+            "COLUMNS": str(columns),
+            "PYTHONIOENCODING": "utf-8",
+        }
+        return subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "IPython",
+                "--colors=NoColor",
+                "--no-banner",
+                "--ext=sutro_magic",
+                *arguments,
+            ],
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            env=environment,
+            cwd=tmp_path,
+            input=typed,
+            stdin=subprocess.DEVNULL if typed is None else None,
+            timeout=60,
+        )
+
+    return run
+
+
+def width(line):
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line
+    )
+
+
+def rows_of(text):
+    """The lines of the table: the header, the rule under it, and the rows."""
+    lines = text.splitlines()
+    rule = next(i for i, line in enumerate(lines) if line.startswith("─"))
+    return lines[rule - 1 :]
+
+
+@pytest.mark.parametrize("columns", [60, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_table_is_plain_text_cut_to_the_width_of_the_terminal(ipython, columns):
+    done = ipython("-c", "%sutro_results job-demo-films --inputs --name films", columns=columns)
+    assert (done.returncode, done.stderr) == (0, "")
+    table = rows_of(done.stdout)
+    assert len(table) > 10 and "of 10,000 rows" in table[-1]
+    assert max(width(line) for line in table) <= columns
+    assert max(width(line) for line in table) > columns - 12, "the width is used"
+    assert any("…" in line for line in table) and "<" not in table[1]
+
+
+def test_a_results_as_the_last_line_shows_itself(ipython):
+    done = ipython(typed="%sutro_results job_12345\nprint(type(_).__name__)\n")
+    assert "The capital of France is Paris." in done.stdout and "2 rows x 1 column" in done.stdout
+    assert "Results\n" in done.stdout and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "line", ["%sutro_results job-demo-awkward --inputs --name df", "%sutro_jobs --name jobs"]
+)
+def test_escape_sequences_in_texts_never_reach_the_terminal(ipython, line):
+    done = ipython("-c", line, columns=80)
+    assert done.returncode == 0
+    printed = done.stdout + done.stderr
+    assert not [c for c in printed if unicodedata.category(c) == "Cc" and c != "\n"]
+    assert not {"\u202a", "\u202b", "\u202d", "\u202e", "\u2066", "\u2067"} & set(printed)
+
+
+def test_escape_sequences_are_shown_as_symbols(ipython):
+    code = "from IPython import get_ipython as g\nr = g().run_line_magic('sutro_results', 'job-demo-awkward --quiet')\n"
+    done = ipython("-c", code + "from IPython.display import display\nfrom sutro_magic.ui import table\n"
+                   "view = table.results_view(r)\nprint(table.to_plain(view, width=80, rows=200))")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "␛[31mred␛[0m" in done.stdout and "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "ename"),
+    [
+        ("%sutro_results job-nope", "JobNotFoundError"),
+        ("%sutro_results job-demo-failed", "JobFailedError"),
+        ("%sutro_results job_12345 --fromat csv", "ArgumentError"),
+        ("%sutro_wait job-demo-cancelled", "JobCancelledError"),
+    ],
+)
+def test_a_script_fails_with_two_lines_and_a_code_and_stops_there(ipython, tmp_path, line, ename):
+    (tmp_path / "script.ipy").write_text(f"print('before')\n{line}\nprint('after')\n")
+    done = ipython("script.ipy")
+    assert done.returncode != 0
+    assert "before\n" in done.stdout and "after" not in done.stdout
+    said = (done.stdout.replace("before\n", "") + done.stderr).strip().splitlines()
+    assert len(said) == 2, said
+    assert said[0].startswith(f"{ename}: ") and said[1].startswith("  -> ")
+
+
+def test_a_script_that_works_binds_and_exits_with_zero(ipython, tmp_path):
+    (tmp_path / "script.ipy").write_text(
+        "%sutro_results job_12345 --inputs --name df --quiet\nprint(df.shape, list(df.columns))\n"
+        "frame = %sutro_results job_12345 --as arrow\nprint(frame.num_rows)\n"
+    )
+    done = ipython("script.ipy")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "(2, 2) ['inputs', 'outputs']\n2\n"
+
+
+def test_a_failing_line_given_on_the_command_line_fails(ipython):
+    done = ipython("-c", "%sutro_results job-nope")
+    assert done.returncode != 0 and "JobNotFoundError: " in done.stdout + done.stderr
+
+
+def test_without_a_terminal_no_progress_is_written(ipython, demo):
+    demo.set_fault("slow", seconds=1)
+    done = ipython("-c", "%sutro_results job-demo-films --format csv --name df --quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
