@@ -12,8 +12,6 @@ from traitlets import Bool, Enum, Int, Unicode, observe
 
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, JobNotFoundError, SutroError
-from sutro_magic.models import WIRE_FORMATS
-from sutro_magic.results import AS_TYPES, require
 from sutro_magic.ui.display import TYPE_WORDS, Display
 
 if TYPE_CHECKING:
@@ -65,12 +63,14 @@ def _documented(parser: Callable[[], arguments.MagicParser]) -> Callable[[T], T]
 class SutroMagics(Magics):
     """Magics that bring the results of Sutro jobs into the notebook."""
 
-    format = Enum(WIRE_FORMATS, "parquet", help="Format over the wire where --format does not say.").tag(
+    format = Enum(arguments.FORMATS, "parquet", help="Format over the wire where --format does not say.").tag(
         config=True
     )
     inputs = Bool(False, help="Include the prompts where --inputs does not say.").tag(config=True)
     logprobs = Bool(False, help="Include log probabilities where --logprobs does not say.").tag(config=True)
-    as_type = Enum(AS_TYPES, "pandas", help="What --name binds where --as does not say.").tag(config=True)
+    as_type = Enum(arguments.AS_TYPES, "pandas", help="What --name binds where --as does not say.").tag(
+        config=True
+    )
     page_length = Int(10, min=1, max=1000, help="Rows on one page of a table.").tag(config=True)
     cache_dir = Unicode(
         "", help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder."
@@ -124,6 +124,7 @@ class SutroMagics(Magics):
         as_type: Any = options.as_type or (self.as_type if options.name else "results")
         wire: Any = options.format or self.format
 
+        from sutro_magic.results import require
         from sutro_magic.ui.progress import ProgressLine
 
         require(as_type)
@@ -171,7 +172,10 @@ class SutroMagics(Magics):
             return None
         if options.name is not None:
             _check_name(options.name)
-        jobs = self.session.jobs(limit=options.limit, status=options.status, search=options.search)
+        try:
+            jobs = self.session.jobs(limit=options.limit, status=options.status, search=options.search)
+        except KeyboardInterrupt:
+            raise Interrupted("run the cell again to list the jobs.") from None
         if options.name is None:
             return jobs
         self.shell.user_ns[options.name] = jobs.pandas()
@@ -182,7 +186,12 @@ class SutroMagics(Magics):
     @line_magic
     def sutro_status(self, line: str) -> Any:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.status_parser(), line)
-        return None if options is None else self.session.job(options.job)
+        if options is None:
+            return None
+        try:
+            return self.session.job(options.job)
+        except KeyboardInterrupt:
+            raise Interrupted("run the cell again to look at the job.") from None
 
     @_documented(arguments.wait_parser)
     @line_magic
@@ -303,8 +312,8 @@ class SutroMagics(Magics):
 
         url = options.url or self.session.credentials.base_url
         credentials.normalise_url(url)
-        key = self._ask_key(url)
-        fresh = credentials.make_credentials(url, key, "%sutro_login")
+        # Not in a variable of its own: a verbose traceback shows variables.
+        fresh = credentials.make_credentials(url, self._ask_key(url), "%sutro_login")
         from sutro_magic.client import Client
 
         client = Client(fresh)

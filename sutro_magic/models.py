@@ -6,6 +6,7 @@ ones are ``None``, because the API has two generations and both leave things out
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -217,7 +218,9 @@ def _text(value: object) -> str | None:
 
 
 def _integer(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return int(value)
 
 
 def _number(value: object) -> float | None:

@@ -14,10 +14,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sutro_magic import credentials as _credentials
 from sutro_magic import download, formats
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.client import Client
+from sutro_magic.credentials import Secret, normalise_url, resolve
 from sutro_magic.errors import (
     ArgumentError,
     JobNotFoundError,
@@ -87,9 +87,9 @@ class Session:
     def __init__(
         self, api_url: str | None = None, api_key: str | None = None, cache_dir: Path | str | None = None
     ) -> None:
-        self._given = (api_url, api_key)
+        self._given_url, self._given_key = api_url, Secret(api_key) if api_key else None
         if api_url:
-            _credentials.normalise_url(api_url)
+            normalise_url(api_url)
         self.fixed_credentials: Credentials | None = None
         self._client: Client | None = None
         self.cache = ResultsCache(cache_dir)
@@ -104,7 +104,8 @@ class Session:
     @property
     def credentials(self) -> Credentials:
         """The pair in use; read anew while nothing was fixed, so that ``%env`` has effect at once."""
-        return self.fixed_credentials or _credentials.resolve(*self._given)
+        key = self._given_key.reveal() if self._given_key else None
+        return self.fixed_credentials or resolve(self._given_url, key)
 
     @property
     def client(self) -> Client:

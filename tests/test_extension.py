@@ -6,6 +6,10 @@ import json
 import subprocess
 import sys
 
+from sutro_magic import arguments
+from sutro_magic.models import WIRE_FORMATS, JobStatus
+from sutro_magic.results import AS_TYPES
+
 HEAVY = {"pandas", "numpy", "pyarrow", "requests", "ipywidgets", "itables", "duckdb", "polars"}
 
 IN_A_FRESH_SHELL = """
@@ -84,3 +88,9 @@ for action in ("load_ext", "unload_ext", "reload_ext"):
 print(json.dumps(found))
 """)
     assert found == [True, False, True]
+
+
+def test_the_words_of_the_flags_are_those_of_the_session():
+    assert arguments.FORMATS == WIRE_FORMATS
+    assert arguments.AS_TYPES == AS_TYPES
+    assert tuple(status.value.lower() for status in JobStatus) == arguments.STATUSES
