@@ -222,6 +222,9 @@ def _as_text(array: pa.Array) -> pa.Array:
         array = array.storage
     if _is_text(array.type):
         array.validate(full=True)  # neither the Parquet reader nor a cast looks whether text is UTF-8
+        if pa.types.is_dictionary(array.type):
+            # Arrow before 26 does not notice when decoded text outgrows its type; this cast does.
+            array = array.dictionary.cast(pa.large_string()).take(array.indices)
         return array if array.type == pa.string() else array.cast(pa.string())
     if pa.types.is_integer(array.type):
         return array.cast(pa.string())

@@ -198,7 +198,6 @@ DAMAGES = {
     "no time": lambda folder: rewrite(folder, fetched="yesterday"),
     "job is a list": lambda folder: rewrite(folder, job=[1]),
     "no word on types": lambda folder: rewrite(folder, typed=None),
-    "endless number": lambda folder: rewrite(folder, job={"num_rows": float("inf")}),
     "columns that are none": lambda folder: rewrite(folder, table={"num_rows": 2, "columns": [{"x": 1}]}),
     "other row count": lambda folder: rewrite(folder, table=with_rows(folder, 3)),
     "no results.parquet": lambda folder: (folder / RESULTS_FILE).unlink(),
@@ -360,6 +359,7 @@ for turn in range(25):
     [['"inputs", "outputs"'] * 3, ['"inputs", "outputs"', '"outputs", "inputs"', '"outputs", "inputs"']],
     ids=["the same file", "columns in another order"],
 )
+@pytest.mark.slow
 def test_processes_that_keep_the_same_job_at_once_end_with_one_sound_entry(store, orders):
     here = str(cache.Path(__file__).parent)
     writers = [

@@ -637,9 +637,15 @@ def test_outputs_that_are_no_text(bench):
     assert bench.parquet({JOB: [True, None]}).outputs() == ["true", None]
     assert bench.parquet({JOB: [{"a": "é", "b": 1}, None]}).outputs() == ['{"a": "é", "b": 1}', None]
     assert bench.parquet({JOB: [["a"], None]}).outputs() == [["a"], None]
+    assert bench.parquet({JOB: [[{"a": 1}]]}).outputs() == ['[{"a": 1}]']
+
+
+@pytest.mark.skipif(
+    int(pa.__version__.partition(".")[0]) < 26, reason="Arrow before 26 cannot read it (apache/arrow#35692)"
+)
+def test_a_null_among_vectors_of_a_fixed_size(bench):
     vectors = pa.array([[0.5, 1], None], pa.list_(pa.float32(), 2))
     assert bench.parquet({JOB: vectors}).outputs() == [[0.5, 1], None]
-    assert bench.parquet({JOB: [[{"a": 1}]]}).outputs() == ['[{"a": 1}]']
 
 
 def test_numbers_of_other_types(bench):

@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import threading
+import time
 import zipfile
 
 import pyarrow as pa
@@ -286,7 +287,7 @@ def test_bad_input_gets_one_clear_error_and_loses_nothing(session, demo, case):
     session.results("job-abc123")
     before = sorted(path for path in session.cache.directory.rglob("*") if path.is_file())
     if fault:
-        demo.set_fault(fault)
+        demo.set_fault(fault, **({"retry_after": 0} if fault == "429" else {}))
     with pytest.raises(error) as caught:
         session.results(job_id, format=FORMAT_OF.get(fault, "parquet"), inputs=True)
     assert words in str(caught.value)
@@ -346,7 +347,7 @@ def test_a_bad_address_in_code_is_refused_at_once_and_one_in_the_environment_at_
 @pytest.mark.parametrize("wire", FORMATS)
 def test_faults_of_the_way_end_in_the_right_table_or_one_error(session, demo, fault, wire):
     right = session.results("job_12345", inputs=True).arrow()
-    demo.set_fault(fault, **({"seconds": 1} if fault == "slow" else {}))
+    demo.set_fault(fault, **({"seconds": 0.3} if fault == "slow" else {}))
     try:
         got = session.results("job_12345", format=wire, inputs=True, refresh=True).arrow()
     except errors.SutroError:
@@ -358,6 +359,13 @@ def test_faults_of_the_way_end_in_the_right_table_or_one_error(session, demo, fa
 def test_a_passing_server_error_is_tried_again_and_not_seen(session, demo):
     demo.set_fault("503", times=2)
     assert session.results("job_12345").num_rows == 2
+
+
+def test_a_service_that_says_when_to_come_back_is_obeyed(session, demo):
+    demo.set_fault("429", times=1, retry_after=1)
+    begin = time.monotonic()
+    assert session.results("job_12345").num_rows == 2
+    assert time.monotonic() - begin >= 1
 
 
 def test_a_refused_signature_is_replaced_by_a_fresh_one(session, demo):
