@@ -145,10 +145,16 @@ def _module_kernel(_demo_service: DemoService, tmp_path_factory: pytest.TempPath
     kernel.close()
 
 
+# What `%reset -f` does, without its 130 ms.
+FORGET = """
+for name in [n for n in globals() if n[0] != "_" and n not in {"In", "Out", "get_ipython", "exit", "quit", "open"}]:
+    del globals()[name]
+"""
+
+
 @pytest.fixture
 def kernel(_module_kernel: Kernel, demo: DemoService) -> Kernel:
     """A kernel with the extension loaded and an empty cache, pointed at the demo service."""
-    _module_kernel.run("%reset -f")
-    _module_kernel.run("%reload_ext sutro_magic\n%sutro_cache clear --all")
+    _module_kernel.run(FORGET + "\n%reload_ext sutro_magic\n%sutro_cache clear --all")
     demo.requests.clear()
     return _module_kernel
