@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sutro_magic.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 WIDTH = 92
 # The words of models.py and results.py, again: importing those doubles the time of %load_ext.
@@ -22,6 +25,9 @@ class HelpRequested(Exception):  # noqa: N818 - not an error
 
 class MagicParser(argparse.ArgumentParser):
     """An argument parser that raises `ArgumentError` instead of leaving Python."""
+
+    on_extra: str = ""
+    """What to say of a word too many."""
 
     def __init__(
         self, name: str, description: str, examples: list[str], notes: str = "", usage: str | None = None
@@ -80,13 +86,10 @@ class MagicParser(argparse.ArgumentParser):
         if not word.startswith("-"):
             raise ArgumentError(
                 f"{self.prog}: one too many: {_cut(word)}.",
-                hint="A name with spaces needs quotes: 'my job'. A variable is bound with --name VAR.",
+                hint=self.on_extra or f"{self.prog}? shows all flags and examples.",
             )
         flag = word.partition("=")[0]
-        import difflib  # here, because it costs a quarter of %load_ext
-
-        close = difflib.get_close_matches(flag, list(self._option_string_actions), n=1)
-        hint = f"Did you mean {close[0]}? " if close else ""
+        hint = _did_you_mean(flag, self._option_string_actions)
         raise ArgumentError(
             f"{self.prog} has no flag {_cut(flag)}.", hint=f"{hint}{self.prog}? shows all flags and examples."
         )
@@ -113,6 +116,27 @@ def _plain(message: str) -> str:
     return message[:300].rstrip(".")
 
 
+def one_of(what: str, names: tuple[str, ...]) -> Callable[[str], str]:
+    """Return a reader of one of some names, in any case, that knows the closest one to a mistake."""
+
+    def read(word: str) -> str:
+        if word.lower() in names:
+            return word.lower()
+        raise ArgumentError(
+            f"There is no {what} {_cut(word)!r}.",
+            hint=f"{_did_you_mean(word, names)}Choose one of {', '.join(names)}.",
+        )
+
+    return read
+
+
+def _did_you_mean(word: str, names: Iterable[str]) -> str:
+    import difflib  # here, because it costs a quarter of %load_ext
+
+    close = difflib.get_close_matches(word.lower(), list(names), n=1)
+    return f"Did you mean {close[0]}? " if close else ""
+
+
 def results_parser() -> MagicParser:
     """Build the parser of ``%sutro_results``."""
     parser = MagicParser(
@@ -126,18 +150,20 @@ def results_parser() -> MagicParser:
             "%sutro_results {job_id} --refresh",
         ],
         "As the last line of a cell it returns a Results, which shows itself; with --name it\n"
-        "shows at once, binds the variable after success, and returns nothing.",
+        "shows at once, binds the variable after success, and returns nothing: in\n"
+        "`df = %sutro_results ... --name df` the assignment would replace df by None.",
         usage=(
             "%(prog)s JOB_ID [--format parquet|csv|json] [--inputs] [--logprobs] [--name VAR]\n"
             "                      [--as TYPE] [--raw] [--refresh] [--wait] [--quiet]"
         ),
     )
     add = parser.add_argument
+    parser.on_extra = "A name with spaces needs quotes: 'my job'. A variable is bound with --name VAR."
     add("job", metavar="JOB_ID", help="id of the job, a unique beginning of it, or the job's exact name")
     add(
         "--format",
         "--result-format",
-        choices=FORMATS,
+        type=one_of("format", FORMATS),
         metavar="FORMAT",
         help="format over the wire: parquet (default), csv or json; the table is the same in each",
     )
@@ -153,7 +179,7 @@ def results_parser() -> MagicParser:
     add(
         "--as",
         dest="as_type",
-        choices=AS_TYPES,
+        type=one_of("type", AS_TYPES),
         metavar="TYPE",
         help="what is bound or returned: pandas, polars, arrow, duckdb, dask, path or results",
     )
@@ -176,6 +202,7 @@ def jobs_parser() -> MagicParser:
         ],
     )
     add = parser.add_argument
+    parser.on_extra = "To look for words, %sutro_jobs --search TEXT."
     add("--status", metavar="STATUS", help=f"only jobs with this status: {', '.join(STATUSES)}")
     add("--search", metavar="TEXT", help="only jobs whose id, name, description or model contains this text")
     add("--limit", type=int, default=100, metavar="N", help="at most so many jobs (default 100)")
@@ -224,7 +251,7 @@ def cache_parser() -> MagicParser:
         "action",
         nargs="?",
         default="list",
-        choices=("list", "info", "clear", "path"),
+        type=one_of("action", ("list", "info", "clear", "path")),
         metavar="ACTION",
         help="list (default), info, clear or path",
     )
@@ -265,7 +292,7 @@ def demo_parser() -> MagicParser:
         "action",
         nargs="?",
         default="start",
-        choices=("start", "stop", "reset", "fault"),
+        type=one_of("action", ("start", "stop", "reset", "fault")),
         metavar="ACTION",
         help="start (default), stop, reset or fault",
     )

@@ -28,11 +28,11 @@ from sutro_magic.errors import (
     shorten,
 )
 from sutro_magic.models import Job, JobStatus, ResultsRequest, failure_text
-from sutro_magic.replies import beginning, describe, is_html, retry_after, what_it_looks_like
+from sutro_magic.replies import AN_HTML_PAGE, beginning, describe, is_html, retry_after, what_it_looks_like
 from sutro_magic.secrecy import KeyAuth, no_auth, unlogged_queries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sutro_magic.credentials import Credentials
 
@@ -40,6 +40,8 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 PAGE_SIZE = 100  # the largest `limit` of list-jobs
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 524})
+CHECK_ROUTES = ("auth/check", "try-authentication")
+NOT_FOUND = 404
 PARAMETER_REFUSED = frozenset({400, 422})
 
 
@@ -90,11 +92,20 @@ class Client:
     ----------
     credentials : Credentials
     retry : RetryPolicy, optional
+    on_retry : callable, optional
+        Told in a few words when a request failed and is tried again.
     """
 
-    def __init__(self, credentials: Credentials, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        retry: RetryPolicy | None = None,
+        *,
+        on_retry: Callable[[str], None] = lambda _reason: None,
+    ) -> None:
         self.credentials = credentials
         self.retry = retry or RetryPolicy()
+        self._on_retry = on_retry
         self.serves_results_url: bool = not credentials.is_direct
         self._format_parameter = "result_format" if credentials.is_direct else "format"
         self._http = requests.Session()
@@ -110,11 +121,13 @@ class Client:
 
     def check_key(self) -> None:
         """Ask the deployment whether the key is good; raise `AuthenticationError` if not."""
-        for route in ("auth/check", "try-authentication"):
+        for route in CHECK_ROUTES:
             try:
                 answer = self._json(route)
-            except JobNotFoundError:
-                continue  # an older deployment knows only the second route
+            except ServiceError as error:
+                if error.status_code == NOT_FOUND and route == CHECK_ROUTES[0]:
+                    continue  # an older deployment knows only the second route
+                raise
             if not (isinstance(answer, dict) and answer.get("authenticated") is True):
                 raise self._key_refused(401)
             return
@@ -317,7 +330,9 @@ class Client:
                     hint="Check the network and SUTRO_API_URL; %sutro_demo works without either.",
                 )
             if response is not None:
+                failure = f"answered {response.status_code}"
                 response.close()
+            self._on_retry(f"{urlsplit(url.reveal()).hostname}: {failure}")
             time.sleep(pause)
 
     def _url(self, route: str) -> Secret:
@@ -346,11 +361,15 @@ class Client:
             said = said.replace(self.credentials.key.reveal(), "***")
         if code in {401, 403}:
             raise self._key_refused(code)
-        if code == 404:  # noqa: PLR2004
+        if code == NOT_FOUND and (not job_id or said.startswith(AN_HTML_PAGE)):
+            raise ServiceError(
+                f"{self.place} does not look like a Sutro deployment: it has no such page (404).",
+                hint="Check SUTRO_API_URL, or %sutro_login --url with the right address.",
+                status_code=code,
+            )
+        if code == NOT_FOUND:
             raise JobNotFoundError(
-                f"{self.place} knows no job {shorten(job_id)!r}."
-                if job_id
-                else f"{self.place} has no such route.",
+                f"{self.place} knows no job {shorten(job_id)!r}.",
                 job_id=job_id,
                 hint="%sutro_jobs lists the jobs of this key.",
             )

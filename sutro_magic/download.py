@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import requests
+import urllib3
 
 from sutro_magic.errors import (
     CacheError,
@@ -23,7 +23,10 @@ from sutro_magic.errors import (
 from sutro_magic.models import ResultsArtifact
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    import requests
 
     from sutro_magic.client import Client
     from sutro_magic.models import ResultsRequest
@@ -31,9 +34,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int | None], None]
 """Called with the bytes so far and, where it is known, the bytes in all."""
 
-CHUNK_BYTES = 1 << 16
-"""Small, so that progress moves on a slow line: a chunk is seen when it is full."""
-
+CHUNK_BYTES = 1 << 20
+NO_SUCH_ROUTE = frozenset({404, 405})
 STORAGE_REFUSED = frozenset({400, 403})
 """What object storage answers to an expired signature (R2: 400, S3: 403)."""
 
@@ -79,7 +81,7 @@ def _open(client: Client, request: ResultsRequest) -> requests.Response:
     except JobNotFoundError:
         pass
     except ServiceError as error:
-        if error.status_code != 405:  # noqa: PLR2004 - method not allowed: no such route here
+        if error.status_code not in NO_SUCH_ROUTE:
             raise
     response = client.open_results(request)
     # The job is there, so it was the route that was missing: do not ask for it again.
@@ -111,18 +113,15 @@ def _write(response: requests.Response, path: Path, progress: Progress) -> int:
     progress(0, total)
     try:
         with path.open("wb") as file:
-            for chunk in response.iter_content(CHUNK_BYTES):
+            for chunk in _chunks(response):
                 file.write(chunk)
                 done += len(chunk)
                 progress(done, total)
-    except requests.exceptions.ConnectionError as error:
-        # `requests` reports a read time-out in the middle of a body as a ConnectionError.
-        if "timed out" in str(error).lower():
-            raise ServiceUnreachableError(
-                f"{response.request.method} stalled after {done:,} bytes.", hint="Run the cell again."
-            ) from None
-        raise _BrokenBodyError(f"the connection was lost after {done:,} bytes") from None
-    except requests.RequestException:
+    except urllib3.exceptions.ReadTimeoutError:
+        raise ServiceUnreachableError(
+            f"The download stalled after {done:,} bytes.", hint="Run the cell again."
+        ) from None
+    except urllib3.exceptions.HTTPError:
         raise _BrokenBodyError(_after(done, total)) from None
     except OSError as error:
         raise CacheError(
@@ -132,6 +131,12 @@ def _write(response: requests.Response, path: Path, progress: Progress) -> int:
     if total is not None and done != total:
         raise _BrokenBodyError(_after(done, total))
     return done
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """Yield what has arrived, as it arrives, so that progress moves on a slow line too."""
+    while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+        yield chunk
 
 
 def _after(done: int, total: int | None) -> str:

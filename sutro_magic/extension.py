@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from traitlets import TraitError
+
 from sutro_magic.errors import SutroError
 from sutro_magic.magics import MAGIC_NAMES, SutroMagics
 
@@ -15,10 +17,21 @@ def load(shell: Any) -> None:
     """Register the magics and the display of our objects; a second call does nothing."""
     if id(shell) in _loaded:
         return
-    magics = SutroMagics(shell)
+    magics = _make_magics(shell)
     shell.register_magics(magics)
     magics.display.register()
     _loaded[id(shell)] = magics
+
+
+def _make_magics(shell: Any) -> SutroMagics:
+    try:
+        return SutroMagics(shell)
+    except TraitError as error:
+        # A wrong value, once given to %config, stays in the shell's configuration.
+        shell.configurables[:] = [c for c in shell.configurables if not isinstance(c, SutroMagics)]
+        shell.config.pop("SutroMagics", None)
+        print(f"The settings of SutroMagics are back at their defaults: {error}")  # noqa: T201 - for a person
+        return SutroMagics(shell)
 
 
 def unload(shell: Any) -> None:

@@ -129,6 +129,7 @@ class SutroMagics(Magics):
 
         require(as_type)
         progress = ProgressLine(notebook=self.display.notebook, silent=options.quiet)
+        self.session.on_retry = progress.on_retry
         try:
             results = self.session.results(
                 options.job,
@@ -223,6 +224,10 @@ class SutroMagics(Magics):
         options = self._parse(arguments.cache_parser(), line)
         if options is None:
             return
+        if options.job and options.action not in {"info", "clear"}:
+            raise ArgumentError(
+                f"%sutro_cache {options.action} takes no job.", hint=f"%sutro_cache info {options.job}"
+            )
         if options.action == "path":
             print(self.session.cache.directory)  # noqa: T201 - the answer
         elif options.action == "list":
@@ -258,7 +263,7 @@ class SutroMagics(Magics):
         cache = self.session.cache
         if sum((options.job is not None, options.older_than is not None, options.all)) != 1:
             raise ArgumentError(
-                "%sutro_cache clear: say what to clear.",
+                "%sutro_cache clear: say what to clear, a job or --older-than or --all.",
                 hint="%sutro_cache clear JOB_ID, %sutro_cache clear --older-than 30d, or %sutro_cache clear --all.",
             )
         if options.all:
@@ -267,11 +272,12 @@ class SutroMagics(Magics):
             count, size = cache.clear(before=datetime.now(UTC) - _parse_age(options.older_than))
         else:
             identity = self.session.credentials.identity
-            job_id = self._entries_of(options.job)[0].request.job_id
+            job_id = self._entries_of(options.job, whole=True)[0].request.job_id
             count, size = cache.clear(identity=identity, job_id=job_id)
-        print(f"{words.count(count, 'result')} deleted, {words.size(size)} freed.")  # noqa: T201 - the answer
+        of = f" of {job_id}" if options.job else ""
+        print(f"{words.count(count, 'result')}{of} deleted, {words.size(size)} freed.")  # noqa: T201 - the answer
 
-    def _entries_of(self, job: str | None) -> list[CacheEntry]:
+    def _entries_of(self, job: str | None, *, whole: bool = False) -> list[CacheEntry]:
         if not job:
             raise ArgumentError(
                 "%sutro_cache: which job?", hint="%sutro_cache list shows those in the cache."
@@ -280,7 +286,7 @@ class SutroMagics(Magics):
         for matches in (
             [e for e in entries if e.request.job_id == job],
             [e for e in entries if e.label == job],
-            [e for e in entries if e.request.job_id.startswith(job)],
+            [e for e in entries if e.request.job_id.startswith(job) and not whole],
         ):
             if len({entry.request.job_id for entry in matches}) > 1:
                 raise ArgumentError(
@@ -299,13 +305,14 @@ class SutroMagics(Magics):
     @_documented(arguments.login_parser)
     @line_magic
     def sutro_login(self, line: str) -> None:  # noqa: D102 - documented by its parser
-        if any(word.startswith(("sk_", "--key", "--api-key", "--token")) for word in line.split()):
-            # Said without repeating the line.
+        try:
+            options = self._parse(arguments.login_parser(), line)
+        except ArgumentError:
+            # Said without repeating the line, because a key may stand there.
             raise ArgumentError(
-                "%sutro_login takes no key on the line: it would be saved in the notebook.",
-                hint="Delete it from this cell, make a new key if others may have seen it, then %sutro_login alone.",
-            )
-        options = self._parse(arguments.login_parser(), line)
+                "%sutro_login takes --url URL and --save, and no key on the line: the notebook would keep it.",
+                hint="If a key stood there, delete it and make a new one. %sutro_login alone asks for the key.",
+            ) from None
         if options is None:
             return
         from sutro_magic import credentials
@@ -430,7 +437,7 @@ def _check_name(name: str) -> None:
             f"{name[:60]!r} cannot be the name of a variable.",
             hint="Use letters, digits and _, like --name df.",
         )
-    if hasattr(builtins, name) or name in {"In", "Out", "get_ipython"}:
+    if hasattr(builtins, name) or name in {"In", "Out", "get_ipython", "_", "__", "___"}:
         raise ArgumentError(
             f"{name!r} would hide what Python or IPython calls by that name.", hint=f"--name my_{name}"
         )

@@ -17,7 +17,9 @@ LONGEST_LIST = 5
 
 def clean_job(job_id: object) -> str:
     """Return what the user calls a job, without spaces around it; raise `ArgumentError` for nonsense."""
-    if not isinstance(job_id, str) or not job_id.strip():
+    if not isinstance(job_id, str):
+        raise ArgumentError(f"A job id is text, not {type(job_id).__name__}.", hint="Put it in quotes.")
+    if not job_id.strip():
         raise ArgumentError("No job was given.", hint="%sutro_jobs lists the jobs of this key.")
     text = job_id.strip()
     if len(text) > LONGEST_JOB_ID:

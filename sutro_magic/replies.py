@@ -7,6 +7,7 @@ import contextlib
 import requests
 
 ERROR_BYTES = 1 << 16
+AN_HTML_PAGE = "an HTML page"
 
 
 def retry_after(response: requests.Response) -> float:
@@ -20,7 +21,8 @@ def retry_after(response: requests.Response) -> float:
 def describe(error: Exception) -> str:
     """Say what broke, without the text of the error, which holds the URL."""
     if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate was not accepted"
+        certificate = "CERTIFICATE" in str(error).upper()
+        return "its certificate was not accepted" if certificate else "it does not speak https there"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy refused"
     if isinstance(error, requests.Timeout):
@@ -52,5 +54,5 @@ def is_html(body: bytes) -> bool:
 def what_it_looks_like(body: bytes) -> str:
     """Say what came instead of JSON."""
     if is_html(body):
-        return "an HTML page"
+        return AN_HTML_PAGE
     return "something else" if body else "nothing"

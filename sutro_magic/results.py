@@ -133,7 +133,13 @@ class Results:
         A Parquet artifact is kept byte for byte as the service made it, so its output column is named
         after the job id, and it may hold more columns than were asked for.
         """
-        return self._entry.path
+        path = self._entry.path
+        if not path.exists():
+            raise CacheError(
+                f"The results of {self.job_id} are no longer in the cache.",
+                hint=f"%sutro_results {self.job_id} fetches them again.",
+            )
+        return path
 
     @property
     def raw(self) -> Results:

@@ -93,6 +93,8 @@ class Session:
         self.fixed_credentials: Credentials | None = None
         self._client: Client | None = None
         self.cache = ResultsCache(cache_dir)
+        self.on_retry: Callable[[str], None] = _ignore_text
+        """Told in a few words when a request failed and is tried again."""
         self.seen: dict[str, Job] = {}
         """Jobs that the service has told this session about, by id: for suggestions, never for truth."""
 
@@ -114,8 +116,11 @@ class Session:
         if self._client is None or self._client.credentials != current:
             if self._client is not None:
                 self._client.close()
-            self._client = Client(current)
+            self._client = Client(current, on_retry=self._tell_retry)
         return self._client
+
+    def _tell_retry(self, reason: str) -> None:
+        self.on_retry(reason)
 
     def use(self, credentials: Credentials | None) -> None:
         """Fix the pair for this session; ``None`` goes back to what is configured."""
@@ -414,7 +419,14 @@ class Session:
         job_id = match_job(text, jobs)
         if job_id is not None:
             return job_id
-        close = closest(text, [name for job in jobs for name in (job.job_id, job.name) if name])
+        names = {name for job in jobs for name in (job.job_id, job.name) if name}
+        if text in names:
+            raise JobNotFoundError(
+                f"{text} is among the jobs, but the service has no results of it.",
+                job_id=text,
+                hint=f"%sutro_status {text} says how it is; results are kept for a limited time.",
+            )
+        close = closest(text, sorted(names))
         if close:
             raise JobNotFoundError(
                 not_found.message, job_id=text, hint=f"Did you mean {close}? %sutro_jobs lists all."

@@ -90,6 +90,16 @@ print(json.dumps(found))
     assert found == [True, False, True]
 
 
+def test_a_wrong_setting_does_not_stop_the_next_loading():
+    value = in_a_fresh_shell("""
+shell.run_line_magic("load_ext", "sutro_magic")
+shell.run_line_magic("config", "SutroMagics.format = 'xml'")
+shell.run_line_magic("reload_ext", "sutro_magic")
+print(json.dumps(shell.magics_manager.registry["SutroMagics"].format))
+""")
+    assert value == "parquet"
+
+
 def test_the_words_of_the_flags_are_those_of_the_session():
     assert arguments.FORMATS == WIRE_FORMATS
     assert arguments.AS_TYPES == AS_TYPES

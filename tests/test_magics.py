@@ -92,6 +92,18 @@ def test_a_slow_download_shows_its_progress_and_leaves_one_line(kernel, demo):
     assert re.fullmatch(r"Downloaded [\d.]+ MB in [\d.]+ s \([\d.]+ kB/s\)", updates[-1])
 
 
+def test_a_request_that_is_tried_again_says_so_at_once(kernel, demo):
+    demo.set_fault("503", times=1)
+    reply = kernel.run("r = %sutro_results job_12345 --refresh")
+    assert reply.ok
+    assert reply.displays[0]["text/plain"] == "127.0.0.1: answered 503; trying again"
+
+
+@pytest.mark.parametrize("words", ["CSV", "Csv"])
+def test_choices_are_taken_in_any_case(kernel, words):
+    assert kernel.run(f"r = %sutro_results job_12345 --format {words} --as PANDAS").ok
+
+
 def test_the_caption_says_where_the_table_came_from(kernel):
     first = kernel.run("%sutro_results job_12345 --format csv").result["text/plain"]
     second = kernel.run("%sutro_results job_12345 --format json").result["text/plain"]
@@ -158,7 +170,14 @@ BAD_LINES = [
     ("%sutro_results", "JOB_ID", "%sutro_results?"),
     ("%sutro_results job_12345 --fromat csv", "no flag --fromat", "--format"),
     ("%sutro_results job_12345 --form csv", "no flag --form", "--format"),
-    ("%sutro_results job_12345 --format xml", "xml", "%sutro_results?"),
+    ("%sutro_results job_12345 --format xml", "no format 'xml'", "parquet, csv, json"),
+    ("%sutro_results job_12345 --format=parket", "no format 'parket'", "Did you mean parquet"),
+    ("%sutro_results job_12345 --as panda", "no type 'panda'", "Did you mean pandas"),
+    ("%sutro_results job_12345 --name _", "would hide", "--name my__"),
+    ("%sutro_jobs films", "one too many", "--search"),
+    ("%sutro_cache clear job_1234", "holds nothing", "%sutro_cache list"),
+    ("%sutro_cache list job_12345", "takes no job", "%sutro_cache info job_12345"),
+    ("%sutro_demo fautl", "no action 'fautl'", "Did you mean fault"),
     ("%sutro_results job_12345 other", "one too many", "--name VAR"),
     ("%sutro_results $undefined", "undefined is not defined", "defines it"),
     ("%sutro_results {undefined}", "undefined is not defined", "defines it"),
@@ -180,7 +199,9 @@ BAD_LINES = [
     ("%sutro_cache info job-nope", "holds nothing", "%sutro_cache list"),
     ("%sutro_demo fault slow", "not running", "%sutro_demo"),
     ("%sutro_login", "Nothing can be asked here", "SUTRO_API_KEY"),
-    ("%sutro_login sk_typed_by_mistake", "takes no key on the line", "%sutro_login"),
+    ("%sutro_login sk_typed_by_mistake", "no key on the line", "%sutro_login"),
+    ("%sutro_login key=sk_typed_by_mistake", "no key on the line", "%sutro_login"),
+    ("%sutro_login --token sk_typed_by_mistake", "no key on the line", "%sutro_login"),
 ]
 
 
@@ -250,7 +271,7 @@ def test_the_cache_can_be_listed_looked_into_and_cleared(kernel):
     shown = kernel.run("%sutro_cache").displays[0]["text/plain"]
     assert "2 results" in shown and "job_12345" in shown and "job-abc123" in shown
     assert "results.parquet" in kernel.run("%sutro_cache info job_12345").displays[0]["text/plain"]
-    assert "1 result deleted" in kernel.run("%sutro_cache clear job_12345").text
+    assert "1 result of job_12345 deleted" in kernel.run("%sutro_cache clear job_12345").text
     assert "0 results deleted" in kernel.run("%sutro_cache clear --older-than 1d").text
     assert "1 result deleted" in kernel.run("%sutro_cache clear --all").text
     assert kernel.run("%sutro_cache path").text.strip().endswith("cache")

@@ -197,7 +197,7 @@ def test_a_results_outlives_its_replacement_by_a_wider_fetch(session):
 def test_results_whose_file_is_gone_say_how_to_get_it_back(session):
     results = session.results("job_12345")
     session.cache.clear()
-    for use in (results.arrow, results.pandas, results.dask, lambda: results.columns):
+    for use in (results.arrow, results.pandas, results.dask, lambda: results.columns, lambda: results.path):
         with pytest.raises(errors.CacheError, match="no longer in the cache") as caught:
             use()
         assert "%sutro_results job_12345" in caught.value.hint
@@ -255,6 +255,7 @@ def test_waiting_gives_up_after_the_time_given(session):
 # --- what bad input gets --------------------------------------------------------------------------
 
 BAD_INPUT = [
+    ("listed, but gone", "job_12345", "404", errors.JobNotFoundError, "no results of it"),
     ("unknown job", "job-nope", None, errors.JobNotFoundError, "knows no job"),
     ("misspelled job", "job-demo-flims", None, errors.JobNotFoundError, "Did you mean job-demo-films"),
     ("unfinished job", "job-demo-long", None, errors.JobNotReadyError, "%sutro_wait job-demo-long"),
@@ -310,6 +311,31 @@ def test_an_unknown_format_names_the_choices(session, wire):
 def test_bad_filters_of_jobs_are_refused(session, arguments):
     with pytest.raises(errors.ArgumentError):
         session.jobs(**arguments)
+
+
+def test_an_ordinary_web_server_is_not_taken_for_a_service_without_jobs(tmp_path):
+    class Pages(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    session = Session(f"http://127.0.0.1:{server.server_address[1]}", "sk_x", tmp_path)
+    try:
+        for ask in (session.jobs, lambda: session.results("job_12345"), lambda: session.job("job_12345")):
+            with pytest.raises(errors.ServiceError, match="does not look like a Sutro deployment"):
+                ask()
+    finally:
+        session.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_job_id_that_is_no_text_is_refused(session):
+    with pytest.raises(errors.ArgumentError, match="is text, not int"):
+        session.results(12345)
 
 
 def test_without_a_key_nothing_is_sent(demo):

@@ -13,6 +13,8 @@ from typing import Any
 NULL = "∅"
 EMPTY = '""'
 LONGEST_CELL = 300
+SHORTEST_CUT = 12
+"""Fewer characters than that are not worth a note in their place."""
 
 # Control characters become their pictures (ESC is ␛), so that no terminal obeys them; the marks that
 # reorder text become visible too.
@@ -34,7 +36,7 @@ class Excerpt(str):
     @classmethod
     def of(cls, text: str, limit: int = LONGEST_CELL) -> Excerpt:
         """Cut a text to a little more than a cell shows."""
-        excerpt = cls(text[: limit + 1])
+        excerpt = cls(text[: limit + SHORTEST_CUT])
         excerpt.length = len(text)
         return excerpt
 
@@ -51,7 +53,7 @@ def cell_text(value: object, limit: int = LONGEST_CELL) -> str:
 def one_line(text: str, limit: int = LONGEST_CELL) -> str:
     """Put text on one line, cut, with control characters made visible."""
     left_out = (text.length if isinstance(text, Excerpt) else len(text)) - limit
-    if left_out > 0:
+    if left_out > SHORTEST_CUT:
         return text[:limit].replace("\r\n", "\n").translate(_PICTURES) + f"… (+{left_out:,})"
     return text.replace("\r\n", "\n").translate(_PICTURES)
 

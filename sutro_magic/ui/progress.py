@@ -58,18 +58,23 @@ class ProgressLine:
         elif done:
             self._update(f"Downloading: {words.size(done)}, {rate}")
 
+    def on_retry(self, reason: str) -> None:
+        """Tell that a request failed and is tried again."""
+        self._update(one_line(f"{reason}; trying again", 200), force=True)
+
     def on_poll(self, job: Job) -> None:
         """Tell how a job is doing."""
         waited = words.duration(time.monotonic() - self._begin)
         rows = f", {job.num_rows:,} rows" if job.num_rows else ""
-        self._update(one_line(f"{job.title}: {job.status.value}{rows}, waited {waited}", 200), force=True)
+        text = one_line(f"{job.title}: {job.status.value}{rows}, waited {waited}", 200)
+        self._update(text, force=time.monotonic() - self._begin >= QUIET_SECONDS)
 
     def done(self) -> None:
         """Leave one line of what was slow, or nothing."""
         if not self._text:
             return
         text = self._text
-        if self._download_begin is not None:
+        if text.startswith("Downloading") and self._download_begin is not None:
             seconds = time.monotonic() - self._download_begin
             size = self._bytes[0]
             text = (
@@ -90,7 +95,7 @@ class ProgressLine:
 
     def _update(self, text: str, *, force: bool = False) -> None:
         now = time.monotonic()
-        if now - self._begin < QUIET_SECONDS or (not force and now - self._last_write < BETWEEN_SECONDS):
+        if not force and (now - self._begin < QUIET_SECONDS or now - self._last_write < BETWEEN_SECONDS):
             return
         self._last_write = now
         self._write(text)

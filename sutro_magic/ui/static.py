@@ -18,6 +18,9 @@ PLAIN_ROWS = 20
 STATIC_CELL = 160
 STATIC_COLUMNS = 20
 NARROWEST_COLUMN = 6
+NO_MATH = "tex2jax_ignore mathjax_ignore"
+"""Classes that keep JupyterLab from setting ``$5 to $10`` as a formula."""
+WRAP = "white-space:normal;overflow-wrap:anywhere"
 LONGEST_PROPERTY = 2_000
 
 
@@ -65,7 +68,7 @@ class PairsView:
 def pairs_to_html(view: PairsView) -> str:
     """Render properties as HTML, long texts wrapped."""
     lines = [
-        f'<div class="sutro-results"><div><b>{html.escape(one_line(view.title, 600))}</b></div><table><tbody>'
+        f'<div class="sutro-results {NO_MATH}"><div><b>{html.escape(one_line(view.title, 600))}</b></div><table><tbody>'
     ]
     for name, value in view.pairs.items():
         text = html.escape(cell_text(value, LONGEST_PROPERTY))
@@ -94,8 +97,10 @@ def pairs_to_plain(view: PairsView, width: int | None = None) -> str:
 def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     """Render the first rows as HTML without script or style sheets of its own."""
     columns = view.columns[:STATIC_COLUMNS]
-    lines = [f'<div class="sutro-results {view.token}">']
-    lines += [f"<div>{html.escape(one_line(text, 600))}</div>" for text in view.caption]
+    lines = [f'<div class="sutro-results {NO_MATH} {view.token}">']
+    for index, text in enumerate(view.caption):
+        weight = "" if index else ' style="font-weight:600"'
+        lines.append(f"<div{weight}>{html.escape(one_line(text, 600))}</div>")
     lines.append("<table><thead><tr>")
     for index, name in enumerate(columns):
         align = "right" if all(is_number(row[index]) for row in view.rows[:rows]) and view.rows else "left"
@@ -106,7 +111,7 @@ def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
         for value in row[:STATIC_COLUMNS]:
             align = "right" if is_number(value) else "left"
             text = html.escape(cell_text(value, STATIC_CELL))
-            lines.append(f'<td dir="auto" style="text-align:{align}">{text}</td>')
+            lines.append(f'<td dir="auto" style="text-align:{align};{WRAP}">{text}</td>')
         lines.append("</tr>")
     lines.append("</tbody></table>")
     note = _left_out(view, rows, STATIC_COLUMNS)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from sutro_magic.ui import words
 from sutro_magic.ui.cells import LONGEST_CELL, Excerpt, cell_text, is_number, one_line
-from sutro_magic.ui.static import PairsView, TableView, pairs_to_html, pairs_to_plain, to_html, to_plain
+from sutro_magic.ui.static import (
+    NO_MATH,
+    PairsView,
+    TableView,
+    pairs_to_html,
+    pairs_to_plain,
+    to_html,
+    to_plain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +48,9 @@ _STYLE = """<style>
 .sutro-results { overflow-x: auto; }
 .sutro-results table.dataTable .dt-type-date { text-align: left; }
 .sutro-jobs table.dataTable td, .sutro-jobs table.dataTable th { white-space: nowrap; }
+.sutro-jobs table.dataTable td { overflow: hidden; text-overflow: ellipsis; }
+.sutro-results.jupyter-widgets-disconnected::before,
+.sutro-results .jupyter-widgets-disconnected::before { display: none; }
 .sutro-results table.dataTable td { max-width: 36em; overflow-wrap: break-word; vertical-align: top; }
 </style>"""
 
@@ -207,7 +218,8 @@ def interactive_bundle(view: TableView, *, page_length: int = DEFAULT_PAGE_LENGT
         style="width:100%;table-layout:auto;margin:0",
     )
     box = ipywidgets.VBox([style, *labels, table])
-    box.add_class("sutro-results")
+    for name in ("sutro-results", *NO_MATH.split()):
+        box.add_class(name)
     box.add_class(f"sutro-{view.noun}s")
     bundle = box._repr_mimebundle_()
     widget = {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
@@ -253,7 +265,7 @@ def _short(value: object) -> object:
 def _provenance(results: Results) -> str:
     source = results.provenance
     facts = [
-        f"{results.job.title}: {words.count(results.num_rows, 'row')} x {words.count(len(results.columns), 'column')}",
+        f"{one_line(results.job.title, 120)}: {words.count(results.num_rows, 'row')} x {words.count(len(results.columns), 'column')}",
         words.size(source.size),
     ]
     if results.from_cache:
