@@ -95,7 +95,11 @@ def pairs_to_plain(view: PairsView, width: int | None = None) -> str:
 
 
 def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
-    """Render the first rows as HTML without script or style sheets of its own."""
+    """Render the first rows as HTML without a program.
+
+    The one rule of style in it hides the output before it, an interactive table, while that is no table:
+    in a notebook opened again, JupyterLab shows an error message in its place.
+    """
     columns = view.columns[:STATIC_COLUMNS]
     lines = [f'<div class="sutro-results {NO_MATH} {view.token}">']
     for index, text in enumerate(view.caption):
@@ -117,6 +121,8 @@ def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     note = _left_out(view, rows, STATIC_COLUMNS)
     if note:
         lines.append(f"<div>{html.escape(note)}</div>")
+    before = f".jp-OutputArea-child:not(:has(.sutro-results)):has(+ .jp-OutputArea-child .{view.token})"
+    lines.append(f"<style>{before} {{ display: none }}</style>")
     lines.append("</div>")
     return "".join(lines)
 

@@ -31,6 +31,17 @@ view = TableView(columns=[f"column {i}" for i in range(40)], rows=[[i * j for i 
 Display(get_ipython()).show(table.interactive_bundle(view))
 """
 
+PRICES = """
+from sutro_magic.ui import table
+from sutro_magic.ui.display import Display
+from sutro_magic.ui.static import PairsView, TableView
+text = "$x^2$ costs $5 or $10"
+display = Display(get_ipython())
+display.show(display.view(PairsView(title=text, pairs={"name": text})))
+display.show(display.view(TableView(columns=["a"], rows=[[text]], total=1)))
+display.show(table.interactive_bundle(TableView(columns=["a"], rows=[[text]], total=1)))
+"""
+
 CELLS = [
     "%load_ext sutro_magic",
     "%sutro_jobs",
@@ -85,6 +96,24 @@ def test_tables_are_interactive_and_hostile_texts_do_nothing(opened, traffic):
                 screenshot(opened, Path(SCREENSHOTS) / name, cell_output(opened, index))
     assert external_requests(traffic) == []
     assert traffic.errors == []
+
+
+def test_a_saved_notebook_with_a_fresh_kernel_shows_rows_and_no_broken_widget(opened, lab_server):
+    command(opened, "docmanager:save")
+    lab_server.shut_down_kernels()
+    open_notebook(opened, lab_server, "tables.ipynb")
+    recipes = cell_output(opened, 5)
+    expect(recipes).to_contain_text("recipes: pandas DataFrame")
+    expect(recipes.get_by_text("Error displaying widget").locator("visible=true")).to_have_count(0)
+    expect(recipes.get_by_text("Loading widget").locator("visible=true")).to_have_count(0)
+
+
+def test_prices_in_a_text_are_not_set_as_formulas(lab_server, page, demo, tmp_path):
+    notebook(lab_server.root / "prices.ipynb", [PRICES])
+    open_notebook(page, lab_server, "prices.ipynb")
+    run_all(page)
+    expect(cell_output(page, 0).get_by_text("$x^2$ costs $5 or $10").locator("visible=true")).to_have_count(4)
+    assert page.locator("mjx-container").count() == 0
 
 
 def test_a_saved_notebook_without_a_kernel_still_shows_rows(opened, lab_server):
