@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.magic import Magics, line_magic, magics_class
 from traitlets import Bool, Enum, Int, Unicode, observe
 
 from sutro_magic import arguments
-from sutro_magic.errors import ArgumentError, ConfigurationError, JobNotFoundError, SutroError
+from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
 from sutro_magic.ui.display import TYPE_WORDS, Display
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from sutro_magic.cache import CacheEntry
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo import DemoService
     from sutro_magic.session import Session
+    from sutro_magic.ui.progress import ProgressLine
 
 MAGIC_NAMES = (
     "sutro_results",
@@ -34,8 +34,6 @@ MAGIC_NAMES = (
 )
 DEMO_IDENTITY = "demo"
 """Cache identity of the demo service, whose port and key change at every start."""
-
-_HOURS = {"h": 1, "d": 24, "w": 24 * 7}
 
 T = TypeVar("T")
 
@@ -125,12 +123,10 @@ class SutroMagics(Magics):
         wire: Any = options.format or self.format
 
         from sutro_magic.results import require
-        from sutro_magic.ui.progress import ProgressLine
 
         require(as_type)
-        progress = ProgressLine(notebook=self.display.notebook, silent=options.quiet)
-        self.session.on_retry = progress.on_retry
-        try:
+        interrupted = "nothing was bound and the cache is as it was. Run the cell again to fetch."
+        with self._progress(interrupted, silent=options.quiet) as progress:
             results = self.session.results(
                 options.job,
                 format=wire,
@@ -143,15 +139,6 @@ class SutroMagics(Magics):
                 on_notice=print,
             )
             value = results.to(as_type)
-        except KeyboardInterrupt:
-            progress.stopped()
-            raise Interrupted(
-                "nothing was bound and the cache is as it was. Run the cell again to fetch."
-            ) from None
-        except BaseException:
-            progress.stopped()
-            raise
-        progress.done()
         if options.name is None:
             if options.quiet and as_type == "results":
                 from sutro_magic.ui.display import quiet
@@ -173,10 +160,8 @@ class SutroMagics(Magics):
             return None
         if options.name is not None:
             _check_name(options.name)
-        try:
+        with self._progress("run the cell again to list the jobs."):
             jobs = self.session.jobs(limit=options.limit, status=options.status, search=options.search)
-        except KeyboardInterrupt:
-            raise Interrupted("run the cell again to list the jobs.") from None
         if options.name is None:
             return jobs
         self.shell.user_ns[options.name] = jobs.pandas()
@@ -189,10 +174,8 @@ class SutroMagics(Magics):
         options = self._parse(arguments.status_parser(), line)
         if options is None:
             return None
-        try:
+        with self._progress("run the cell again to look at the job."):
             return self.session.job(options.job)
-        except KeyboardInterrupt:
-            raise Interrupted("run the cell again to look at the job.") from None
 
     @_documented(arguments.wait_parser)
     @line_magic
@@ -200,21 +183,10 @@ class SutroMagics(Magics):
         options = self._parse(arguments.wait_parser(), line)
         if options is None:
             return None
-        from sutro_magic.ui.progress import ProgressLine
-
-        progress = ProgressLine(notebook=self.display.notebook)
-        try:
-            job = self.session.wait(options.job, options.timeout, on_poll=progress.on_poll)
-        except KeyboardInterrupt:
-            progress.stopped()
-            raise Interrupted(
-                f"the job goes on. %sutro_wait {options.job} waits on, %sutro_status {options.job} looks once."
-            ) from None
-        except BaseException:
-            progress.stopped()
-            raise
-        progress.done()
-        return job
+        job = options.job
+        interrupted = f"the job goes on. %sutro_wait {job} waits on, %sutro_status {job} looks once."
+        with self._progress(interrupted) as progress:
+            return self.session.wait(job, options.timeout, on_poll=progress.on_poll)
 
     # --- cache --------------------------------------------------------------------------------
 
@@ -224,81 +196,9 @@ class SutroMagics(Magics):
         options = self._parse(arguments.cache_parser(), line)
         if options is None:
             return
-        if options.job and options.action not in {"info", "clear"}:
-            raise ArgumentError(
-                f"%sutro_cache {options.action} takes no job.", hint=f"%sutro_cache info {options.job}"
-            )
-        if options.action == "path":
-            print(self.session.cache.directory)  # noqa: T201 - the answer
-        elif options.action == "list":
-            self._list_cache()
-        elif options.action == "info":
-            self._describe_entry(options.job)
-        else:
-            self._clear_cache(options)
+        from sutro_magic import cache_commands
 
-    def _list_cache(self) -> None:
-        from sutro_magic.ui import table, words
-
-        cache = self.session.cache
-        mine, everything = cache.entries(self.session.credentials.identity), cache.entries()
-        caption = [
-            f"{words.count(len(mine), 'result')} in {words.place(cache.directory)}, {words.size(sum(e.size for e in mine))}"
-        ]
-        others = len(everything) - len(mine)
-        if others:
-            size = words.size(sum(e.size for e in everything) - sum(e.size for e in mine))
-            caption.append(f"and {others:,} of other keys or deployments, {size}")
-        self.display.show(self.display.view(table.entries_view(mine, caption)))
-
-    def _describe_entry(self, job: str | None) -> None:
-        from sutro_magic.ui import table
-
-        for entry in self._entries_of(job):
-            self.display.show(self.display.view(table.entry_view(entry)))
-
-    def _clear_cache(self, options: argparse.Namespace) -> None:
-        from sutro_magic.ui import words
-
-        cache = self.session.cache
-        if sum((options.job is not None, options.older_than is not None, options.all)) != 1:
-            raise ArgumentError(
-                "%sutro_cache clear: say what to clear, a job or --older-than or --all.",
-                hint="%sutro_cache clear JOB_ID, %sutro_cache clear --older-than 30d, or %sutro_cache clear --all.",
-            )
-        if options.all:
-            count, size = cache.clear()
-        elif options.older_than:
-            count, size = cache.clear(before=datetime.now(UTC) - _parse_age(options.older_than))
-        else:
-            identity = self.session.credentials.identity
-            job_id = self._entries_of(options.job, whole=True)[0].request.job_id
-            count, size = cache.clear(identity=identity, job_id=job_id)
-        of = f" of {job_id}" if options.job else ""
-        print(f"{words.count(count, 'result')}{of} deleted, {words.size(size)} freed.")  # noqa: T201 - the answer
-
-    def _entries_of(self, job: str | None, *, whole: bool = False) -> list[CacheEntry]:
-        if not job:
-            raise ArgumentError(
-                "%sutro_cache: which job?", hint="%sutro_cache list shows those in the cache."
-            )
-        entries = self.session.cache.entries(self.session.credentials.identity)
-        for matches in (
-            [e for e in entries if e.request.job_id == job],
-            [e for e in entries if e.label == job],
-            [e for e in entries if e.request.job_id.startswith(job) and not whole],
-        ):
-            if len({entry.request.job_id for entry in matches}) > 1:
-                raise ArgumentError(
-                    f"{job!r} fits several cached jobs.", hint="Give a whole id; %sutro_cache list."
-                )
-            if matches:
-                return matches
-        raise JobNotFoundError(
-            f"The cache holds nothing of {job[:60]!r}.",
-            job_id=job,
-            hint="%sutro_cache list shows what it holds.",
-        )
+        cache_commands.run(options, self.session, self.display)
 
     # --- credentials --------------------------------------------------------------------------
 
@@ -423,6 +323,25 @@ class SutroMagics(Magics):
 
     # --- inside -------------------------------------------------------------------------------
 
+    @contextmanager
+    def _progress(self, interrupted: str, *, silent: bool = False) -> Iterator[ProgressLine]:
+        """Show how work with the service goes on, and say how to go on when the user interrupts it."""
+        from sutro_magic.ui.progress import ProgressLine
+
+        progress = ProgressLine(notebook=self.display.notebook, silent=silent)
+        self.session.on_retry = progress.on_retry
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            progress.stopped()
+            raise Interrupted(interrupted) from None
+        except BaseException:
+            progress.stopped()
+            raise
+        finally:
+            self.session.on_retry = lambda _reason: None
+        progress.done()
+
     def _parse(self, parser: arguments.MagicParser, line: str) -> argparse.Namespace | None:
         try:
             return parser.parse_line(line)
@@ -441,12 +360,3 @@ def _check_name(name: str) -> None:
         raise ArgumentError(
             f"{name!r} would hide what Python or IPython calls by that name.", hint=f"--name my_{name}"
         )
-
-
-def _parse_age(text: str) -> timedelta:
-    number, unit = text[:-1], text[-1:].lower()
-    if unit not in _HOURS or not number.isdigit():
-        raise ArgumentError(
-            f"{text[:40]!r} is not an age.", hint="Say hours, days or weeks: --older-than 12h, 30d, 8w."
-        )
-    return timedelta(hours=int(number) * _HOURS[unit])

@@ -19,7 +19,7 @@ FLOORS = [
     {"results", "frames"},
     {"naming", "outcomes", "session"},
     {"ui"},
-    {"arguments", "extension", "magics"},
+    {"arguments", "cache_commands", "extension", "magics"},
 ]  # fmt: skip
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FRONT_ENDS = {"IPython", "ipywidgets", "itables", "anywidget", "traitlets", "ipykernel"}

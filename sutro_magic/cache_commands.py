@@ -1,0 +1,102 @@
+"""What ``%sutro_cache`` does: list, describe, clear."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sutro_magic.errors import ArgumentError, JobNotFoundError
+from sutro_magic.ui import table, words
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sutro_magic.cache import CacheEntry
+    from sutro_magic.session import Session
+    from sutro_magic.ui.display import Display
+
+_HOURS = {"h": 1, "d": 24, "w": 24 * 7}
+
+
+def run(options: argparse.Namespace, session: Session, display: Display) -> None:
+    """Do what a line of ``%sutro_cache`` says."""
+    if options.job and options.action not in {"info", "clear"}:
+        raise ArgumentError(
+            f"%sutro_cache {options.action} takes no job.", hint=f"%sutro_cache info {options.job}"
+        )
+    if options.action == "path":
+        print(session.cache.directory)  # noqa: T201 - the answer
+    elif options.action == "list":
+        _list_cache(session, display)
+    elif options.action == "info":
+        _describe_entry(session, display, options.job)
+    else:
+        _clear_cache(session, options)
+
+
+def _list_cache(session: Session, display: Display) -> None:
+    cache = session.cache
+    mine, everything = cache.entries(session.credentials.identity), cache.entries()
+    caption = [
+        f"{words.count(len(mine), 'result')} in {words.place(cache.directory)}, {words.size(sum(e.size for e in mine))}"
+    ]
+    others = len(everything) - len(mine)
+    if others:
+        size = words.size(sum(e.size for e in everything) - sum(e.size for e in mine))
+        caption.append(f"and {others:,} of other keys or deployments, {size}")
+    display.show(display.view(table.entries_view(mine, caption)))
+
+
+def _describe_entry(session: Session, display: Display, job: str | None) -> None:
+    for entry in _entries_of(session, job):
+        display.show(display.view(table.entry_view(entry)))
+
+
+def _clear_cache(session: Session, options: argparse.Namespace) -> None:
+    cache = session.cache
+    if sum((options.job is not None, options.older_than is not None, options.all)) != 1:
+        raise ArgumentError(
+            "%sutro_cache clear: say what to clear, a job or --older-than or --all.",
+            hint="%sutro_cache clear JOB_ID, %sutro_cache clear --older-than 30d, or %sutro_cache clear --all.",
+        )
+    if options.all:
+        count, size = cache.clear()
+    elif options.older_than:
+        count, size = cache.clear(before=datetime.now(UTC) - _parse_age(options.older_than))
+    else:
+        identity = session.credentials.identity
+        job_id = _entries_of(session, options.job, whole=True)[0].request.job_id
+        count, size = cache.clear(identity=identity, job_id=job_id)
+    of = f" of {job_id}" if options.job else ""
+    print(f"{words.count(count, 'result')}{of} deleted, {words.size(size)} freed.")  # noqa: T201 - the answer
+
+
+def _entries_of(session: Session, job: str | None, *, whole: bool = False) -> list[CacheEntry]:
+    if not job:
+        raise ArgumentError("%sutro_cache: which job?", hint="%sutro_cache list shows those in the cache.")
+    entries = session.cache.entries(session.credentials.identity)
+    for matches in (
+        [e for e in entries if e.request.job_id == job],
+        [e for e in entries if e.label == job],
+        [e for e in entries if e.request.job_id.startswith(job) and not whole],
+    ):
+        if len({entry.request.job_id for entry in matches}) > 1:
+            raise ArgumentError(
+                f"{job!r} fits several cached jobs.", hint="Give a whole id; %sutro_cache list."
+            )
+        if matches:
+            return matches
+    raise JobNotFoundError(
+        f"The cache holds nothing of {job[:60]!r}.",
+        job_id=job,
+        hint="%sutro_cache list shows what it holds.",
+    )
+
+
+def _parse_age(text: str) -> timedelta:
+    number, unit = text[:-1], text[-1:].lower()
+    if unit not in _HOURS or not number.isdigit():
+        raise ArgumentError(
+            f"{text[:40]!r} is not an age.", hint="Say hours, days or weeks: --older-than 12h, 30d, 8w."
+        )
+    return timedelta(hours=int(number) * _HOURS[unit])
