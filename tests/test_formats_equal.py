@@ -129,7 +129,7 @@ def read(folder, name, expected):
 
 
 @given(table=jobs(), data=st.data(), chunk=st.sampled_from([1, 7, 64, 1 << 20]))
-@settings(deadline=None, print_blob=True, max_examples=250)
+@settings(deadline=None, print_blob=True, max_examples=150)
 def test_three_formats_one_table(table, data, chunk):
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)

@@ -9,6 +9,8 @@ import unicodedata
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts an IPython of its own
+
 
 @pytest.fixture
 def ipython(demo, tmp_path):
@@ -58,7 +60,7 @@ def rows_of(text):
     return lines[rule - 1 :]
 
 
-@pytest.mark.parametrize("columns", [60, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("columns", [60, 100])
 def test_a_table_is_plain_text_cut_to_the_width_of_the_terminal(ipython, columns):
     done = ipython("-c", "%sutro_results job-demo-films --inputs --name films", columns=columns)
     assert (done.returncode, done.stderr) == (0, "")
