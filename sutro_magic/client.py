@@ -1,22 +1,15 @@
 """The HTTP API of the service: requests, retries, and errors a person can act on.
 
 Both generations are spoken: ``https://api.sutro.sh/jobs/...`` and ``<deployment>/v1/jobs/...``.
-Exceptions of the HTTP library never leave this module, because their texts hold whole URLs, nor do the
-frames below them, because their variables hold the key.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-import requests
-
-from sutro_magic import __version__
 from sutro_magic.credentials import WHERE_KEYS_COME_FROM, Secret
 from sutro_magic.errors import (
     AuthenticationError,
@@ -24,49 +17,24 @@ from sutro_magic.errors import (
     JobNotFoundError,
     ServiceError,
     ServiceGoneError,
-    ServiceUnreachableError,
     shorten,
 )
 from sutro_magic.models import Job, JobStatus, ResultsRequest, failure_text
-from sutro_magic.replies import AN_HTML_PAGE, beginning, describe, is_html, retry_after, what_it_looks_like
-from sutro_magic.secrecy import KeyAuth, no_auth, unlogged_queries
+from sutro_magic.replies import AN_HTML_PAGE, beginning, is_html, what_it_looks_like
+from sutro_magic.secrecy import KeyAuth, no_auth
+from sutro_magic.transport import READ_SECONDS, RetryPolicy, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    import requests
+
     from sutro_magic.credentials import Credentials
 
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 60.0
 PAGE_SIZE = 100  # the largest `limit` of list-jobs
-RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 524})
 CHECK_ROUTES = ("auth/check", "try-authentication")
 NOT_FOUND = 404
 PARAMETER_REFUSED = frozenset({400, 422})
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How often, and for how long in all, a request is tried.
-
-    Attributes
-    ----------
-    tries : int
-        Requests in all, the first one included.
-    seconds : float
-        After this much time no further try begins.
-    first_pause : float
-        Seconds before the second try; doubled each time, with jitter.
-    """
-
-    tries: int = 5
-    seconds: float = 30.0
-    first_pause: float = 0.5
-
-    def pauses(self) -> Iterator[float]:
-        """Yield the pause after each failed try."""
-        for attempt in range(self.tries - 1):
-            yield self.first_pause * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +73,16 @@ class Client:
     ) -> None:
         self.credentials = credentials
         self.retry = retry or RetryPolicy()
-        self._on_retry = on_retry
         self.serves_results_url: bool = not credentials.is_direct
+        self._base = credentials.base_url
+        self._base_is_known = credentials.is_direct
         self._format_parameter = "result_format" if credentials.is_direct else "format"
-        self._http = requests.Session()
-        self._http.headers["User-Agent"] = f"sutro-magic/{__version__}"
         # A proxy for the outside world must not stand before a service on this machine.
-        self._http.trust_env = not credentials.is_loopback
+        self._transport = Transport(trust_env=not credentials.is_loopback, on_retry=on_retry)
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._transport.close()
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -123,7 +90,7 @@ class Client:
         """Ask the deployment whether the key is good; raise `AuthenticationError` if not."""
         for route in CHECK_ROUTES:
             try:
-                answer = self._json(route)
+                answer = self._json(route, optional=True)
             except ServiceError as error:
                 if error.status_code == NOT_FOUND and route == CHECK_ROUTES[0]:
                     continue  # an older deployment knows only the second route
@@ -216,7 +183,8 @@ class Client:
             For an unknown job, and where the deployment has no such route.
         """
         parameters = self._column_parameters(request) | {"format": "parquet"}
-        answer = self._json(f"jobs/{_segment(request.job_id)}/results-url", parameters, job_id=request.job_id)
+        route = f"jobs/{_segment(request.job_id)}/results-url"
+        answer = self._json(route, parameters, job_id=request.job_id, optional=True)
         url = _take_url(answer)
         if url is None:
             raise ServiceError(f"{self.place} answered `results-url` without a URL.")
@@ -227,7 +195,7 @@ class Client:
 
     def open_artifact(self, artifact: SignedArtifact) -> requests.Response:
         """Open a signed URL, without the API key: the signature is the credential."""
-        return self._send(
+        return self._transport.get(
             artifact.url, {}, auth=no_auth, stream=True, retry=self.retry, read_seconds=READ_SECONDS
         )
 
@@ -248,14 +216,7 @@ class Client:
         return self.credentials.base_url.removesuffix("/v1")
 
     def _open(self, route: str, parameters: Mapping[str, str], job_id: str) -> requests.Response:
-        response = self._send(
-            self._url(route),
-            parameters,
-            auth=self._auth(),
-            stream=True,
-            retry=self.retry,
-            read_seconds=READ_SECONDS,
-        )
+        response = self._ask(route, parameters, stream=True)
         self._raise_for_status(response, job_id)
         return response
 
@@ -267,14 +228,15 @@ class Client:
         job_id: str = "",
         retry: RetryPolicy | None = None,
         read_seconds: float = READ_SECONDS,
+        optional: bool = False,
     ) -> Any:
-        response = self._send(
-            self._url(route),
+        response = self._ask(
+            route,
             parameters or {},
-            auth=self._auth(),
             stream=False,
             retry=retry or self.retry,
             read_seconds=read_seconds,
+            optional=optional,
         )
         self._raise_for_status(response, job_id)
         try:
@@ -286,57 +248,47 @@ class Client:
                 status_code=response.status_code,
             ) from None
 
-    def _send(
+    def _ask(
         self,
-        url: Secret,
+        route: str,
         parameters: Mapping[str, str],
         *,
-        auth: Any,
         stream: bool,
-        retry: RetryPolicy,
-        read_seconds: float,
+        retry: RetryPolicy | None = None,
+        read_seconds: float = READ_SECONDS,
+        optional: bool = False,
     ) -> requests.Response:
-        """Send one GET with retries; return whatever the service answered in the end."""
-        deadline = time.monotonic() + retry.seconds
-        pauses = retry.pauses()
-        while True:
-            response: requests.Response | None = None
-            failure = ""
-            try:
-                with unlogged_queries():
-                    response = self._http.get(
-                        url.reveal(),
-                        params=parameters,
-                        auth=auth,
-                        stream=stream,
-                        timeout=(CONNECT_SECONDS, read_seconds),
-                        headers={"Accept-Encoding": "identity"} if stream else None,
-                    )
-            except Exception as error:  # noqa: BLE001 - whatever it is, it may hold the key
-                failure = describe(error)
-            except BaseException as stop:  # noqa: BLE001 - raised again, without the frames below
-                raise stop.with_traceback(None) from None
-            if response is not None and response.status_code not in RETRIED_STATUSES:
-                return response
-            pause = next(pauses, None)
-            if pause is not None and response is not None:
-                pause = max(pause, retry_after(response))
-            if pause is None or time.monotonic() + pause > deadline:
-                if response is not None:
-                    return response
-                host = urlsplit(url.reveal()).netloc
-                raise ServiceUnreachableError(
-                    f"{host} cannot be reached: {failure}.",
-                    hint="Check the network and SUTRO_API_URL; %sutro_demo works without either.",
-                )
-            if response is not None:
-                failure = f"answered {response.status_code}"
-                response.close()
-            self._on_retry(f"{urlsplit(url.reveal()).hostname}: {failure}")
-            time.sleep(pause)
+        """Ask the deployment for a route; raise no error for its status.
 
-    def _url(self, route: str) -> Secret:
-        return Secret(f"{self.credentials.base_url}/{route}")
+        A deployment serves its routes under ``/v1``. One that answers 404 there, and has not answered
+        anything else yet, is asked once without: that is how the results page writes its route. For an
+        ``optional`` route, which not every deployment has, a 404 says nothing.
+        """
+
+        def send(base: str) -> requests.Response:
+            return self._transport.get(
+                Secret(f"{base}/{route}"),
+                parameters,
+                auth=self._auth(),
+                stream=stream,
+                retry=retry or self.retry,
+                read_seconds=read_seconds,
+            )
+
+        response = send(self._base)
+        if response.status_code != NOT_FOUND:
+            self._base_is_known = True
+        elif not self._base_is_known and not optional:
+            bare = self._base.removesuffix("/v1")
+            other = send(bare)
+            page = other.headers.get("Content-Type", "").startswith("text/html")
+            if other.status_code == NOT_FOUND or page:
+                other.close()
+                return response
+            response.close()
+            self._base, self._base_is_known = bare, True
+            return other
+        return response
 
     def _auth(self) -> KeyAuth:
         if self.credentials.key is None:

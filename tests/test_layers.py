@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "models"},
     {
         "cache", "canonical", "client", "credentials", "csv_rows", "download", "formats", "json_columns", "replies",
-        "secrecy", "views",
+        "secrecy", "transport", "views",
     },
     {"results", "frames"},
     {"naming", "outcomes", "session"},

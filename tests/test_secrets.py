@@ -18,9 +18,9 @@ import pytest
 import requests
 
 from sutro_magic import Session, errors
-from sutro_magic.client import RetryPolicy
 from sutro_magic.demo import DemoService
 from sutro_magic.secrecy import LOGGER
+from sutro_magic.transport import RetryPolicy
 
 SIGNATURE = "X-Amz-Signature"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -28,7 +28,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SET_UP = """
 import logging, pathlib, sys
 from sutro_magic import Session
-from sutro_magic.client import RetryPolicy
+from sutro_magic.transport import RetryPolicy
 log_file = pathlib.Path.home() / "debug.log"
 logging.basicConfig(filename=log_file, filemode="w", level=logging.DEBUG, force=True)
 for name in [*logging.root.manager.loggerDict]:
@@ -190,7 +190,7 @@ def test_interrupting_a_silent_service_shows_no_secret_even_with_local_variables
         stopper.start()
         reply = trail.run("s.jobs()")
         stopper.join()
-    assert reply.ename == "KeyboardInterrupt" and "_send" in ANSI.sub("", reply.traceback)
+    assert reply.ename == "KeyboardInterrupt" and "transport.py" in ANSI.sub("", reply.traceback)
 
 
 def test_logging_in_shows_no_key(trail, demo):

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sutro_magic import Session, errors
-from sutro_magic.client import RetryPolicy
 from sutro_magic.models import JobStatus
+from sutro_magic.transport import RetryPolicy
 
 QUICK = RetryPolicy(tries=3, seconds=10, first_pause=0.01)
 FORMATS = ["parquet", "csv", "json"]
@@ -439,7 +439,7 @@ class OneRoute(http.server.BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         self.server.seen.append(path)
         parameters = dict(part.split("=") for part in query.split("&")) if query else {}
-        if not path.endswith("/jobs/job-x/results"):
+        if path != f"{self.server.prefix}/jobs/job-x/results":
             return self.reply(404, b'{"detail": "Not Found"}')
         if self.server.parameter not in parameters:
             return self.reply(
@@ -470,10 +470,11 @@ def body_of(form):
     return sink.getvalue()
 
 
-@pytest.fixture(params=["result_format", "format"])
+@pytest.fixture(params=[("result_format", ""), ("result_format", "/v1"), ("format", ""), ("format", "/v1")])
 def one_route(request):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), OneRoute)
-    server.parameter, server.seen = request.param, []
+    server.parameter, server.prefix = request.param
+    server.seen = []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -483,7 +484,7 @@ def one_route(request):
 
 
 @pytest.mark.parametrize("wire", FORMATS)
-def test_either_name_of_the_format_parameter_works(one_route, tmp_path, wire):
+def test_either_name_of_the_format_parameter_and_either_prefix_work(one_route, tmp_path, wire):
     url = f"http://127.0.0.1:{one_route.server_address[1]}"
     with_cache = Session(api_url=url, api_key="sk_x", cache_dir=tmp_path)
     assert with_cache.results("job-x", format=wire).arrow()["outputs"].to_pylist() == ["a", None]
