@@ -95,11 +95,12 @@ class Session:
         self.cache = ResultsCache(cache_dir)
         self.on_retry: Callable[[str], None] = _ignore_text
         """Told in a few words when a request failed and is tried again."""
-        self.seen: dict[str, Job] = {}
-        """Jobs that the service has told this session about, by id: for suggestions, never for truth."""
 
     def __repr__(self) -> str:
-        return f"<Session with {self.credentials.base_url.removesuffix('/v1')}>"
+        try:
+            return f"<Session with {self.credentials.base_url.removesuffix('/v1')}>"
+        except SutroError as error:
+            return f"<Session without a service: {error.message}>"
 
     # --- who we are ---------------------------------------------------------------------------
 
@@ -125,7 +126,6 @@ class Session:
     def use(self, credentials: Credentials | None) -> None:
         """Fix the pair for this session; ``None`` goes back to what is configured."""
         self.fixed_credentials = credentials
-        self.seen.clear()
 
     def close(self) -> None:
         """Close the connections."""
@@ -164,7 +164,6 @@ class Session:
         wanted = parse_status(status)
         found = JobList()
         for job in self.client.iter_jobs():
-            self.seen[job.job_id] = job
             if (wanted is None or job.status is wanted) and (search is None or mentions(job, search)):
                 if len(found) == limit:
                     found.more = True
@@ -183,12 +182,12 @@ class Session:
         text = clean_job(job_id)
         if may_be_an_id(text):
             try:
-                return self._remember(self.client.get_job(text))
+                return self.client.get_job(text)
             except JobNotFoundError as error:
                 not_found = error
         else:
             not_found = self._not_found(text)
-        return self._remember(self.client.get_job(self._resolve(text, not_found)))
+        return self.client.get_job(self._resolve(text, not_found))
 
     def wait(
         self,
@@ -223,7 +222,7 @@ class Session:
             on_poll(job)
             if job.status.is_final:
                 # Its last word: the reason of a failure, the number of rows.
-                job = self._remember(self.client.get_job(job.job_id))
+                job = self.client.get_job(job.job_id)
                 raise_unless_succeeded(job)
                 return job
             left = None if timeout is None else timeout - (time.monotonic() - begin)
@@ -346,7 +345,7 @@ class Session:
         if not unfinished:
             raise refusal
         try:
-            job = self._remember(self.client.get_job(request.job_id))
+            job = self.client.get_job(request.job_id)
         except SutroError:
             if getattr(refusal, "status_code", None) == CONFLICT:
                 raise JobNotReadyError(
@@ -404,7 +403,7 @@ class Session:
     def _details(self, job_id: str) -> Job | None:
         """Name, rows and schema are nice to have: a service with only the results route is enough."""
         try:
-            return self._remember(self.client.get_job(job_id, best_effort=True))
+            return self.client.get_job(job_id, best_effort=True)
         except SutroError:
             return None
 
@@ -439,10 +438,6 @@ class Session:
             job_id=text,
             hint="%sutro_jobs lists the jobs of this key.",
         )
-
-    def _remember(self, job: Job) -> Job:
-        self.seen[job.job_id] = job
-        return job
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

@@ -363,6 +363,7 @@ def test_a_bad_address_in_code_is_refused_at_once_and_one_in_the_environment_at_
     monkeypatch.setenv("SUTRO_API_URL", "acme.example")
     monkeypatch.setenv("SUTRO_API_KEY", "sk_x")
     session = Session()
+    assert "cannot be used" in repr(session)
     with pytest.raises(errors.ConfigurationError):
         session.jobs()
 
