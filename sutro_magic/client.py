@@ -45,12 +45,9 @@ class SignedArtifact:
     ----------
     url : Secret
         Signed for GET; must be asked without the API key.
-    size : int or None
-        Bytes, where the service said so.
     """
 
     url: Secret
-    size: int | None
 
 
 class Client:
@@ -189,9 +186,7 @@ class Client:
         if url is None:
             raise ServiceError(f"{self.place} answered `results-url` without a URL.")
         self._check_storage_url(url)
-        artifact = answer.get("artifact")
-        size = artifact.get("size_bytes") if isinstance(artifact, dict) else None
-        return SignedArtifact(url=url, size=size if isinstance(size, int) else None)
+        return SignedArtifact(url=url)
 
     def open_artifact(self, artifact: SignedArtifact) -> requests.Response:
         """Open a signed URL, without the API key: the signature is the credential."""

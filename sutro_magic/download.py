@@ -20,7 +20,6 @@ from sutro_magic.errors import (
     ServiceError,
     ServiceUnreachableError,
 )
-from sutro_magic.models import ResultsArtifact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +39,7 @@ STORAGE_REFUSED = frozenset({400, 403})
 """What object storage answers to an expired signature (R2: 400, S3: 403)."""
 
 
-def fetch(client: Client, request: ResultsRequest, path: Path, progress: Progress) -> ResultsArtifact:
+def fetch(client: Client, request: ResultsRequest, path: Path, progress: Progress) -> None:
     """Fetch the results of a job in the format asked for.
 
     Parquet from a deployment goes through a signed URL where the deployment has them; everything else
@@ -51,14 +50,12 @@ def fetch(client: Client, request: ResultsRequest, path: Path, progress: Progres
     SutroError
         Of the kind that fits; ``path`` may then hold a part of the body.
     """
-    begin = time.monotonic()
-    deadline = begin + client.retry.seconds
+    deadline = time.monotonic() + client.retry.seconds
     pauses = client.retry.pauses()
     while True:
         try:
             with closing(_open(client, request)) as response:
-                size = _write(response, path, progress)
-            return ResultsArtifact(path=path, size=size, seconds=time.monotonic() - begin)
+                _write(response, path, progress)
         except _BrokenBodyError as broken:
             pause = next(pauses, None)
             if pause is None or time.monotonic() + pause > deadline:
@@ -67,6 +64,8 @@ def fetch(client: Client, request: ResultsRequest, path: Path, progress: Progres
                     hint="Run the cell again; if it stays, try another --format.",
                 ) from None
             time.sleep(pause)
+        else:
+            return
 
 
 class _BrokenBodyError(Exception):
@@ -104,7 +103,7 @@ def _open_signed(client: Client, request: ResultsRequest) -> requests.Response:
     return response
 
 
-def _write(response: requests.Response, path: Path, progress: Progress) -> int:
+def _write(response: requests.Response, path: Path, progress: Progress) -> None:
     announced = response.headers.get("Content-Length", "")
     # With a Content-Encoding the length counts packed bytes, so it says nothing about the file.
     encoded = response.headers.get("Content-Encoding", "identity") != "identity"
@@ -130,7 +129,6 @@ def _write(response: requests.Response, path: Path, progress: Progress) -> int:
         ) from None
     if total is not None and done != total:
         raise _BrokenBodyError(_after(done, total))
-    return done
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import pandas as pd
 
@@ -173,25 +172,6 @@ class ResultsRequest:
     format: WireFormat = "parquet"
     inputs: bool = False
     logprobs: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResultsArtifact:
-    """Bytes that arrived for a request, still in their wire format.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        Where the body is.
-    size : int
-        Bytes.
-    seconds : float
-        From the first request to the last byte.
-    """
-
-    path: Path
-    size: int
-    seconds: float
 
 
 def parse_time(value: object) -> datetime | None:

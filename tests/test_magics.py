@@ -83,6 +83,12 @@ def test_quiet_binds_and_shows_nothing(kernel):
     assert kernel.value("len(df)") == "2"
 
 
+def test_quiet_without_a_name_shows_one_line_the_first_time(kernel):
+    reply = kernel.run("%sutro_results job_12345 --quiet")
+    assert not reply.displays and reply.result["text/plain"].startswith("<Results of ")
+    assert "The capital of France" in table_of(kernel.run("_"))
+
+
 def test_a_slow_download_shows_its_progress_and_leaves_one_line(kernel, demo):
     demo.set_fault("slow", seconds=2)
     reply = kernel.run("r = %sutro_results job-demo-films --format json")
@@ -97,6 +103,9 @@ def test_a_request_that_is_tried_again_says_so_at_once(kernel, demo):
     reply = kernel.run("r = %sutro_results job_12345 --refresh")
     assert reply.ok
     assert reply.displays[0]["text/plain"] == "127.0.0.1: answered 503; trying again"
+    # What stays says that it ended well; which of the two depends on how long the retry took.
+    last = reply.updates[-1]["text/plain"]
+    assert re.fullmatch(r"Done in .* s, after trying again|Downloaded .* in .* s \(.*/s\)", last)
 
 
 @pytest.mark.parametrize("words", ["CSV", "Csv"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import io
 import json
@@ -314,23 +315,12 @@ def test_bad_filters_of_jobs_are_refused(session, arguments):
 
 
 def test_an_ordinary_web_server_is_not_taken_for_a_service_without_jobs(tmp_path):
-    class Pages(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    session = Session(f"http://127.0.0.1:{server.server_address[1]}", "sk_x", tmp_path)
-    try:
+    with serving(lambda _path: (404, "text/html", b"<html>File not found</html>")) as url:
+        session = Session(url, "sk_x", tmp_path)
         for ask in (session.jobs, lambda: session.results("job_12345"), lambda: session.job("job_12345")):
             with pytest.raises(errors.ServiceError, match="does not look like a Sutro deployment"):
                 ask()
-    finally:
         session.close()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_a_job_id_that_is_no_text_is_refused(session):
@@ -469,6 +459,76 @@ def body_of(form):
     else:
         pq.write_table(pa.table({"job-x": ["a", None]}), sink)
     return sink.getvalue()
+
+
+@contextlib.contextmanager
+def serving(answer):
+    """Serve what ``answer(path)`` says: status, content type, body."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, kind, body = answer(self.path.partition("?")[0])
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [("RUNNING", errors.JobNotReadyError), ("FAILED", errors.JobFailedError)]
+)
+def test_results_of_a_job_that_did_not_succeed_are_not_kept(tmp_path, status, error):
+    def answer(path):
+        if path.endswith("/jobs/job-x/results"):
+            return 200, "application/json", b'{"outputs": ["half"]}'
+        if path.endswith("/jobs/job-x"):
+            return 200, "application/json", json.dumps({"job": {"status": status}}).encode()
+        return 404, "application/json", b"{}"
+
+    with serving(answer) as url:
+        session = Session(url, "sk_x", tmp_path)
+        with pytest.raises(error):
+            session.results("job-x", format="json")
+        assert session.cache.entries() == []
+        session.close()
+
+
+def test_a_web_page_outside_the_prefix_is_not_taken_for_the_service(tmp_path):
+    def answer(path):
+        if path.startswith("/v1/"):
+            return 404, "application/json", b'{"detail": "Job not found"}'
+        return 200, "text/html", b"<html>Welcome</html>"
+
+    with serving(answer) as url:
+        session = Session(url, "sk_x", tmp_path)
+        with pytest.raises(errors.JobNotFoundError):
+            session.results("job-x")
+        session.close()
+
+
+def test_a_proxy_for_the_outside_world_does_not_stand_before_this_machine(demo, tmp_path, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    session = Session(demo.url, demo.api_key, tmp_path)
+    session.client.retry = QUICK
+    assert session.results("job_12345").num_rows == 2
+    session.close()
 
 
 @pytest.fixture(params=[("result_format", ""), ("result_format", "/v1"), ("format", ""), ("format", "/v1")])

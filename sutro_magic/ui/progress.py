@@ -39,6 +39,7 @@ class ProgressLine:
         self._text = ""
         self._bytes = (0, None)  # type: tuple[int, int | None]
         self._download_begin: float | None = None
+        self._retried = False
 
     # --- what it is told ----------------------------------------------------------------------
 
@@ -60,6 +61,7 @@ class ProgressLine:
 
     def on_retry(self, reason: str) -> None:
         """Tell that a request failed and is tried again."""
+        self._retried = True
         self._update(one_line(f"{reason}; trying again", 200), force=True)
 
     def on_poll(self, job: Job) -> None:
@@ -80,6 +82,8 @@ class ProgressLine:
             text = (
                 f"Downloaded {words.size(size)} in {words.duration(seconds)} ({words.size(size / seconds)}/s)"
             )
+        elif self._retried:
+            text = f"Done in {words.duration(time.monotonic() - self._begin)}, after trying again"
         self._write(text)
         self._end_line()
 
