@@ -108,6 +108,15 @@ def test_a_request_that_is_tried_again_says_so_at_once(kernel, demo):
     assert re.fullmatch(r"Done in .* s, after trying again|Downloaded .* in .* s \(.*/s\)", last)
 
 
+def test_after_a_retry_without_a_download_the_line_says_that_it_is_done(kernel):
+    reply = kernel.run(
+        "from sutro_magic.ui.progress import ProgressLine\n"
+        "line = ProgressLine(notebook=True)\nline.on_retry('acme.example: answered 503')\nline.done()"
+    )
+    assert "trying again" in reply.displays[0]["text/plain"]
+    assert re.fullmatch(r"Done in .* s, after trying again", reply.updates[-1]["text/plain"])
+
+
 @pytest.mark.parametrize("words", ["CSV", "Csv"])
 def test_choices_are_taken_in_any_case(kernel, words):
     assert kernel.run(f"r = %sutro_results job_12345 --format {words} --as PANDAS").ok
