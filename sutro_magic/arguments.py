@@ -154,7 +154,7 @@ def results_parser() -> MagicParser:
         "`df = %sutro_results ... --name df` the assignment would replace df by None.",
         usage=(
             "%(prog)s JOB_ID [--format parquet|csv|json] [--inputs] [--logprobs] [--name VAR]\n"
-            "                      [--as TYPE] [--raw] [--refresh] [--wait] [--quiet]"
+            "                      [--as TYPE] [--raw | --unfold] [--refresh] [--wait] [--quiet]"
         ),
     )
     add = parser.add_argument
@@ -183,7 +183,16 @@ def results_parser() -> MagicParser:
         metavar="TYPE",
         help="what is bound or returned: pandas, polars, arrow, duckdb, dask, path or results",
     )
-    add("--raw", action="store_true", help="keep the outputs as sent")
+    outputs = parser.add_mutually_exclusive_group()
+    outputs.add_argument(
+        "--raw", dest="unfold", action="store_const", const=False, help="keep JSON outputs as text, as sent"
+    )
+    outputs.add_argument(
+        "--unfold",
+        action="store_const",
+        const=True,
+        help="make columns of JSON outputs even if most outputs are none",
+    )
     add("--refresh", action="store_true", help="ignore the cache and fetch anew")
     add("--wait", action="store_true", help="if the job is not final yet, wait for it first")
     add("--quiet", action="store_true", help="bind, show nothing")

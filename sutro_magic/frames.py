@@ -33,8 +33,9 @@ def _series(column: pa.ChunkedArray) -> pd.Series[Any]:
         if column.null_count and not _has_nan(column):
             return _from_arrow(column, _NULLABLE[kind]())
         if not column.null_count:
-            # A copy of its own, so that the frame can be written to.
-            return pd.Series(column.to_numpy().copy())
+            values = column.to_numpy()
+            # Of its own, so that the frame can be written to.
+            return pd.Series(values if values.flags.writeable else values.copy())
     return _from_arrow(column, pd.ArrowDtype(kind))
 
 

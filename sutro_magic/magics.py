@@ -12,7 +12,7 @@ from traitlets import Bool, Enum, Int, Unicode, observe
 
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
-from sutro_magic.ui.display import TYPE_WORDS, Display
+from sutro_magic.ui.display import Bound, Display
 
 if TYPE_CHECKING:
     import argparse
@@ -125,19 +125,24 @@ class SutroMagics(Magics):
         from sutro_magic.results import require
 
         require(as_type)
-        interrupted = "nothing was bound and the cache is as it was. Run the cell again to fetch."
+        interrupted = (
+            "nothing was bound, and what is complete stays in the cache. Run the cell again to go on."
+        )
         with self._progress(interrupted, silent=options.quiet) as progress:
             results = self.session.results(
                 options.job,
                 format=wire,
                 inputs=self.inputs if options.inputs is None else options.inputs,
                 logprobs=self.logprobs if options.logprobs is None else options.logprobs,
+                unfold=options.unfold,
                 refresh=options.refresh,
                 wait=options.wait,
                 on_bytes=progress.on_bytes,
                 on_poll=progress.on_poll,
                 on_notice=print,
             )
+            if as_type != "path" or options.name is not None:
+                results.prepare(progress.on_rows)
             value = results.to(as_type)
         if options.name is None:
             if options.quiet and as_type == "results":
@@ -147,7 +152,7 @@ class SutroMagics(Magics):
             return value
         self.shell.user_ns[options.name] = value
         if not options.quiet:
-            self.display.show(self.display.results(results, f"{options.name}: {TYPE_WORDS[as_type]}"))
+            self.display.show(self.display.results(results, Bound(options.name, as_type)))
         return None
 
     # --- jobs ---------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ the caller's own and outlives the cache.
 
 from __future__ import annotations
 
-import glob
 import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sutro_magic.errors import ArgumentError, CacheError, MissingPackageError
+from sutro_magic.errors import ArgumentError, MissingPackageError
+from sutro_magic.models import Job, JobStatus
+from sutro_magic.sources import PickedRows, ResultsFile, UnfoldedResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from sutro_magic.cache import CacheEntry
-    from sutro_magic.models import Job, ResultsRequest
+    from sutro_magic.cache import CacheEntry, ResultsCache
+    from sutro_magic.models import ResultsRequest
+    from sutro_magic.sources import Source
+    from sutro_magic.structured import Unfolding
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
@@ -69,89 +72,134 @@ class Results:
     ``outputs``, ``cumulative_logprobs`` (if asked), ``confidence_score`` (if sent). The service calls
     the output column by the job id; here it is always ``outputs``. Rows are in the job's order.
 
+    Outputs that are JSON objects are unfolded: their fields stand in place of ``outputs``, with types.
+    Where an output could not be unfolded, its text is in ``_raw`` and the reason in ``_error``; these two
+    columns are there only then. A field that an object does not have is null, like one that is null;
+    `raw` has the texts as they were sent.
+
     Made by `sutro_magic.Session.results`.
     """
 
     def __init__(
-        self,
+        self, source: Source, *, job: Job, job_id: str, from_cache: bool, provenance: Provenance
+    ) -> None:
+        self._source = source
+        self._job_id = job_id
+        self.job: Job = job
+        self.from_cache: bool = from_cache
+        self.provenance: Provenance = provenance
+
+    @classmethod
+    def of_entry(
+        cls,
         entry: CacheEntry,
         request: ResultsRequest,
         *,
-        job: Job,
+        cache: ResultsCache,
+        identity: str,
+        unfold: bool | None,
         from_cache: bool,
         seconds: float,
-        find: Callable[[], CacheEntry | None],
-    ) -> None:
-        self._last_entry = entry
-        self._find = find
-        self._request = request
-        self.job: Job = job
-        self.from_cache: bool = from_cache
-        self.provenance = Provenance(
-            deployment=entry.deployment,
-            format=entry.request.format,
-            fetched=entry.fetched,
-            size=entry.size,
-            seconds=seconds,
+    ) -> Results:
+        """Make the handle of an entry in the cache; parameters as in `sutro_magic.Session.results`."""
+        job_id, rows = request.job_id, entry.table.num_rows
+        file = ResultsFile(entry, request, find=lambda: cache.find(identity, request))
+        return cls(
+            file if unfold is False else UnfoldedResults(file, cache, forced=bool(unfold)),
+            job=entry.job or Job(job_id=job_id, status=JobStatus.SUCCEEDED, num_rows=rows),
+            job_id=job_id,
+            from_cache=from_cache,
+            provenance=Provenance(
+                deployment=entry.deployment,
+                format=entry.request.format,
+                fetched=entry.fetched,
+                size=entry.size,
+                seconds=seconds,
+            ),
         )
-        self._schema: pa.Schema | None = None
 
     # --- what it is ---------------------------------------------------------------------------
 
     @property
     def job_id(self) -> str:
         """Id of the job."""
-        return self._request.job_id
+        return self._job_id
 
     @property
     def num_rows(self) -> int:
-        """Rows of the job."""
-        return self._entry.table.num_rows
+        """Rows of the table."""
+        return self._source.num_rows
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns, in order."""
-        return list(self.schema.names)
+        return self._source.names or list(self.schema.names)
 
     @property
     def schema(self) -> pa.Schema:
         """Arrow schema of the table."""
-        entry = self._entry  # first: it may say that the schema is another now
-        if self._schema is None:
-            from sutro_magic import views
-
-            with self._reading():
-                self._schema = views.read_schema(
-                    entry.path, entry.table, inputs=self._request.inputs, logprobs=self._request.logprobs
-                )
-        return self._schema
+        return self._source.schema
 
     @property
     def path(self) -> Path:
-        """The Parquet file in the cache.
+        """The Parquet file in the cache, with outputs as they were sent.
 
         A Parquet artifact is kept byte for byte as the service made it, so its output column is named
         after the job id, and it may hold more columns than were asked for.
         """
-        path = self._entry.path
-        if not path.exists():
-            raise CacheError(
-                f"The results of {self.job_id} are no longer in the cache.",
-                hint=f"%sutro_results {self.job_id} fetches them again.",
-            )
-        return path
+        return self._source.path
 
     @property
     def raw(self) -> Results:
-        """The canonical table as it came, with outputs as text."""
+        """The canonical table as it came, with outputs as text; itself where nothing was to be unfolded."""
+        if isinstance(self._source, UnfoldedResults):
+            return self._with(self._source.file)
         return self
+
+    @property
+    def errors(self) -> Results:
+        """The rows whose outputs could not be unfolded, and ``_row``, their 0-based place in the job.
+
+        The other columns are those that the service sent, and ``_raw`` and ``_error``. Null outputs are
+        no errors: there was nothing to be unfolded.
+        """
+        if isinstance(self._source, UnfoldedResults):
+            failed = self._source.failed()
+            if failed is not None:
+                return self._with(PickedRows(failed))
+        import pyarrow as pa
+
+        fields = [pa.field("_row", pa.int64()), *self.schema, pa.field("_raw", pa.string())]
+        return self._with(PickedRows(pa.schema([*fields, pa.field("_error", pa.string())]).empty_table()))
+
+    @property
+    def unfolding(self) -> Unfolding | None:
+        """What came of unfolding the outputs; None where they were to stay as they are."""
+        return self._source.unfolding
+
+    @property
+    def picked(self) -> bool:
+        """Whether these rows were picked from the results of a job."""
+        return isinstance(self._source, PickedRows)
+
+    def prepare(self, on_rows: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+        """Do now what is otherwise done at first need: unfold the outputs.
+
+        Parameters
+        ----------
+        on_rows : callable
+            Told how many rows of how many are done.
+        """
+        self._source.prepare(on_rows)
 
     def __len__(self) -> int:
         return self.num_rows
 
     def __repr__(self) -> str:
-        # Never data: a repr may end up in a log.
-        return f"<Results of {self.job.title}: {self.num_rows:,} x {len(self._names())}>"
+        # Never data: a repr may end up in a log. And never work: it may be called by a debugger.
+        names = self._source.names
+        size = f"{self.num_rows:,} rows" if names is None else f"{self.num_rows:,} x {len(names)}"
+        return f"<Results of {self.job.title}: {size}>"
 
     # --- as data ------------------------------------------------------------------------------
 
@@ -163,16 +211,7 @@ class Results:
 
     def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Yield the table as `pyarrow.RecordBatch` of at most ``batch_size`` rows; memory stays flat."""
-        from sutro_magic import views
-
-        with self._reading():
-            yield from views.read_batches(
-                self.path,
-                self._entry.table,
-                inputs=self._request.inputs,
-                logprobs=self._request.logprobs,
-                batch_size=batch_size,
-            )
+        yield from self._source.batches(batch_size)
 
     def head(self, rows: int = 10) -> pa.Table:
         """Return the first rows as a `pyarrow.Table`, reading no more than they need."""
@@ -191,12 +230,12 @@ class Results:
         """Return the whole table as a `pandas.DataFrame` of its own.
 
         Text has pandas' ``str`` type; numbers are numpy where there are no nulls and nullable types
-        otherwise, so that no value changes; lists and structs stay Arrow. ``attrs["sutro_job"]`` is
-        the job id.
+        otherwise, so that no value changes; lists, structs and decimals stay Arrow.
+        ``attrs["sutro_job"]`` is the job id.
         """
         from sutro_magic.frames import to_pandas
 
-        frame = to_pandas(self.arrow())
+        frame = to_pandas(self._source.stored())
         frame.attrs["sutro_job"] = self.job_id
         return frame
 
@@ -205,42 +244,21 @@ class Results:
         require("polars")
         import polars as pl
 
-        frame = pl.from_arrow(self.arrow())
+        frame = pl.from_arrow(self._source.stored())
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives a frame, an array a series
         return frame
 
     def duckdb(self) -> duckdb.DuckDBPyRelation:
         """Return a DuckDB relation that reads the cached file; DuckDB holds nothing of it in memory."""
         require("duckdb")
-        import duckdb
-
-        with self._reading():
-            relation = duckdb.read_parquet(glob.escape(str(self.path)))
-        wire = relation.columns
-        chosen = self._entry.table.select(inputs=self._request.inputs, logprobs=self._request.logprobs)
-        return relation.project(
-            ", ".join(f"{_quoted(wire[column.source])} as {_quoted(column.name)}" for column in chosen)
-        )
+        relation: duckdb.DuckDBPyRelation = self._source.duckdb()
+        return relation
 
     def dask(self) -> dask.dataframe.DataFrame:
-        """Return a Dask DataFrame that reads the cached file by row groups."""
+        """Return a Dask DataFrame that reads the cached file in parts."""
         require("dask")
-        import dask.dataframe
-        import pyarrow.parquet as pq
-
-        with self._reading(), pq.ParquetFile(self.path) as file:
-            wire = file.schema_arrow.names
-        chosen = self._entry.table.select(inputs=self._request.inputs, logprobs=self._request.logprobs)
-        frame = dask.dataframe.read_parquet(
-            str(self.path),
-            columns=[wire[column.source] for column in chosen],
-            index=False,
-            split_row_groups=True,
-        )
-        renamed: dask.dataframe.DataFrame = frame.rename(
-            columns={wire[column.source]: column.name for column in chosen}
-        )
-        return renamed
+        frame: dask.dataframe.DataFrame = self._source.dask()
+        return frame
 
     def to(self, as_type: AsType) -> Any:
         """Return the table as one of `AS_TYPES`.
@@ -262,40 +280,14 @@ class Results:
             return self.path
         return getattr(self, as_type)()
 
-    # --- inside -------------------------------------------------------------------------------
-
-    @property
-    def _entry(self) -> CacheEntry:
-        """The entry to read from: another one when a wider fetch of the same job has replaced it."""
-        if not self._last_entry.path.exists():
-            found = self._find()
-            if found is not None:
-                self._last_entry, self._schema = found, None
-        return self._last_entry
-
-    def _names(self) -> list[str]:
-        chosen = self._entry.table.select(inputs=self._request.inputs, logprobs=self._request.logprobs)
-        return [column.name for column in chosen]
-
-    def _reading(self) -> _Reading:
-        return _Reading(self.job_id)
-
-
-class _Reading:
-    """Turns a vanished file into an error that says what to do."""
-
-    def __init__(self, job_id: str) -> None:
-        self._job_id = job_id
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, FileNotFoundError):
-            raise CacheError(
-                f"The results of {self._job_id} are no longer in the cache.",
-                hint=f"%sutro_results {self._job_id} fetches them again.",
-            ) from None
+    def _with(self, source: Source) -> Results:
+        return Results(
+            source,
+            job=self.job,
+            job_id=self.job_id,
+            from_cache=self.from_cache,
+            provenance=self.provenance,
+        )
 
 
 def require(as_type: str) -> None:
@@ -312,7 +304,3 @@ def require(as_type: str) -> None:
             f"{extra} is not installed here.",
             hint=f"%pip install 'sutro-magic[{extra}]', or choose another --as.",
         )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

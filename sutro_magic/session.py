@@ -47,23 +47,10 @@ if TYPE_CHECKING:
     from sutro_magic.credentials import Credentials
     from sutro_magic.download import Progress
 
-
 CONFLICT = 409
 REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
 FIRST_POLL_SECONDS = 0.5
 SLOWEST_POLL_SECONDS = 5.0
-
-
-def _ignore_bytes(_done: int, _total: int | None) -> None:
-    pass
-
-
-def _ignore_job(_job: Job) -> None:
-    pass
-
-
-def _ignore_text(_text: str) -> None:
-    pass
 
 
 class Session:
@@ -93,7 +80,7 @@ class Session:
         self.fixed_credentials: Credentials | None = None
         self._client: Client | None = None
         self.cache = ResultsCache(cache_dir)
-        self.on_retry: Callable[[str], None] = _ignore_text
+        self.on_retry: Callable[[str], None] = lambda _text: None
         """Told in a few words when a request failed and is tried again."""
 
     def __repr__(self) -> str:
@@ -194,7 +181,7 @@ class Session:
         job_id: str,
         timeout: float | None = None,
         *,
-        on_poll: Callable[[Job], None] = _ignore_job,
+        on_poll: Callable[[Job], None] = lambda _job: None,
     ) -> Job:
         """Wait until a job is final.
 
@@ -239,18 +226,19 @@ class Session:
 
     # --- results ------------------------------------------------------------------------------
 
-    def results(
+    def results(  # noqa: PLR0917 - the documented options, in their documented order
         self,
         job_id: str,
         format: WireFormat = "parquet",  # noqa: A002 - the API's own word
         inputs: bool = False,
         logprobs: bool = False,
-        *,
+        unfold: bool | None = None,
         refresh: bool = False,
         wait: bool = False,
-        on_bytes: Progress = _ignore_bytes,
-        on_poll: Callable[[Job], None] = _ignore_job,
-        on_notice: Callable[[str], None] = _ignore_text,
+        *,
+        on_bytes: Progress = lambda _done, _total: None,
+        on_poll: Callable[[Job], None] = lambda _job: None,
+        on_notice: Callable[[str], None] = lambda _text: None,
     ) -> Results:
         """Fetch the results of a finished job, or take them from the cache.
 
@@ -262,6 +250,9 @@ class Session:
             Format over the wire; the table is the same in each.
         inputs, logprobs : bool
             Include the prompts; include the cumulative log probabilities.
+        unfold : bool, optional
+            Whether JSON outputs become columns. By default they do when the job has a schema of objects
+            or at least half of the outputs are JSON objects. Nothing is unfolded before it is needed.
         refresh : bool
             Fetch anew even if cached.
         wait : bool
@@ -279,28 +270,32 @@ class Session:
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
         )
         if not refresh:
-            cached = self._cached(request, begin, on_notice)
+            cached = self._cached(request, begin, unfold, on_notice)
             if cached is not None:
                 return cached
         try:
             if not may_be_an_id(request.job_id):
                 raise self._not_found(request.job_id)
-            return self._fetch(request, begin, wait, on_bytes, on_poll)
+            return self._fetch(request, begin, unfold=unfold, wait=wait, on_bytes=on_bytes, on_poll=on_poll)
         except JobNotFoundError as not_found:
             request = replace(request, job_id=self._resolve(request.job_id, not_found))
-        cached = None if refresh else self._cached(request, begin, on_notice)
-        return cached or self._fetch(request, begin, wait, on_bytes, on_poll)
+        cached = None if refresh else self._cached(request, begin, unfold, on_notice)
+        return cached or self._fetch(
+            request, begin, unfold=unfold, wait=wait, on_bytes=on_bytes, on_poll=on_poll
+        )
 
     def _cached(
-        self, request: ResultsRequest, begin: float, on_notice: Callable[[str], None]
+        self, request: ResultsRequest, begin: float, unfold: bool | None, on_notice: Callable[[str], None]
     ) -> Results | None:
         entry = self.cache.find(self.credentials.identity, request, on_notice)
-        return None if entry is None else self._handle(entry, request, from_cache=True, begin=begin)
+        return None if entry is None else self._handle(entry, request, unfold, from_cache=True, begin=begin)
 
     def _fetch(
         self,
         request: ResultsRequest,
         begin: float,
+        *,
+        unfold: bool | None,
         wait: bool,
         on_bytes: Progress,
         on_poll: Callable[[Job], None],
@@ -328,7 +323,7 @@ class Session:
                 job=job,
                 typed=request.format != "csv" or formats.csv_keeps_types(staged / RESULTS_FILE, table),
             )
-        return self._handle(entry, request, from_cache=False, begin=begin)
+        return self._handle(entry, request, unfold, from_cache=False, begin=begin)
 
     def _explain(
         self,
@@ -385,19 +380,22 @@ class Session:
                 return
 
     def _handle(
-        self, entry: CacheEntry, request: ResultsRequest, *, from_cache: bool, begin: float
+        self,
+        entry: CacheEntry,
+        request: ResultsRequest,
+        unfold: bool | None,
+        *,
+        from_cache: bool,
+        begin: float,
     ) -> Results:
-        job = entry.job or Job(
-            job_id=request.job_id, status=JobStatus.SUCCEEDED, num_rows=entry.table.num_rows
-        )
-        cache, identity = self.cache, self.credentials.identity
-        return Results(
+        return Results.of_entry(
             entry,
             request,
-            job=job,
+            cache=self.cache,
+            identity=self.credentials.identity,
+            unfold=unfold,
             from_cache=from_cache,
             seconds=time.monotonic() - begin,
-            find=lambda: cache.find(identity, request),
         )
 
     def _details(self, job_id: str) -> Job | None:

@@ -53,6 +53,13 @@ def read_schema(path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bo
         return canonical_schema(table, file.schema_arrow, inputs=inputs, logprobs=logprobs)
 
 
+def stored_size(path: Path) -> int:
+    """Return the bytes of a results file before compression, from the footer alone."""
+    with _opened(path) as file:
+        metadata = file.metadata
+        return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+
+
 def read_batches(
     path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool, batch_size: int = 65_536
 ) -> Iterator[pa.RecordBatch]:

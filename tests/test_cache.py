@@ -274,14 +274,7 @@ def test_a_csv_that_lost_types_does_not_drive_out_a_narrower_parquet(store):
 @pytest.mark.parametrize("replacement", [("inputs", "outputs"), ("outputs", "inputs")])
 def test_results_in_hand_survive_their_replacement_by_a_file_in_another_order(store, replacement):
     entry, request = put(store, columns=("inputs", "outputs")), ask(inputs=True)
-    held = Results(
-        entry,
-        request,
-        job=Job(job_id="job-1"),
-        from_cache=True,
-        seconds=0,
-        find=lambda: store.find(ME, request),
-    )
+    held = Results.of_entry(entry, request, cache=store, identity=ME, unfold=None, from_cache=True, seconds=0)
     before = held.arrow()
     put(store, columns=replacement)
     assert held.arrow().equals(before)

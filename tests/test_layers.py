@@ -16,7 +16,10 @@ FLOORS = [
         "cache", "canonical", "client", "credentials", "csv_rows", "download", "formats", "json_columns", "replies",
         "secrecy", "transport", "views",
     },
-    {"results", "frames"},
+    {
+        "frames", "json_chunks", "json_row", "known_rows", "output_plan", "output_schema", "results", "shape_arrays",
+        "shape_patterns", "shapes", "sources", "structured", "unfolded", "unfolded_file",
+    },
     {"naming", "outcomes", "session"},
     {"ui"},
     {"arguments", "cache_commands", "extension", "magics"},

@@ -132,7 +132,7 @@ def test_the_caption_says_where_the_table_came_from(kernel):
 
 def test_a_long_table_says_how_many_rows_there_are_in_all(kernel):
     shown = table_of(kernel.run("%sutro_results job-demo-films --name films"))
-    assert "films: pandas DataFrame, 10,000 x 1" in shown and "the first 20 of 10,000 rows" in shown
+    assert "films: pandas DataFrame, 10,000 x 6" in shown and "the first 20 of 10,000 rows" in shown
     assert kernel.value("len(films)") == "10000"
 
 

@@ -158,7 +158,7 @@ def test_a_damaged_entry_is_dropped_said_and_fetched_again(session):
 
 
 def test_every_type_holds_the_same_values(session):
-    results = session.results("job-demo-films", inputs=True)
+    results = session.results("job-demo-films", inputs=True, unfold=False)
     outputs = results.arrow()["outputs"].to_pylist()
     assert results.pandas()["outputs"].tolist() == outputs
     assert results.polars()["outputs"].to_list() == outputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -21,6 +22,26 @@ TYPE_WORDS = {
     "path": "path of the Parquet file",
     "results": "Results",
 }
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A variable that holds results, and as what."""
+
+    name: str
+    as_type: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {TYPE_WORDS[self.as_type]}"
+
+    def errors(self, job_id: str) -> str:
+        """Say what to type to see the rows that could not be unfolded."""
+        if self.as_type == "results":
+            return f"{self.name}.errors"
+        if self.as_type == "pandas":
+            return f'{self.name}[{self.name}["_error"].notna()]'
+        return f"r = %sutro_results {job_id}, then r.errors"
+
 
 quiet: WeakSet[Results] = WeakSet()
 """Results that were asked for with ``--quiet``: they show as one line the first time."""
@@ -67,7 +88,7 @@ class Display:
 
         display(bundle, raw=True)  # type: ignore[no-untyped-call]
 
-    def results(self, results: Results, bound: str | None = None) -> dict[str, Any]:
+    def results(self, results: Results, bound: Bound | None = None) -> dict[str, Any]:
         """Render a `Results`, bound to a variable or not."""
         from sutro_magic.ui import table
 
@@ -119,10 +140,10 @@ class Display:
             ("sutro_magic.models", "Job", self._job),
         ]
 
-    def _bound_name(self, results: Results) -> str | None:
+    def _bound_name(self, results: Results) -> Bound | None:
         names = [
             name
             for name, value in self.shell.user_ns.items()
             if value is results and not name.startswith("_")
         ]
-        return f"{names[0]}: Results" if names else None
+        return Bound(names[0], "results") if names else None

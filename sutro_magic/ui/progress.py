@@ -39,6 +39,7 @@ class ProgressLine:
         self._text = ""
         self._bytes = (0, None)  # type: tuple[int, int | None]
         self._download_begin: float | None = None
+        self._unfold_begin: float | None = None
         self._retried = False
 
     # --- what it is told ----------------------------------------------------------------------
@@ -59,6 +60,11 @@ class ProgressLine:
         elif done:
             self._update(f"Downloading: {words.size(done)}, {rate}")
 
+    def on_rows(self, done: int, total: int) -> None:
+        """Tell how many outputs are unfolded."""
+        self._unfold_begin = self._unfold_begin or time.monotonic()
+        self._update(f"Unfolding: {done:,} of {words.count(total, 'output')} ({done / max(total, 1):.0%})")
+
     def on_retry(self, reason: str) -> None:
         """Tell that a request failed and is tried again."""
         self._retried = True
@@ -76,14 +82,19 @@ class ProgressLine:
         if not self._text:
             return
         text = self._text
-        if text.startswith("Downloading") and self._download_begin is not None:
-            seconds = time.monotonic() - self._download_begin
+        now = time.monotonic()
+        if self._bytes[0] and self._download_begin is not None:
+            seconds = (self._unfold_begin or now) - self._download_begin
             size = self._bytes[0]
             text = (
                 f"Downloaded {words.size(size)} in {words.duration(seconds)} ({words.size(size / seconds)}/s)"
             )
-        elif self._retried:
-            text = f"Done in {words.duration(time.monotonic() - self._begin)}, after trying again"
+            if self._unfold_begin is not None and now - self._unfold_begin >= QUIET_SECONDS:
+                text += f", unfolded in {words.duration(now - self._unfold_begin)}"
+        elif self._unfold_begin is not None:
+            text = f"Unfolded in {words.duration(now - self._unfold_begin)}"
+        if self._retried:
+            text = f"Done in {words.duration(now - self._begin)}, after trying again"
         self._write(text)
         self._end_line()
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sutro_magic.cache import CacheEntry
     from sutro_magic.models import Job, JobList
     from sutro_magic.results import Results
+    from sutro_magic.ui.display import Bound
 
 SCREEN_ROWS = 1_000
 """Rows an interactive table holds at most; the caption says when there are more."""
@@ -55,14 +56,14 @@ _STYLE = """<style>
 </style>"""
 
 
-def results_view(results: Results, bound: str | None = None) -> TableView:
+def results_view(results: Results, bound: Bound | None = None) -> TableView:
     """Take the first rows of a `Results` and say what they are.
 
     Parameters
     ----------
     results : Results
-    bound : str, optional
-        What the table is bound to, like ``df: pandas DataFrame``.
+    bound : Bound, optional
+        The variable that holds them.
     """
     rows: list[list[object]] = []
     characters = 0
@@ -82,7 +83,7 @@ def results_view(results: Results, bound: str | None = None) -> TableView:
         columns=results.columns,
         rows=rows,
         total=results.num_rows,
-        caption=[f"{bound}, {size}" if bound else "not bound (--name VAR binds it)", _provenance(results)],
+        caption=[*_caption(results, bound, size), *_outputs(results, bound)],
         cut=cut,
     )
 
@@ -262,6 +263,37 @@ def _short(value: object) -> object:
     return Excerpt.of(value) if isinstance(value, str) and len(value) > LONGEST_CELL else value
 
 
+def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
+    if results.picked:
+        what = f"{one_line(results.job.title, 120)}: {words.count(results.num_rows, 'output')} that did not parse"
+        where = "_row is the place in the job, from 0; _raw the output as sent; _error the reason"
+        return [f"{bound}, {size}" if bound else what, where]
+    return [f"{bound}, {size}" if bound else "not bound (--name VAR binds it)", _provenance(results)]
+
+
+def _outputs(results: Results, bound: Bound | None) -> list[str]:
+    """Say what has become of the outputs."""
+    unfolding = results.unfolding
+    if unfolding is None or results.picked:
+        return []
+    said = []
+    if unfolding.failed:
+        see = bound.errors(results.job_id) if bound else "_.errors in the next cell"
+        said.append(f"{unfolding.failed:,} of {unfolding.rows:,} outputs did not parse: {see} shows them")
+    if unfolding.unfolded:
+        fields = words.count(len(unfolding.columns), "column")
+        empty = f"; {words.count(unfolding.nulls, 'output')} null" if unfolding.nulls else ""
+        said.append(f"outputs are unfolded into {fields} (--raw keeps them as sent){empty}")
+        said += unfolding.notes
+    elif unfolding.reason:
+        said.append(f"outputs stay text: {unfolding.reason}")
+    elif unfolding.objects:
+        said.append(
+            f"{unfolding.objects:,} of {unfolding.rows:,} outputs are JSON objects: --unfold makes columns of them"
+        )
+    return said
+
+
 def _provenance(results: Results) -> str:
     source = results.provenance
     facts = [
@@ -278,5 +310,6 @@ def _provenance(results: Results) -> str:
         facts.append(
             f"fetched as {source.format} from {source.deployment} in {words.duration(source.seconds)}, now cached"
         )
-    facts.append(f"outputs is what the service calls {results.job_id}")
-    return ", ".join(facts[:-1]) + "; " + facts[-1]
+    if "outputs" in results.columns:
+        facts.append(f"outputs is what the service calls {results.job_id}")
+    return ", ".join(facts[:3]) + "".join(f"; {fact}" for fact in facts[3:])

@@ -1,0 +1,138 @@
+"""One output read as one JSON object, strictly, or the reason why it is none.
+
+Python's own parser does the work; what it would let pass or change is refused: ``NaN``, numbers too large
+for a float, a key that stands twice, half a surrogate pair. Fenced code and text around JSON are refused
+too: what stands around an answer may take it back.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+DEEPEST_VALUE = 200
+"""Levels of lists and objects in an output; Python's own limit depends on who asks."""
+
+_SPACE = " \t\n\r"
+_KINDS = {
+    type(None): "null",
+    list: "an array",
+    str: "a text",
+    bool: "a truth value",
+    int: "a number",
+    float: "a number",
+}
+
+
+class RowError(ValueError):
+    """Why an output could not be unfolded.
+
+    Attributes
+    ----------
+    is_object : bool
+        Whether it is a JSON object all the same.
+    """
+
+    def __init__(self, reason: str, *, is_object: bool = False) -> None:
+        super().__init__(reason)
+        self.is_object = is_object
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    RowError
+        With a short reason.
+    """
+    value = _read(text)
+    if not isinstance(value, dict):
+        raise RowError(f"{kind_of(value)}, not an object")
+    _check(value)
+    return value
+
+
+def is_object(text: str) -> bool:
+    """Tell whether a text is a JSON object for Python's parser, be it one that we refuse or not."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def kind_of(value: Any) -> str:
+    """Name the kind of a value that is no object, with its article."""
+    return _KINDS[type(value)]
+
+
+def _read(text: str) -> Any:
+    repeated: list[str] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            seen: set[str] = set()
+            repeated.extend(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        return found
+
+    constants: list[str] = []
+    try:
+        value = json.loads(text, object_pairs_hook=collect, parse_constant=constants.append)
+    except json.JSONDecodeError as error:
+        raise RowError(_what_is_wrong(text, error)) from None
+    except RecursionError:
+        raise RowError(
+            f"more than {DEEPEST_VALUE} levels deep", is_object=text.lstrip(_SPACE)[:1] == "{"
+        ) from None
+    except ValueError:  # Python refuses to read integers of more than 4,300 digits
+        raise RowError(
+            "a number with thousands of digits", is_object=text.lstrip(_SPACE)[:1] == "{"
+        ) from None
+    if constants:
+        raise RowError(f"{constants[0]} is not JSON", is_object=isinstance(value, dict))
+    if repeated:
+        raise RowError(f"the key {repeated[0][:60]!r} stands twice", is_object=isinstance(value, dict))
+    return value
+
+
+def _check(value: Any, depth: int = 0) -> None:
+    if depth > DEEPEST_VALUE:
+        raise RowError(f"more than {DEEPEST_VALUE} levels deep", is_object=True)
+    if isinstance(value, str):
+        if not value.isascii() and _has_half_pair(value):
+            raise RowError("half a surrogate pair, which is no text", is_object=True)
+    elif isinstance(value, float):
+        if math.isinf(value):
+            raise RowError("a number too large for a float", is_object=True)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check(key, depth)
+            _check(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check(inner, depth + 1)
+
+
+def _has_half_pair(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _what_is_wrong(text: str, error: json.JSONDecodeError) -> str:
+    trimmed = text.strip(_SPACE)
+    if not trimmed:
+        return "empty"
+    if trimmed.startswith("```"):
+        return "a code fence around it"
+    if error.msg == "Extra data":
+        return f"text after the JSON, from character {error.pos + 1:,}"
+    if trimmed[0] not in "{[":
+        return "text before the JSON" if "{" in trimmed and trimmed.endswith(("}", "```")) else "not JSON"
+    if error.pos >= len(text.rstrip(_SPACE)) or error.msg.startswith("Unterminated string"):
+        return f"cut off after {len(text):,} characters"
+    return f"not JSON: {error.msg.lower()} at character {error.pos + 1:,}"

@@ -1,0 +1,188 @@
+"""Shapes: what kind of JSON value a column holds, and which shape holds two kinds without changing either.
+
+A shape is wide enough for every value that it was made from, and exact for each of them. Values that
+have no such shape in common make the shape `MIXED`: they stay JSON text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Kind = Literal["null", "bool", "int", "long", "big", "float", "text", "list", "object", "mixed"]
+
+EXACT_IN_FLOAT = 2**53
+"""Up to this size every integer is a float64 as well."""
+
+BIG_DIGITS = 38
+"""Digits of the integers that fit `pyarrow.decimal128`."""
+
+DEEPEST_TYPE = 16
+"""Levels of lists and objects in a typed column; Arrow's own files end at 64."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The kind of the values of one column, or of what is inside them.
+
+    Attributes
+    ----------
+    kind : str
+        ``int`` is an integer that is exact as float64, ``long`` one of 64 bits, ``big`` one of up to 38
+        digits.
+    item : Shape or None
+        Of a list: what its elements are.
+    fields : tuple of (str, Shape)
+        Of an object: its keys, in order.
+    loose : bool
+        Of an object: whether keys may be missing, as a JSON schema allows. Without a schema, objects
+        with other keys are values of another kind: filling in nulls would change them.
+    nullable : bool
+        Whether null may stand in its place.
+    """
+
+    kind: Kind
+    item: Shape | None = None
+    fields: tuple[tuple[str, Shape], ...] = ()
+    loose: bool = False
+    nullable: bool = True
+
+
+NULL = Shape("null")
+BOOL = Shape("bool")
+INT = Shape("int")
+LONG = Shape("long")
+BIG = Shape("big")
+FLOAT = Shape("float")
+TEXT = Shape("text")
+MIXED = Shape("mixed")
+
+_INTEGERS: tuple[Kind, ...] = ("int", "long", "big")
+
+
+def shape_of(value: Any, depth: int = 0) -> Shape:  # noqa: PLR0911 - one line a kind
+    """Tell the shape of one value, as `json.loads` gives it."""
+    if value is None:
+        return NULL
+    if isinstance(value, bool):
+        return BOOL
+    if isinstance(value, str):
+        return TEXT
+    if isinstance(value, int):
+        return _shape_of_integer(value)
+    if isinstance(value, float):
+        return FLOAT
+    if depth >= DEEPEST_TYPE:
+        return MIXED
+    if isinstance(value, list):
+        return list_of(join_all(shape_of(item, depth + 1) for item in value))
+    return object_of((key, shape_of(item, depth + 1)) for key, item in value.items())
+
+
+def list_of(item: Shape) -> Shape:
+    """Return the shape of lists; what has no type inside has none outside."""
+    # Decimals stay at the top: not every engine has them in lists.
+    return MIXED if item.kind in {"mixed", "big"} else Shape("list", item=item)
+
+
+def object_of(fields: Iterable[tuple[str, Shape]], *, loose: bool = False, nullable: bool = True) -> Shape:
+    """Return the shape of objects; what has no type inside has none outside."""
+    kept = tuple(fields)
+    if any(shape.kind in {"mixed", "big"} for _, shape in kept):
+        return MIXED
+    return Shape("object", fields=kept, loose=loose, nullable=nullable)
+
+
+def join(one: Shape, other: Shape) -> Shape:  # noqa: PLR0911 - one line a rule
+    """Return the narrowest shape in which the values of both are exact."""
+    if one == other:
+        return one
+    if "null" in {one.kind, other.kind}:
+        return replace(other if one.kind == "null" else one, nullable=True)
+    nullable = one.nullable or other.nullable
+    if one.kind == other.kind == "list" and one.item and other.item:
+        return replace(list_of(join(one.item, other.item)), nullable=nullable)
+    if one.kind == other.kind == "object":
+        return replace(_join_objects(one, other), nullable=nullable)
+    if one.kind == other.kind:
+        return replace(one, nullable=nullable)
+    if one.kind in _INTEGERS and other.kind in _INTEGERS:
+        wider = one if _INTEGERS.index(one.kind) > _INTEGERS.index(other.kind) else other
+        return replace(wider, nullable=nullable)
+    if {one.kind, other.kind} == {"int", "float"}:
+        return replace(FLOAT, nullable=nullable)
+    return MIXED
+
+
+def join_all(shapes: Iterable[Shape]) -> Shape:
+    """Join any number of shapes; `NULL` for none."""
+    joined = NULL
+    for shape in shapes:
+        joined = join(joined, shape)
+    return joined
+
+
+def dominant(shapes: Iterable[Shape]) -> Shape:
+    """Return a shape that most of the values have, leaving out those that would make it `MIXED`."""
+    found = NULL
+    for shape, _ in Counter(shapes).most_common():
+        joined = join(found, shape)
+        if joined.kind != "mixed":
+            found = joined
+    return found
+
+
+def arrow_type(shape: Shape) -> pa.DataType:
+    """Return the Arrow type of a shape; a column without any value counts as text."""
+    if shape.kind == "list":
+        return pa.list_(arrow_type(shape.item or NULL))
+    if shape.kind == "object":
+        return pa.struct([pa.field(key, arrow_type(inner)) for key, inner in shape.fields])
+    return _SCALARS[shape.kind]
+
+
+def settle(shape: Shape) -> Shape:
+    """Return the final shape of a column: objects that never have a key have no type in most engines."""
+    return MIXED if _has_empty_object(shape) else shape
+
+
+def _shape_of_integer(value: int) -> Shape:
+    if -EXACT_IN_FLOAT <= value <= EXACT_IN_FLOAT:
+        return INT
+    if -(2**63) <= value < 2**63:
+        return LONG
+    return BIG if abs(value) < 10**BIG_DIGITS else MIXED
+
+
+def _join_objects(one: Shape, other: Shape) -> Shape:
+    first, second = dict(one.fields), dict(other.fields)
+    loose = one.loose or other.loose
+    if first.keys() != second.keys() and not loose:
+        return MIXED
+    fields = [(key, join(shape, second.get(key, NULL))) for key, shape in first.items()]
+    fields += [(key, shape) for key, shape in second.items() if key not in first]
+    return object_of(fields, loose=loose)
+
+
+def _has_empty_object(shape: Shape) -> bool:
+    if shape.kind == "object":
+        return not shape.fields or any(_has_empty_object(inner) for _, inner in shape.fields)
+    return shape.item is not None and _has_empty_object(shape.item)
+
+
+_SCALARS: dict[Kind, pa.DataType] = {
+    "null": pa.string(),
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "long": pa.int64(),
+    "big": pa.decimal128(BIG_DIGITS, 0),
+    "float": pa.float64(),
+    "text": pa.string(),
+    "mixed": pa.string(),
+}

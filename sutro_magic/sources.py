@@ -1,0 +1,431 @@
+"""Where the rows of a `Results` come from: a results file, an unfolded table, or rows picked from one."""
+
+from __future__ import annotations
+
+import glob
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sutro_magic.errors import ArgumentError, CacheError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from sutro_magic.cache import CacheEntry, ResultsCache
+    from sutro_magic.models import ResultsRequest
+    from sutro_magic.structured import Unfolding
+    from sutro_magic.unfolded import UnfoldedTable
+
+ERROR_COLUMNS = ("_raw", "_error")
+
+OnRows = Any  # callable: rows done, rows in all
+
+
+class Source(Protocol):
+    """What a `Results` reads from."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the table."""
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names of the columns; None as long as nobody knows."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table."""
+
+    @property
+    def path(self) -> Path:
+        """The Parquet file, if the table is one."""
+
+    @property
+    def unfolding(self) -> Unfolding | None:
+        """What came of unfolding, where that was asked for."""
+
+    def prepare(self, on_rows: OnRows) -> None:
+        """Do now what must be done before the first row can be read."""
+
+    def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches."""
+
+    def stored(self) -> pa.Table:
+        """Return the whole table, in the types in which it is stored."""
+
+    def duckdb(self) -> Any:
+        """Return a DuckDB relation."""
+
+    def dask(self) -> Any:
+        """Return a Dask DataFrame."""
+
+
+class ResultsFile:
+    """The results file of a cache entry, outputs as they were sent.
+
+    Parameters
+    ----------
+    entry : CacheEntry
+    request : ResultsRequest
+        Which columns are wanted.
+    find : callable
+        Finds the entry that has replaced this one.
+    """
+
+    def __init__(
+        self, entry: CacheEntry, request: ResultsRequest, find: Callable[[], CacheEntry | None]
+    ) -> None:
+        self._last_entry = entry
+        self._request = request
+        self._find = find
+        self._schema: pa.Schema | None = None
+        self.unfolding: Unfolding | None = None
+
+    @property
+    def entry(self) -> CacheEntry:
+        """The entry to read from: another one when a wider fetch of the same job has replaced it."""
+        if not self._last_entry.path.exists():
+            found = self._find()
+            if found is not None:
+                self._last_entry, self._schema = found, None
+        return self._last_entry
+
+    @property
+    def request(self) -> ResultsRequest:
+        """Which columns are wanted."""
+        return self._request
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the table."""
+        return self.entry.table.num_rows
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return [column.name for column in self._chosen()]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table."""
+        entry = self.entry  # first: it may say that the schema is another now
+        if self._schema is None:
+            from sutro_magic import views
+
+            with self.reading():
+                self._schema = views.read_schema(
+                    entry.path, entry.table, inputs=self._request.inputs, logprobs=self._request.logprobs
+                )
+        return self._schema
+
+    @property
+    def path(self) -> Path:
+        """The Parquet file."""
+        path = self.entry.path
+        if not path.exists():
+            raise self._gone()
+        return path
+
+    def prepare(self, on_rows: OnRows) -> None:
+        """Do nothing: the file is there."""
+
+    def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches; memory stays flat."""
+        from sutro_magic import views
+
+        with self.reading():
+            yield from views.read_batches(
+                self.path,
+                self.entry.table,
+                inputs=self._request.inputs,
+                logprobs=self._request.logprobs,
+                batch_size=batch_size,
+            )
+
+    def stored(self) -> pa.Table:
+        """Return the whole table."""
+        import pyarrow as pa
+
+        return pa.Table.from_batches(self.batches(65_536), schema=self.schema)
+
+    def duckdb(self) -> Any:
+        """Return a DuckDB relation that reads the file; DuckDB holds nothing of it in memory."""
+        import duckdb
+
+        with self.reading():
+            relation = duckdb.read_parquet(glob.escape(str(self.path)))
+        wire = relation.columns
+        return relation.project(
+            ", ".join(
+                f"{_quoted(wire[column.source])} as {_quoted(column.name)}" for column in self._chosen()
+            )
+        )
+
+    def dask(self) -> Any:
+        """Return a Dask DataFrame that reads the file by row groups."""
+        import dask.dataframe
+        import pyarrow.parquet as pq
+
+        with self.reading(), pq.ParquetFile(self.path) as file:
+            wire = file.schema_arrow.names
+        chosen = self._chosen()
+        frame = dask.dataframe.read_parquet(
+            str(self.path),
+            columns=[wire[column.source] for column in chosen],
+            index=False,
+            split_row_groups=True,
+        )
+        return frame.rename(columns={wire[column.source]: column.name for column in chosen})
+
+    def reading(self) -> _Reading:
+        """Turn a vanished file into an error that says what to do."""
+        return _Reading(self._gone)
+
+    def _chosen(self) -> Any:
+        return self.entry.table.select(inputs=self._request.inputs, logprobs=self._request.logprobs)
+
+    def _gone(self) -> CacheError:
+        job_id = self._request.job_id
+        return CacheError(
+            f"The results of {job_id} are no longer in the cache.",
+            hint=f"%sutro_results {job_id} fetches them again.",
+        )
+
+
+class UnfoldedResults:
+    """The results of a cache entry with their outputs unfolded, where they are to be.
+
+    Nothing is decoded before it is needed; the table is then kept in the cache.
+
+    Parameters
+    ----------
+    file : ResultsFile
+    cache : ResultsCache
+    forced : bool
+        Unfold outputs that would not unfold by themselves.
+    """
+
+    def __init__(self, file: ResultsFile, cache: ResultsCache, *, forced: bool) -> None:
+        self.file = file
+        self._cache = cache
+        self._forced = forced
+        self._opened: UnfoldedTable | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the table."""
+        return self.file.num_rows
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names of the columns; None before they were looked for."""
+        return None if self._opened is None else self._columns()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table."""
+        import pyarrow as pa
+
+        table = self._table()
+        if table is None:
+            return self.file.schema
+        fields = [table.schema.field(name) for name in self._columns()]
+        return pa.schema([field.with_type(_plain(field.type)) for field in fields])
+
+    @property
+    def path(self) -> Path:
+        """The Parquet file, with outputs as they were sent."""
+        return self.file.path
+
+    @property
+    def unfolding(self) -> Unfolding:
+        """What came of unfolding."""
+        return self._open().unfolding
+
+    def prepare(self, on_rows: OnRows) -> None:
+        """Unfold now, unless that is done."""
+        self._open(on_rows)
+
+    def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches, from the table in memory-mapped form."""
+        table = self._table()
+        if table is None:
+            yield from self.file.batches(batch_size)
+            return
+        schema = self.schema
+        for batch in table.select(self._columns()).to_batches(max_chunksize=batch_size):
+            yield batch.cast(schema)
+
+    def stored(self) -> pa.Table:
+        """Return the whole table; nothing is copied."""
+        table = self._table()
+        return self.file.stored() if table is None else table.select(self._columns())
+
+    def failed(self) -> pa.Table | None:
+        """Return the rows whose outputs could not be unfolded, with ``_row``; None if nothing was unfolded."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table = self._table()
+        if table is None:
+            return None
+        fields = set(self.unfolding.columns)
+        kept = [name for name in self._columns(errors=True) if name not in fields]
+        rows = pc.indices_nonzero(table.column("_error").is_valid()).cast(pa.int64())
+        found = table.select(kept).take(rows)
+        found = found.cast(pa.schema([field.with_type(_plain(field.type)) for field in found.schema]))
+        return found.add_column(0, "_row", rows)
+
+    def duckdb(self) -> Any:
+        """Return a DuckDB relation that reads the table where it is."""
+        if self._table() is None:
+            return self.file.duckdb()
+        import duckdb
+
+        return duckdb.from_arrow(self.stored())
+
+    def dask(self) -> Any:
+        """Return a Dask DataFrame; on a cluster, each worker maps the file itself."""
+        table = self._table()
+        if table is None:
+            return self.file.dask()
+        return _dask_of(self.stored(), self._open())
+
+    def _columns(self, *, errors: bool = False) -> list[str]:
+        opened = self._open()
+        if opened.table is None:
+            return self.file.names
+        left_out = set() if errors or opened.unfolding.failed else set(ERROR_COLUMNS)
+        if not self.file.request.inputs:
+            left_out.add("inputs")
+        if not self.file.request.logprobs:
+            left_out.add("cumulative_logprobs")
+        return [name for name in opened.table.column_names if name not in left_out]
+
+    def _table(self) -> pa.Table | None:
+        return self._open().table
+
+    def _open(self, on_rows: OnRows = lambda _done, _total: None) -> UnfoldedTable:
+        with self._lock:
+            if self._opened is None:
+                from sutro_magic.unfolded import open_unfolded
+
+                with self.file.reading():
+                    self._opened = open_unfolded(
+                        self._cache, self.file.entry, forced=self._forced, on_rows=on_rows
+                    )
+            return self._opened
+
+
+class PickedRows:
+    """Rows that were picked from other results, in memory.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.unfolding: Unfolding | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the table."""
+        return int(self._table.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._table.column_names)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table."""
+        return self._table.schema
+
+    @property
+    def path(self) -> Path:
+        """Raise, since there is no file of these rows."""
+        raise ArgumentError(
+            "These rows were picked from the results of a job: there is no file of them.",
+            hint="Use .pandas(), .polars() or .arrow(); .raw.path of the whole results is their file.",
+        )
+
+    def prepare(self, on_rows: OnRows) -> None:
+        """Do nothing: the rows are there."""
+
+    def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches."""
+        yield from self._table.to_batches(max_chunksize=batch_size)
+
+    def stored(self) -> pa.Table:
+        """Return the whole table."""
+        return self._table
+
+    def duckdb(self) -> Any:
+        """Return a DuckDB relation."""
+        import duckdb
+
+        return duckdb.from_arrow(self._table)
+
+    def dask(self) -> Any:
+        """Return a Dask DataFrame."""
+        return _dask_of(self._table, None)
+
+
+class _Reading:
+    def __init__(self, gone: Callable[[], CacheError]) -> None:
+        self._gone = gone
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise self._gone() from None
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.string() if kind == pa.large_string() else kind
+
+
+def _dask_of(table: pa.Table, opened: UnfoldedTable | None) -> Any:
+    import dask.dataframe
+
+    from sutro_magic.frames import to_pandas
+
+    names = table.column_names
+    dataframe: Any = dask.dataframe  # its functions have no types
+    if opened is None or opened.path is None:
+        return dataframe.from_pandas(to_pandas(table), npartitions=1)
+    step = max(1, table.column(0).num_chunks and -(-table.num_rows // table.column(0).num_chunks))
+    starts = list(range(0, max(table.num_rows, 1), step))
+    return dataframe.from_map(
+        _read_part,
+        starts,
+        rows=step,
+        path=str(opened.path),
+        mark=opened.token,
+        names=names,
+        meta=to_pandas(table.slice(0, 0)),
+    )
+
+
+def _read_part(start: int, *, rows: int, path: str, mark: str, names: list[str]) -> Any:
+    from pathlib import Path
+
+    from sutro_magic.frames import to_pandas
+    from sutro_magic.unfolded_file import read_unfolded
+
+    return to_pandas(read_unfolded(Path(path), mark).select(names).slice(start, rows))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

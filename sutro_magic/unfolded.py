@@ -1,0 +1,164 @@
+"""The unfolded table of a cache entry: made on first need, kept beside the results, mapped ever after.
+
+``table.arrow`` can be made again at any time. ``table.json``, written after it, says what came of
+unfolding and from which results; without it there is no table. Where the cache has no room, the table
+lives in a temporary folder for as long as it is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import secrets
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sutro_magic.errors import CacheError
+from sutro_magic.structured import Unfolding, unfold
+from sutro_magic.unfolded_file import read_unfolded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sutro_magic.cache import CacheEntry, ResultsCache
+
+TABLE_FILE = "table.arrow"
+NOTE_FILE = "table.json"
+VERSION = 1
+"""Of what is written; to be raised when the same outputs would unfold differently."""
+
+
+@dataclass(frozen=True)
+class UnfoldedTable:
+    """What came of unfolding, and the table if there is one.
+
+    Attributes
+    ----------
+    unfolding : Unfolding
+    table : pyarrow.Table or None
+        All columns; text has 64-bit offsets, as in pandas.
+    path : pathlib.Path or None
+        File of the table, where it stays.
+    token : str
+        For `sutro_magic.unfolded_file.read_unfolded`.
+    """
+
+    unfolding: Unfolding
+    table: pa.Table | None
+    path: Path | None = None
+    token: str = ""
+
+
+def open_unfolded(
+    cache: ResultsCache,
+    entry: CacheEntry,
+    *,
+    forced: bool = False,
+    on_rows: Callable[[int, int], None] = lambda _done, _total: None,
+) -> UnfoldedTable:
+    """Open the unfolded table of an entry; make it if it is not there.
+
+    Parameters
+    ----------
+    cache : ResultsCache
+    entry : CacheEntry
+    forced : bool
+        Unfold outputs that would not unfold by themselves.
+    on_rows : callable
+        Told how many rows of how many are done.
+
+    Raises
+    ------
+    CorruptResultsError
+        When the results cannot be read.
+    CacheError
+        When there is no room for the table anywhere.
+    """
+    found = _open_kept(entry, forced=forced)
+    if found is not None:
+        return found
+    try:
+        with cache.staging() as folder:
+            return _keep(entry, folder, _make(entry, folder, forced=forced, on_rows=on_rows))
+    except CacheError:
+        pass
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}:
+            raise
+    with _temporary() as folder:
+        return _make(entry, folder, forced=forced, on_rows=on_rows)
+
+
+def _make(
+    entry: CacheEntry, folder: Path, *, forced: bool, on_rows: Callable[[int, int], None]
+) -> UnfoldedTable:
+    token = secrets.token_hex(8)
+    unfolding = unfold(
+        entry.path,
+        entry.table,
+        folder / TABLE_FILE,
+        token=token,
+        schema=entry.job.json_schema if entry.job else None,
+        forced=forced,
+        on_rows=on_rows,
+    )
+    if not unfolding.unfolded:
+        return UnfoldedTable(unfolding, None, token=token)
+    return UnfoldedTable(unfolding, read_unfolded(folder / TABLE_FILE, token), token=token)
+
+
+def _keep(entry: CacheEntry, folder: Path, made: UnfoldedTable) -> UnfoldedTable:
+    """Move a table beside the results; where that fails, it is still mapped."""
+    note = {"version": VERSION, "token": made.token, "made_from": _mark(entry), **made.unfolding.to_json()}
+    try:
+        (folder / NOTE_FILE).write_text(json.dumps(note, indent=1), encoding="utf-8")
+        if made.table is not None:
+            (folder / TABLE_FILE).chmod(0o600)
+            (folder / TABLE_FILE).replace(entry.folder / TABLE_FILE)
+        (folder / NOTE_FILE).chmod(0o600)
+        (folder / NOTE_FILE).replace(entry.folder / NOTE_FILE)
+    except OSError:  # the entry was replaced or cleared meanwhile
+        return made
+    return _open_kept(entry, forced=True) or made
+
+
+def _open_kept(entry: CacheEntry, *, forced: bool) -> UnfoldedTable | None:
+    try:
+        note: dict[str, Any] = json.loads((entry.folder / NOTE_FILE).read_text(encoding="utf-8"))
+        if note.pop("version") != VERSION or note.pop("made_from") != _mark(entry):
+            return None
+        token = note.pop("token")
+        unfolding = Unfolding.from_json(note)
+        if forced and not unfolding.unfolded and not unfolding.reason:
+            return None  # it was not asked for then
+        if not unfolding.unfolded or not (unfolding.fits or forced):
+            return UnfoldedTable(unfolding, None, token=token)
+        path = entry.folder / TABLE_FILE
+        table = read_unfolded(path, token)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException):
+        return None
+    if table.num_rows != entry.table.num_rows:
+        return None
+    return UnfoldedTable(unfolding, table, path, token)
+
+
+def _mark(entry: CacheEntry) -> list[Any]:
+    """Tell the results of an entry from those that another fetch may put in their place."""
+    return [entry.fetched.isoformat(), entry.size]
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise CacheError(
+            f"There is no room to unfold the outputs: {error.strerror}.",
+            hint="--raw keeps them as text; or free some disk.",
+        ) from None
