@@ -147,6 +147,7 @@ def results_parser() -> MagicParser:
             "%sutro_results job-123 --format parquet --inputs --logprobs --name df",
             "df = %sutro_results job-123 --as polars",
             "r = %sutro_results 'my job'     # a Results: r.pandas(), r.polars(), r.arrow(), r.path",
+            "%sutro_results job-123 --raw             # JSON outputs as text instead of columns",
             "%sutro_results {job_id} --refresh",
         ],
         "As the last line of a cell it returns a Results, which shows itself; with --name it\n"

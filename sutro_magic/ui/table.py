@@ -6,6 +6,7 @@ for places where no program runs, a small static one. In a terminal: a plain tab
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.ui import words
@@ -39,6 +40,9 @@ SMALL_BATCH = 50
 DEFAULT_PAGE_LENGTH = 10
 
 UNKNOWN = "-"
+
+LARGEST_IN_JAVASCRIPT = 2**53
+"""Larger integers would be shown as others."""
 
 LIST_ROWS = 100
 """Rows of a short list, which has no pages."""
@@ -243,13 +247,21 @@ def _display_frame(view: TableView) -> Any:
     data: dict[int, Any] = {}
     for index in range(len(view.columns)):
         values = [row[index] for row in view.rows]
-        if all(is_number(value) for value in values):
+        if all(is_number(value) for value in values) and not any(map(_is_rounded_by_javascript, values)):
             data[index] = pd.Series(values)
+        elif any(map(is_number, values)) and all(is_number(value) or value is None for value in values):
+            # As text that the table still takes for numbers: with "-" for nothing, it sorts as it should.
+            texts = [UNKNOWN if value is None else cell_text(value) for value in values]
+            data[index] = pd.Series(texts, dtype="object")
         else:
             data[index] = pd.Series([cell_text(value) for value in values], dtype="object")
     frame = pd.DataFrame(data)
     frame.columns = pd.Index([one_line(name, 80) for name in view.columns])
     return frame
+
+
+def _is_rounded_by_javascript(value: object) -> bool:
+    return isinstance(value, int) and abs(value) > LARGEST_IN_JAVASCRIPT
 
 
 def _rows(results: Results) -> Iterator[list[object]]:
@@ -260,6 +272,8 @@ def _rows(results: Results) -> Iterator[list[object]]:
 
 
 def _short(value: object) -> object:
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)  # an integer beyond 64 bits
     return Excerpt.of(value) if isinstance(value, str) and len(value) > LONGEST_CELL else value
 
 
