@@ -37,6 +37,8 @@ DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
 LAYOUT_VERSION = 1
 RESULTS_FILE = "results.parquet"
 ENTRY_FILE = "entry.json"
+TABLE_FILE = "table.arrow"
+"""The unfolded table, which may stand beside the results; see `sutro_magic.unfolded`."""
 STAGING_FOLDER = "staging"
 STALE_SECONDS = 24 * 3600
 """A staging folder untouched for so long was left by a process that was killed."""
@@ -84,6 +86,19 @@ class CacheEntry:
     def path(self) -> Path:
         """The Parquet file."""
         return self.folder / RESULTS_FILE
+
+    @property
+    def table_size(self) -> int:
+        """Bytes of the unfolded table, 0 if there is none."""
+        try:
+            return (self.folder / TABLE_FILE).stat().st_size
+        except OSError:
+            return 0
+
+    @property
+    def disk_size(self) -> int:
+        """Bytes of all that the entry holds."""
+        return self.size + self.table_size
 
     @property
     def label(self) -> str:
@@ -301,8 +316,8 @@ class ResultsCache:
                 continue
             if before is not None and entry.fetched >= before:
                 continue
+            count, size = count + 1, size + entry.disk_size
             self._discard(entry.folder)
-            count, size = count + 1, size + entry.size
         if everything:  # damaged entries too
             for folder in self._entry_folders(None):
                 self._discard(folder)

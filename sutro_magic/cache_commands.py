@@ -38,11 +38,11 @@ def _list_cache(session: Session, display: Display) -> None:
     cache = session.cache
     mine, everything = cache.entries(session.credentials.identity), cache.entries()
     caption = [
-        f"{words.count(len(mine), 'result')} in {words.place(cache.directory)}, {words.size(sum(e.size for e in mine))}"
+        f"{words.count(len(mine), 'result')} in {words.place(cache.directory)}, {words.size(sum(e.disk_size for e in mine))}"
     ]
     others = len(everything) - len(mine)
     if others:
-        size = words.size(sum(e.size for e in everything) - sum(e.size for e in mine))
+        size = words.size(sum(e.disk_size for e in everything) - sum(e.disk_size for e in mine))
         caption.append(f"and {others:,} of other keys or deployments, {size}")
     display.show(display.view(table.entries_view(mine, caption)))
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sutro_magic.cache import TABLE_FILE
 from sutro_magic.errors import CacheError
 from sutro_magic.structured import Unfolding, unfold
 from sutro_magic.unfolded_file import read_unfolded
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from sutro_magic.cache import CacheEntry, ResultsCache
 
-TABLE_FILE = "table.arrow"
 NOTE_FILE = "table.json"
 VERSION = 1
 """Of what is written; to be raised when the same outputs would unfold differently."""

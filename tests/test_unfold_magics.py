@@ -1,0 +1,107 @@
+"""What a notebook says and binds when outputs unfold, and when some of them do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from sutro_magic.ui import words
+
+
+def caption(reply):
+    """What stands above the table that a cell shows."""
+    shown = reply.result or reply.displays[-1]
+    return shown["text/plain"]
+
+
+def test_outputs_become_columns_and_the_caption_says_so(kernel):
+    reply = kernel.run("%sutro_results job-demo-films --name films")
+    assert "films: pandas DataFrame, 10,000 x 6" in caption(reply)
+    assert "outputs are unfolded into 6 columns (--raw keeps them as sent)" in caption(reply)
+    assert "what the service calls" not in caption(reply)
+    assert kernel.value("films.year.dtype, films.would_rewatch.dtype") == "(dtype('int64'), dtype('bool'))"
+
+
+def test_raw_keeps_the_outputs_as_sent(kernel):
+    reply = kernel.run("%sutro_results job-demo-films --raw --name films")
+    assert "films: pandas DataFrame, 10,000 x 1" in caption(reply)
+    assert "unfold" not in caption(reply)
+    assert kernel.value("films.columns.tolist(), films.outputs[0][0]") == "(['outputs'], '{')"
+
+
+def test_unfold_makes_columns_where_few_outputs_are_objects(kernel):
+    plain = kernel.run("%sutro_results job-demo-awkward")
+    assert "--unfold" not in caption(plain), "there is nothing to unfold"
+    reply = kernel.run("r = %sutro_results job-demo-awkward --unfold\nr")
+    assert reply.ok, reply.traceback
+    assert "60 of 61 outputs did not parse: r.errors shows them" in caption(reply)
+
+
+def test_raw_and_unfold_exclude_each_other(kernel):
+    reply = kernel.run("%sutro_results job-demo-films --raw --unfold")
+    assert not reply.ok
+    assert "ArgumentError" in reply.traceback and "not allowed with" in reply.traceback
+
+
+@pytest.mark.parametrize(
+    ("line", "way"),
+    [
+        ("r = %sutro_results job-demo-broken\nr", "r.errors"),
+        ("%sutro_results job-demo-broken", "_.errors"),
+        ("%sutro_results job-demo-broken --name df", 'df[df["_error"].notna()]'),
+    ],
+)
+def test_the_way_to_see_the_errors_that_the_caption_names_works(kernel, line, way):
+    reply = kernel.run(line)
+    assert f"30 of 180 outputs did not parse: {way}" in caption(reply)
+    assert "3 outputs null" in caption(reply)
+    assert "`population` holds integers beyond 64 bits, exactly, as decimals" in caption(reply)
+    assert kernel.run(f"bad = {way}").ok
+    assert kernel.value("len(bad)") == "30"
+
+
+def test_the_errors_of_a_table_that_is_no_data_frame_are_a_line_away(kernel):
+    reply = kernel.run("%sutro_results job-demo-broken --as arrow --name t")
+    [said] = [line for line in caption(reply).splitlines() if "did not parse" in line]
+    first, _, second = said.partition(": ")[2].removesuffix(" shows them").partition(", then ")
+    assert kernel.run(first).ok
+    assert kernel.value(f"{second}.num_rows") == "30"
+
+
+def test_errors_show_as_a_table_with_their_places(kernel):
+    kernel.run("r = %sutro_results job-demo-broken --inputs")
+    reply = kernel.run("r.errors")
+    assert "30 outputs that did not parse" in caption(reply)
+    assert "_row is the place in the job, from 0" in caption(reply)
+    assert "cut off after 37 characters" in caption(reply)
+    assert kernel.value("r.errors.columns") == "['_row', 'inputs', '_raw', '_error']"
+    assert (
+        kernel.value("r.raw.head(5)['outputs'].to_pylist()[4] == r.errors.arrow()['_raw'][0].as_py()")
+        == "True"
+    )
+
+
+def test_a_job_without_errors_has_an_empty_table_of_them(kernel):
+    reply = kernel.run("r = %sutro_results job-demo-films\nr.errors")
+    assert reply.ok and "no rows" in caption(reply)
+
+
+def test_the_path_stays_the_artifact_of_the_service(kernel):
+    kernel.run("path = %sutro_results job-demo-films --as path")
+    assert (
+        kernel.value("__import__('pyarrow.parquet').parquet.read_schema(path).names") == "['job-demo-films']"
+    )
+
+
+def test_a_derived_result_has_no_path_and_says_what_to_use(kernel):
+    kernel.run("r = %sutro_results job-demo-broken")
+    reply = kernel.run("r.errors.path")
+    assert not reply.ok and ".pandas()" in reply.traceback
+
+
+def test_the_cache_counts_the_unfolded_table(kernel):
+    kernel.run("r = %sutro_results job-demo-films")
+    assert "unfolded table" in str(kernel.run("%sutro_cache info job-demo-films").displays)
+    files = "sum(r.path.with_name(n).stat().st_size for n in ('results.parquet', 'table.arrow'))"
+    size = words.size(int(kernel.value(files)))
+    assert size in str(kernel.run("%sutro_cache list").displays)
+    assert kernel.run("%sutro_cache clear job-demo-films").text.endswith(f"deleted, {size} freed.\n")
