@@ -11,7 +11,7 @@ import errno
 import json
 import secrets
 import tempfile
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,14 @@ from sutro_magic.structured import Unfolding, unfold
 from sutro_magic.unfolded_file import read_unfolded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sutro_magic.cache import CacheEntry, ResultsCache
 
 NOTE_FILE = "table.json"
+_MOST_RACES = 5
+"""So often another process may put its own table in the place of ours before we have opened it."""
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 VERSION = 1
 """Of what is written; to be raised when the same outputs would unfold differently."""
 
@@ -79,24 +82,38 @@ def open_unfolded(
     CacheError
         When there is no room for the table anywhere.
     """
-    found = _open_kept(entry, forced=forced)
-    if found is not None:
-        return found
+    for _ in range(_MOST_RACES):
+        found = _open_kept(entry, forced=forced)
+        if found is not None:
+            return found
+        try:
+            with cache.staging() as folder:
+                unfolding, token = _make(entry, folder, forced=forced, on_rows=on_rows)
+                moved = _keep(entry, folder, unfolding, token)
+                if not (moved and unfolding.unfolded):
+                    return _open_made(folder, unfolding, token)
+        except CacheError:
+            break  # the cache can only be read
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            break
     try:
-        with cache.staging() as folder:
-            return _keep(entry, folder, _make(entry, folder, forced=forced, on_rows=on_rows))
-    except CacheError:
-        pass
+        with tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True) as folder:
+            made = _make(entry, Path(folder), forced=forced, on_rows=on_rows)
+            return _open_made(Path(folder), *made)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}:
+        if error.errno not in _NO_ROOM:
             raise
-    with _temporary() as folder:
-        return _make(entry, folder, forced=forced, on_rows=on_rows)
+        raise CacheError(
+            f"There is no room to unfold the outputs: {error.strerror}.",
+            hint="--raw keeps them as text; or free some disk.",
+        ) from None
 
 
 def _make(
     entry: CacheEntry, folder: Path, *, forced: bool, on_rows: Callable[[int, int], None]
-) -> UnfoldedTable:
+) -> tuple[Unfolding, str]:
     token = secrets.token_hex(8)
     unfolding = unfold(
         entry.path,
@@ -107,24 +124,25 @@ def _make(
         forced=forced,
         on_rows=on_rows,
     )
-    if not unfolding.unfolded:
-        return UnfoldedTable(unfolding, None, token=token)
-    return UnfoldedTable(unfolding, read_unfolded(folder / TABLE_FILE, token), token=token)
+    return unfolding, token
 
 
-def _keep(entry: CacheEntry, folder: Path, made: UnfoldedTable) -> UnfoldedTable:
-    """Move a table beside the results; where that fails, it is still mapped."""
-    note = {"version": VERSION, "token": made.token, "made_from": _mark(entry), **made.unfolding.to_json()}
-    try:
+def _open_made(folder: Path, unfolding: Unfolding, token: str) -> UnfoldedTable:
+    """Map a table where it was made; its folder may go while it is mapped."""
+    table = read_unfolded(folder / TABLE_FILE, token) if unfolding.unfolded else None
+    return UnfoldedTable(unfolding, table, token=token)
+
+
+def _keep(entry: CacheEntry, folder: Path, unfolding: Unfolding, token: str) -> bool:
+    """Move a table beside the results; tell whether it has left its folder."""
+    note = {"version": VERSION, "token": token, "made_from": _mark(entry), **unfolding.to_json()}
+    names = (TABLE_FILE, NOTE_FILE) if unfolding.unfolded else (NOTE_FILE,)
+    with suppress(OSError):  # the entry was replaced or cleared meanwhile, or is only to be read
         (folder / NOTE_FILE).write_text(json.dumps(note, indent=1), encoding="utf-8")
-        if made.table is not None:
-            (folder / TABLE_FILE).chmod(0o600)
-            (folder / TABLE_FILE).replace(entry.folder / TABLE_FILE)
-        (folder / NOTE_FILE).chmod(0o600)
-        (folder / NOTE_FILE).replace(entry.folder / NOTE_FILE)
-    except OSError:  # the entry was replaced or cleared meanwhile
-        return made
-    return _open_kept(entry, forced=True) or made
+        for name in names:
+            (folder / name).chmod(0o600)
+            (folder / name).replace(entry.folder / name)
+    return not (folder / TABLE_FILE).exists()
 
 
 def _open_kept(entry: CacheEntry, *, forced: bool) -> UnfoldedTable | None:
@@ -150,15 +168,3 @@ def _open_kept(entry: CacheEntry, *, forced: bool) -> UnfoldedTable | None:
 def _mark(entry: CacheEntry) -> list[Any]:
     """Tell the results of an entry from those that another fetch may put in their place."""
     return [entry.fetched.isoformat(), entry.size]
-
-
-@contextmanager
-def _temporary() -> Iterator[Path]:
-    try:
-        with tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise CacheError(
-            f"There is no room to unfold the outputs: {error.strerror}.",
-            hint="--raw keeps them as text; or free some disk.",
-        ) from None
