@@ -27,7 +27,7 @@ from sutro_magic.output_plan import (
     sample,
 )
 from sutro_magic.shape_arrays import from_values, observe, widen
-from sutro_magic.shapes import NULL, TEXT, Shape, join_all, object_of, shape_of
+from sutro_magic.shapes import NULL, TEXT, Shape, join_all, row_of, settle, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,17 +124,21 @@ def decode(texts: pa.StringArray, plan: Plan) -> Chunk:
         rows = rows[texts.is_valid().to_numpy(zero_copy_only=False)]
         present = texts.drop_null()
     parts, odd = _read_known(present, rows, plan)
-    known = sum(len(part.rows) for part in parts)
-
-    read_rows, values, error_rows, errors = [], [], [], []
+    objects = sum(len(part.rows) for part in parts)
+    misfits = 0
+    read_rows, values, error_rows, reasons = [], [], [], []
     for row, text in zip(odd.tolist(), texts.take(pa.array(odd)).to_pylist(), strict=True):
         try:
             values.append(read_fields(text, plan))
             read_rows.append(row)
+            objects += 1
         except RowError as error:
-            errors.append(error)
+            # Not the error itself: it would keep alive all that led to it.
+            reasons.append(str(error))
             error_rows.append(row)
-    shapes, columns = _merge(len(texts), parts, np.array(read_rows, dtype=np.int64), values)
+            objects += error.is_object
+            misfits += isinstance(error, MisfitError)
+    shapes, columns = _merge(len(texts), parts, np.array(read_rows, dtype=np.int64), values, plan)
     places = np.full(len(texts), -1)
     places[error_rows] = np.arange(len(error_rows))
     failed = pa.array(places, mask=places < 0)
@@ -142,11 +146,11 @@ def decode(texts: pa.StringArray, plan: Plan) -> Chunk:
         shapes=shapes,
         columns=columns,
         raw=texts.take(pa.array(error_rows, pa.int64())).take(failed),
-        errors=pa.array([str(error) for error in errors], pa.string()).take(failed),
+        errors=pa.array(reasons, pa.string()).take(failed),
         nulls=texts.null_count,
-        failed=len(errors),
-        objects=known + len(values) + sum(error.is_object for error in errors),
-        misfits=sum(isinstance(error, MisfitError) for error in errors),
+        failed=len(reasons),
+        objects=objects,
+        misfits=misfits,
     )
 
 
@@ -180,18 +184,18 @@ def _read_known(texts: pa.Array, rows: _Indices, plan: Plan) -> tuple[list[_Part
 
 def _forms(plan: Plan) -> Iterator[_Form]:
     if plan.envelope == "none":
-        yield _Form(object_of([(key[0], kind) for key, kind in plan.guess.items()], loose=True))
+        yield _Form(row_of((key[0], kind) for key, kind in plan.guess.items()))
     elif plan.envelope == "content":
         yield _Form(_envelope_of(plan.guess.get(CONTENT_KEY, NULL)))
     else:
         guess = {key[1:]: kind for key, kind in plan.guess.items() if len(key) > 1}
-        content = object_of([(key[0], kind) for key, kind in guess.items()], loose=True, nullable=False)
+        content = row_of(((key[0], kind) for key, kind in guess.items()), nullable=False)
         yield _Form(_envelope_of(content), content=content)
         yield _Form(_envelope_of(replace(TEXT, nullable=False)), inner=Plan(schema=plan.schema, guess=guess))
 
 
 def _envelope_of(content: Shape) -> Shape:
-    return object_of([(CONTENT, content), (REASONING, TEXT)], loose=True)
+    return row_of([(CONTENT, content), (REASONING, TEXT)])
 
 
 def _read_form(
@@ -261,7 +265,7 @@ def _doubtful(
 
 
 def _merge(
-    rows: int, parts: list[_Part], odd: _Indices, values: list[dict[Key, Any]]
+    rows: int, parts: list[_Part], odd: _Indices, values: list[dict[Key, Any]], plan: Plan
 ) -> tuple[dict[Key, Shape], dict[Key, pa.Array]]:
     """Put the parts and the odd rows together, in order, each column in the shape that fits all of it."""
     keys = dict.fromkeys(key for found in (*(part.shapes for part in parts), *values) for key in found)
@@ -276,7 +280,9 @@ def _merge(
     columns: dict[Key, pa.Array] = {}
     for key in keys:
         own = [value.get(key) for value in values]
-        shape = join_all([*(part.shapes.get(key, NULL) for part in parts), *map(shape_of, own)])
+        # What is declared comes first: it says of which objects keys may be missing.
+        known = [plan.declared.get(key, NULL), *(part.shapes.get(key, NULL) for part in parts)]
+        shape = settle(join_all([*known, *map(shape_of, own)]))
         pieces = [_piece(part, key, shape) for part in parts]
         pieces += [from_values(own, shape)] if own else []
         shapes[key] = shape

@@ -64,54 +64,61 @@ def is_object(text: str) -> bool:
 
 def kind_of(value: Any) -> str:
     """Name the kind of a value that is no object, with its article."""
-    return _KINDS[type(value)]
+    return _KINDS.get(type(value), "a number")
+
+
+class _Repeated(dict[str, Any]):
+    """An object in which a key stands twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        keys = [key for key, _ in pairs]
+        self.key = next(key for key in keys if keys.count(key) > 1)
+
+
+class _Constant:
+    """A word that Python's parser takes for a number."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Repeated(pairs)
+
+
+# Made once: a decoder with hooks takes longer to make than most outputs to read.
+_DECODER = json.JSONDecoder(object_pairs_hook=_collect, parse_constant=_Constant)
 
 
 def _read(text: str) -> Any:
-    repeated: list[str] = []
-
-    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            seen: set[str] = set()
-            repeated.extend(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        return found
-
-    constants: list[str] = []
     try:
-        value = json.loads(text, object_pairs_hook=collect, parse_constant=constants.append)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise RowError(_what_is_wrong(text, error)) from None
     except RecursionError:
-        raise RowError(
-            f"more than {DEEPEST_VALUE} levels deep", is_object=text.lstrip(_SPACE)[:1] == "{"
-        ) from None
+        reason = f"more than {DEEPEST_VALUE} levels deep"
     except ValueError:  # Python refuses to read integers of more than 4,300 digits
-        raise RowError(
-            "a number with thousands of digits", is_object=text.lstrip(_SPACE)[:1] == "{"
-        ) from None
-    if constants:
-        raise RowError(f"{constants[0]} is not JSON", is_object=isinstance(value, dict))
-    if repeated:
-        raise RowError(f"the key {repeated[0][:60]!r} stands twice", is_object=isinstance(value, dict))
-    return value
+        reason = "a number with thousands of digits"
+    raise RowError(reason, is_object=text.lstrip(_SPACE)[:1] == "{")
 
 
 def _check(value: Any, depth: int = 0) -> None:
-    if depth > DEEPEST_VALUE:
-        raise RowError(f"more than {DEEPEST_VALUE} levels deep", is_object=True)
     if isinstance(value, str):
         if not value.isascii() and _has_half_pair(value):
             raise RowError("half a surrogate pair, which is no text", is_object=True)
     elif isinstance(value, float):
         if math.isinf(value):
             raise RowError("a number too large for a float", is_object=True)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _check(key, depth)
-            _check(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
+    elif isinstance(value, _Constant):
+        raise RowError(f"{value.name} is not JSON", is_object=True)
+    elif isinstance(value, _Repeated):
+        raise RowError(f"the key {value.key[:60]!r} stands twice", is_object=True)
+    elif isinstance(value, list | dict):
+        if depth == DEEPEST_VALUE:
+            raise RowError(f"more than {DEEPEST_VALUE} levels deep", is_object=True)
+        for inner in (*value, *value.values()) if isinstance(value, dict) else value:
             _check(inner, depth + 1)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from sutro_magic.json_row import RowError, kind_of, read_object
-from sutro_magic.shapes import NULL, Shape, dominant, join, shape_of
+from sutro_magic.shapes import NULL, Shape, dominant, fill, settle, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,6 +54,13 @@ class Plan:
     def prefix(self) -> Key:
         """Where the fields are."""
         return CONTENT_KEY if self.envelope == "fields" else ()
+
+    @property
+    def declared(self) -> dict[Key, Shape]:
+        """Shapes that the schema declares, by where they come from."""
+        if self.schema is None:
+            return {}
+        return {(*self.prefix, name): shape for name, shape in self.schema.declared.items()}
 
 
 class MisfitError(RowError):
@@ -107,14 +114,8 @@ def learn(texts: Iterable[str], plan: Plan) -> Plan:
         for key, value in fields.items():
             seen.setdefault(key, []).append(shape_of(value))
     # A column that is mixed in itself is never expected: its rows are read one by one.
-    found = {
-        key: dominant(shape for shape in shapes if shape.kind != "mixed") for key, shapes in seen.items()
-    }
-    guess: dict[Key, Shape] = {}
-    for name, shape in plan.schema.declared.items() if plan.schema else ():
-        key = (*plan.prefix, name)
-        joined = join(shape, found.get(key, NULL))
-        guess[key] = shape if joined.kind == "mixed" else replace(joined, nullable=shape.nullable)
+    found = {key: dominant(s for s in shapes if settle(s).kind != "mixed") for key, shapes in seen.items()}
+    guess = {key: fill(shape, found.get(key, NULL)) for key, shape in plan.declared.items()}
     return replace(plan, guess={**guess, **{key: shape for key, shape in found.items() if key not in guess}})
 
 
@@ -129,4 +130,18 @@ def _fields(value: dict[str, Any], plan: Plan) -> dict[Key, Any]:
     reason = plan.schema.violation(value) if plan.schema else None
     if reason:
         raise RowError(reason, is_object=True)
+    if plan.schema:
+        value = _as_declared(value, plan.schema.shape)
     return {(*plan.prefix, name): inner for name, inner in value.items()}
+
+
+def _as_declared(value: Any, shape: Shape) -> Any:
+    """Write 1.0 as 1 where the schema says integer, for which it may stand."""
+    if shape.kind == "int" and isinstance(value, float):
+        return int(value)
+    if shape.kind == "list" and shape.item and isinstance(value, list):
+        return [_as_declared(item, shape.item) for item in value]
+    if shape.kind == "object" and isinstance(value, dict):
+        known = dict(shape.fields)
+        return {key: _as_declared(inner, known.get(key, NULL)) for key, inner in value.items()}
+    return value

@@ -327,18 +327,21 @@ def _at(places: pa.Array, rows: int) -> pa.Array:
 def _in_short(error: Any) -> str:
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
     where = where.lstrip(".")[:80]
-    limit = error.validator_value
-    said = {
-        "type": f"not of type {' or '.join(limit) if isinstance(limit, list) else limit}",
-        "required": f"no {_missing(error)}",
-        "additionalProperties": "keys that the schema does not allow",
-        "enum": "none of the allowed values",
-        "const": "not the one allowed value",
-    }.get(error.validator, f"not within {error.validator} {str(limit)[:60]}")
-    return f"violates the schema: {where + ': ' if where else ''}{said}"
+    return f"violates the schema: {where + ': ' if where else ''}{_said(error.validator, error.validator_value, error)}"
 
 
-def _missing(error: Any) -> str:
-    if error.validator != "required":
-        return ""
-    return ", ".join(key for key in error.validator_value if key not in error.instance)[:80]
+def _said(word: str, limit: Any, error: Any) -> str:
+    if word == "type":
+        return f"not of type {' or '.join(limit) if isinstance(limit, list) else limit}"
+    if word == "required":
+        return f"no {', '.join(key for key in limit if key not in error.instance)[:80]}"
+    return _SAID.get(word) or f"not within {word} {str(limit)[:60]}"
+
+
+_SAID = {
+    "additionalProperties": "keys that the schema does not allow",
+    "enum": "none of the allowed values",
+    "const": "not the one allowed value",
+    "anyOf": "none of the allowed forms",
+    "oneOf": "not exactly one of the allowed forms",
+}

@@ -99,6 +99,11 @@ def object_of(fields: Iterable[tuple[str, Shape]], *, loose: bool = False, nulla
     return Shape("object", fields=kept, loose=loose, nullable=nullable)
 
 
+def row_of(fields: Iterable[tuple[str, Shape]], *, nullable: bool = True) -> Shape:
+    """Return the shape of whole outputs, whose keys become columns: any of them may be missing."""
+    return Shape("object", fields=tuple(fields), loose=True, nullable=nullable)
+
+
 def join(one: Shape, other: Shape) -> Shape:  # noqa: PLR0911 - one line a rule
     """Return the narrowest shape in which the values of both are exact."""
     if one == other:
@@ -126,6 +131,21 @@ def join_all(shapes: Iterable[Shape]) -> Shape:
     for shape in shapes:
         joined = join(joined, shape)
     return joined
+
+
+def fill(declared: Shape, found: Shape) -> Shape:
+    """Return a declared shape with what was found where it is open."""
+    if declared.kind == "null":
+        return found
+    if declared.kind == found.kind == "list" and declared.item and found.item:
+        return replace(declared, item=fill(declared.item, found.item))
+    if declared.kind == found.kind == "object":
+        inside = dict(found.fields)
+        fields = [(key, fill(shape, inside.pop(key, NULL))) for key, shape in declared.fields]
+        return replace(declared, fields=(*fields, *inside.items()))
+    if declared.kind in _INTEGERS and found.kind in _INTEGERS:
+        return replace(join(declared, found), nullable=declared.nullable)
+    return declared
 
 
 def dominant(shapes: Iterable[Shape]) -> Shape:

@@ -202,7 +202,7 @@ def _unfold(job: _Job, schema: Mapping[str, Any] | None, *, forced: bool, expect
     plan = _first_plan(job, schema)
     while True:
         writer = UnfoldedFileWriter(
-            job.target, lambda keys: _layout(job.wire, keys), _declared(plan), token=job.token
+            job.target, lambda keys: _layout(job.wire, keys), plan.declared, token=job.token
         )
         try:
             totals = _decode_all(job, plan, writer)
@@ -289,12 +289,6 @@ def _object(text: Any) -> dict[str, Any] | None:
         return None
 
 
-def _declared(plan: Plan) -> dict[Key, Shape]:
-    declared = plan.schema.declared if plan.schema else {}
-    shapes: dict[Key, Shape] = {(*plan.prefix, name): shape for name, shape in declared.items()}
-    return shapes
-
-
 def _decode_all(job: _Job, plan: Plan, writer: UnfoldedFileWriter) -> _Totals:
     totals = _Totals()
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
@@ -329,10 +323,9 @@ def _decode_all(job: _Job, plan: Plan, writer: UnfoldedFileWriter) -> _Totals:
 def _wider(plan: Plan, found: Mapping[Key, Shape]) -> Plan:
     """Expect from now on what was found meanwhile, of the columns that are expected."""
     guess = dict(plan.guess)
-    declared = _declared(plan)
     for key, shape in plan.guess.items():
         joined = join(shape, found.get(key, NULL))
-        if joined.kind != "mixed" and declared.get(key, NULL).kind == "null":
+        if joined.kind != "mixed" and plan.declared.get(key, NULL).kind == "null":
             guess[key] = replace(joined, nullable=True)
     return plan if guess == plan.guess else replace(plan, guess=guess)
 
