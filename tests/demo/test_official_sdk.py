@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from sutro_magic.demo import DemoService
 
-VERSION = "0.1.67"
 SCRIPT = r"""
 import json, os, pathlib, sys
 import polars as pl
@@ -59,53 +54,11 @@ pathlib.Path("said.json").write_text(json.dumps(said))
 """
 
 
-def environment_for(folder: Path) -> Path:
-    """Make the SDK's environment once; return its interpreter."""
-    python = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    marker = folder / "complete"
-    if not marker.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / "venv")], check=True)
-        install = [
-            str(python),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            f"sutro=={VERSION}",
-        ]
-        done = subprocess.run(install, capture_output=True, text=True, timeout=600, check=False)
-        if done.returncode:
-            pytest.skip(f"sutro=={VERSION} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
-        marker.write_text(VERSION)
-    return python
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_official_sdk_works(request, tmp_path):
-    cache = getattr(request.config, "cache", None)
-    if cache is None:
-        pytest.skip("pytest's cache is switched off; the SDK's environment would be made anew each time")
-    python = environment_for(Path(cache.mkdir(f"sutro-sdk-{VERSION}")))
-    home = tmp_path / "home"
-    home.mkdir()
+def test_the_official_sdk_works(run_sdk, tmp_path):
     with DemoService(watch_seconds=3) as service:
-        environment = {
-            name: text for name, text in os.environ.items() if not name.startswith(("SUTRO_", "PYTHON"))
-        }
-        environment |= {
-            "HOME": str(home),
-            "USERPROFILE": str(home),
-            "PYTHONIOENCODING": "utf-8",
-            "SUTRO_API_URL": service.url,
-            "SUTRO_API_KEY": service.api_key,
-        }
-        done = subprocess.run(
-            [str(python), "-c", SCRIPT],
-            cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=180, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        run_sdk(SCRIPT, service)
         asked = {path for _, path in service.requests}
     said = json.loads((tmp_path / "said.json").read_text())
 
