@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     Rows = Callable[[int, int], None]
 
-CHUNK_ROWS = 65_536
-CHUNK_BYTES = 32 << 20
+CHUNK_ROWS = 32_768
+CHUNK_BYTES = 16 << 20
 """Bytes of text that are decoded at once; a few times as many are in memory."""
 MOST_WORKERS = 4
 
