@@ -147,6 +147,7 @@ def written(draw, values=OBJECTS):
 ROWS = st.one_of(written(), written(), written(), BROKEN, st.none())
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.lists(ROWS, max_size=30))
 def test_random_rows_read_one_by_one(rows):
@@ -208,6 +209,7 @@ def among_good(*odd):
     return [*odd, *GOOD[:250], *odd, *GOOD[250:], *odd]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_rows_change_no_other(odd):
     check(among_good(odd))
@@ -220,6 +222,7 @@ def test_all_hostile_rows_together():
     print(f"{len(HOSTILE)} kinds of hostile rows, {chunk.failed} of {len(rows)} rows are errors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", VALUES_OF_EVERY_KIND)
 def test_values_of_every_two_kinds_in_a_column(one):
     for other in VALUES_OF_EVERY_KIND.values():
@@ -341,6 +344,7 @@ NEAR = {
 NEAR_ROWS = st.fixed_dictionaries({}, optional=NEAR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_a_row_is_an_error_if_the_schema_says_so(schema):
     judge = jsonschema.Draft202012Validator(schema)

@@ -287,6 +287,7 @@ def test_a_frame_can_be_written_to_and_outlives_the_cache(session):
     assert results.polars().to_dicts() == before, "what is in hand stays"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last", "kind"),
     [
