@@ -64,20 +64,20 @@ class OutputSchema:
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        import jsonschema
-
         self._root: dict[str, Any] = dict(schema)
-        kind = jsonschema.validators.validator_for(self._root, default=jsonschema.Draft202012Validator)
         try:
-            kind.check_schema(self._root)
             self._node = self._resolve(self._root)
             if not is_object_schema(self._node):
                 raise ValueError("not a schema of objects")
             self.shape = self._shape(self._node)
-        except (jsonschema.SchemaError, LookupError, TypeError, RecursionError) as error:
+            self.provable = self._is_provable(self._node)
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("not a schema") from error
-        self.provable = self._is_provable(self._node)
-        self._kind = kind
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it leaves the shape of no column open."""
+        return not _is_open(self.shape)
 
     @property
     def declared(self) -> dict[str, Shape]:
@@ -91,20 +91,28 @@ class OutputSchema:
 
     @cached_property
     def _validator(self) -> Any:
+        """The judge; None if the schema is no valid one."""
+        # Imported for the first row that needs it: with its optional checkers it takes most of a second.
+        import jsonschema
         import referencing
 
+        kind = jsonschema.validators.validator_for(self._root, default=jsonschema.Draft202012Validator)
+        try:
+            kind.check_schema(self._root)
+        except jsonschema.SchemaError:
+            return None
         # A registry of its own, since the library's default one would fetch references over the network.
-        return self._kind(self._root, registry=referencing.Registry())
+        return kind(self._root, registry=referencing.Registry())
 
     def violation(self, value: dict[str, Any]) -> str | None:
         """Say in short how an output violates the schema; None if it does not."""
+        if self._validator is None:
+            return None
         import jsonschema
 
         try:
             error = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
-        except (jsonschema.exceptions.ValidationError, LookupError, TypeError, ValueError) as failure:
-            return f"cannot be checked against the schema: {type(failure).__name__}"
-        except Exception as failure:  # noqa: BLE001 - a reference that leads nowhere has errors of its own
+        except Exception as failure:  # noqa: BLE001 - each library of references and expressions has its own
             return f"cannot be checked against the schema: {type(failure).__name__}"
         return None if error is None else _in_short(error)
 
@@ -285,6 +293,11 @@ def _has_known_words(node: dict[str, Any]) -> bool:
         and all(isinstance(value, str | int | float | None) for value in values)
         and ("type" not in node or not set(node) & {"anyOf", "oneOf"})
     )
+
+
+def _is_open(shape: Shape) -> bool:
+    inside = [inner for _, inner in shape.fields] + ([shape.item] if shape.item else [])
+    return shape.kind == "null" or any(map(_is_open, inside))
 
 
 def _json_type(value: Any) -> str:

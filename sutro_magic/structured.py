@@ -272,6 +272,8 @@ def _first_plan(job: _Job, schema: Mapping[str, Any] | None) -> Plan:
         objects = sum(isinstance(content, dict) or _object(content) is not None for content in contents)
         unfold_content = fields is not None or (objects > 0 and objects * 2 >= len(contents))
         plan = Plan("fields", fields) if unfold_content else Plan("content")
+    if fields is not None and fields.is_settled and plan.declared:
+        return replace(plan, guess=plan.declared)
     return learn(texts, plan)
 
 

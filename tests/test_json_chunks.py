@@ -391,3 +391,22 @@ def test_declared_columns_come_first_and_in_their_order():
 def test_what_is_no_schema_of_objects_is_refused(schema):
     with pytest.raises(ValueError, match=r"schema|reference"):
         OutputSchema(schema)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"minimum": "x"},
+        {"pattern": "("},
+        {"enum": 7},
+        {"type": ["integer", 7]},
+        {"minLength": -1, "minimum": []},
+    ],
+)
+def test_a_schema_that_is_not_valid_itself_makes_no_errors(words):
+    try:
+        schema = OutputSchema(of(a={"type": "integer"} | words, b={"type": "string"}))
+    except ValueError:
+        return
+    chunk = check(['{"a": 1, "b": "x"}'] * 20, learn([], Plan(schema=schema)))
+    assert chunk.failed == 0

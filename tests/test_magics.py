@@ -87,6 +87,8 @@ def test_quiet_without_a_name_shows_one_line_the_first_time(kernel):
     reply = kernel.run("%sutro_results job_12345 --quiet")
     assert not reply.displays and reply.result["text/plain"].startswith("<Results of ")
     assert "The capital of France" in table_of(kernel.run("_"))
+
+
 @pytest.mark.slow
 def test_a_slow_download_shows_its_progress_and_leaves_one_line(kernel, demo):
     demo.set_fault("slow", seconds=2)

@@ -388,6 +388,8 @@ def test_a_service_that_says_when_to_come_back_is_obeyed(session, demo):
 def test_a_refused_signature_is_replaced_by_a_fresh_one(session, demo):
     demo.set_fault("expired_url", times=1)
     assert session.results("job_12345").num_rows == 2
+
+
 @pytest.mark.slow
 def test_results_that_lag_behind_success_are_waited_for(session, demo):
     session.wait("job-demo-queued")

@@ -63,7 +63,8 @@ class ProgressLine:
     def on_rows(self, done: int, total: int) -> None:
         """Tell how many outputs are unfolded."""
         self._unfold_begin = self._unfold_begin or time.monotonic()
-        self._update(f"Unfolding: {done:,} of {words.count(total, 'output')} ({done / max(total, 1):.0%})")
+        if done < total:
+            self._update(f"Unfolding: {done:,} of {words.count(total, 'output')} ({done / total:.0%})")
 
     def on_retry(self, reason: str) -> None:
         """Tell that a request failed and is tried again."""

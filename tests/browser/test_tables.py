@@ -31,6 +31,17 @@ view = TableView(columns=[f"column {i}" for i in range(40)], rows=[[i * j for i 
 Display(get_ipython()).show(table.interactive_bundle(view))
 """
 
+HOSTILE_NAMES = """
+from sutro_magic.ui import table
+from sutro_magic.ui.display import Display
+from sutro_magic.ui.static import TableView
+names = ["<img src=x onerror=alert('owned')>", "<script>alert('owned')</script>", "a<b>c</b>", "&lt;", "$x^2$", "{{a}}", "__proto__", ""]
+view = TableView(columns=names, rows=[[name] * len(names) for name in names], total=len(names))
+display = Display(get_ipython())
+display.show(table.interactive_bundle(view))
+display.show(table.mimebundle(view, html=True))
+"""
+
 PRICES = """
 from sutro_magic.ui import table
 from sutro_magic.ui.display import Display
@@ -121,6 +132,27 @@ def test_prices_in_a_text_are_not_set_as_formulas(lab_server, page, demo, tmp_pa
     run_all(page)
     expect(cell_output(page, 0).get_by_text("$x^2$ costs $5 or $10").locator("visible=true")).to_have_count(4)
     assert page.locator("mjx-container").count() == 0
+
+
+def test_names_of_columns_are_text_like_any_other(lab_server, page, traffic):
+    # They are keys that a model wrote.
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    notebook(lab_server.root / "names.ipynb", [HOSTILE_NAMES])
+    open_notebook(page, lab_server, "names.ipynb")
+    run_all(page)
+    header = cell_output(page, 0).locator("table.dataTable thead").first
+    for name in (
+        "<img src=x onerror=alert('owned')>",
+        "<script>alert('owned')</script>",
+        "a<b>c</b>",
+        "&lt;",
+        "$x^2$",
+    ):
+        expect(header.get_by_text(name, exact=True)).to_be_visible()
+    assert cell_output(page, 0).locator("img").count() == 0
+    assert page.locator("mjx-container").count() == 0
+    assert asked == [] and traffic.errors == []
 
 
 def test_a_saved_notebook_without_a_kernel_still_shows_rows(opened, lab_server):

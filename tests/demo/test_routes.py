@@ -273,6 +273,8 @@ def test_the_signature_is_the_only_credential_and_for_one_method(client):
     assert requests.get(urls["get"].partition("?")[0], timeout=10).status_code == 403
     assert requests.get(urls["get"].replace("Expires=3600", "Expires=9999"), timeout=10).status_code == 403
     assert b"SignatureDoesNotMatch" in requests.get(urls["get"] + "0", timeout=10).content
+
+
 @pytest.mark.slow
 def test_a_url_expires(client):
     url = client.get("/v1/jobs/job_12345/results-url", expires_in_seconds=1).json()["urls"]["get"]
