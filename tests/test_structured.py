@@ -318,6 +318,11 @@ def test_a_last_row_that_widens_a_column_changes_no_earlier_one(store, last, kin
     assert table["n"].to_pylist() == [None] * count + ["late"]
 
 
+def test_texts_become_json_text_when_the_last_row_is_none(store):
+    results = of(store, [*({"s": "x"} for _ in range(CHUNK + 1)), {"s": 1}])
+    assert results.arrow()["s"].to_pylist() == ['"x"'] * (CHUNK + 1) + ["1"]
+
+
 def test_floats_and_integers_that_are_exact_in_no_common_type_stay_text(store):
     results = of(store, [*({"a": 2**53 + i} for i in range(CHUNK + 1)), {"a": 0.5}])
     assert [json.loads(text) for text in results.arrow()["a"].to_pylist()][-3:] == [
