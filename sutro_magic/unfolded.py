@@ -160,8 +160,6 @@ def _open_kept(entry: CacheEntry, *, forced: bool) -> UnfoldedTable | None:
         table = read_unfolded(path, token)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException):
         return None
-    if table.num_rows != entry.table.num_rows:
-        return None
     return UnfoldedTable(unfolding, table, path, token)
 
 

@@ -333,15 +333,15 @@ SCHEMAS = {
     "needs an undeclared key": of(a=NUMBER) | {"required": ["a", "z"]},
 }  # fmt: skip
 NEAR = {
-    "a": st.sampled_from([0, 1, 2, 9, 10, -1, 2**60, 2**70, 1.0, 1.5, None, True, "x", "y", "z"]),
-    "b": st.sampled_from(["x", "abc", "abcd", "", "2024-01-01", "A", "ab\n", None, 1]),
-    "c": st.sampled_from([1, 2, 0.5, 1.5, 1.6, True, None, "1"]),
-    "d": st.sampled_from([True, False, None, 0]),
-    "e": st.sampled_from([[], [1], [1, 1], [1, 2, 3], ["x"], None, [{"id": 1, "label": None}], [{"id": 1}], [{"id": "1", "label": "x"}]]),
-    "f": st.sampled_from([{}, {"x": 1}, {"x": 1, "y": "t"}, {"y": 2}, {"x": None, "y": None}, {"id": 1, "label": "t"}, {"id": 1, "more": 1}, None, 1]),
-    "z": st.sampled_from(["other", 1]),
+    "a": [0, 1, 2, 9, 10, -1, 2**60, 2**70, 1.0, 1.5, None, True, "x", "y", "z"],
+    "b": ["x", "abc", "abcd", "", "2024-01-01", "A", "ab\n", None, 1],
+    "c": [1, 2, 0.5, 1.5, 1.6, True, None, "1"],
+    "d": [True, False, None, 0],
+    "e": [[], [1], [1, 1], [1, 2, 3], ["x"], None, [{"id": 1, "label": None}], [{"id": 1}], [{"id": "1", "label": "x"}]],
+    "f": [{}, {"x": 1}, {"x": 1, "y": "t"}, {"y": 2}, {"x": None, "y": None}, {"id": 1, "label": "t"}, {"id": 1, "more": 1}, None, 1],
+    "z": ["other", 1],
 }  # fmt: skip
-NEAR_ROWS = st.fixed_dictionaries({}, optional=NEAR)
+NEAR_ROWS = st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in NEAR.items()})
 
 
 @pytest.mark.slow
@@ -361,6 +361,14 @@ def test_a_row_is_an_error_if_the_schema_says_so(schema):
         check(texts * (30 if many else 1), plan, is_error, lambda text: whole(json.loads(text), schema))
 
     rows_near_the_schema()
+    for key, values in NEAR.items():
+        texts = [json.dumps({**required, key: value}) for value in values for required in ({}, {"a": 1})] * 10
+        check(
+            texts,
+            learn(texts, Plan(schema=OutputSchema(schema))),
+            is_error,
+            lambda text: whole(json.loads(text), schema),
+        )
 
 
 def whole(value, schema):
@@ -375,6 +383,14 @@ def filled(value, schema):
     if isinstance(value, dict):
         return {**dict.fromkeys(schema.get("properties", {})), **whole(value, schema)}
     return [filled(inner, schema.get("items", {})) for inner in value] if isinstance(value, list) else value
+
+
+def test_an_integer_written_as_a_float_is_one_where_the_schema_says_so():
+    rows = ['{"a": 1}'] * 300 + ['{"a": 2.0}', '{"e": [3.0], "f": {"x": 4.0}}']
+    plan = Plan(schema=OutputSchema(of(a=NUMBER, e={"type": "array", "items": NUMBER}, f=of(x=NUMBER))))
+    columns = check(rows, learn(rows, plan)).columns
+    kinds = [str(columns[key,].type) for key in "aef"]
+    assert kinds == ["int64", "list<item: int64>", "struct<x: int64>"]
 
 
 def test_declared_columns_come_first_and_in_their_order():

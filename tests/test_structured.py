@@ -110,10 +110,15 @@ def test_lists_as_outputs_stay_lists(session):
         assert results.errors.num_rows == 0
 
 
-def test_too_many_keys_are_no_columns(store):
+def test_too_many_keys_are_no_columns(store, monkeypatch):
     results = of(store, [{f"key {i}": i} for i in range(1_500)])
     assert results.columns == ["outputs"]
     assert "more than 1,000 different keys" in results.unfolding.reason
+    monkeypatch.setattr(structured, "CHUNK_ROWS", 300)
+    more_and_more = [{"a": 1}] * 600
+    for place in (10, 500):
+        more_and_more[place] = {f"key {place} {i}": i for i in range(600)}
+    assert of(store, more_and_more).columns == ["outputs"]
     many = of(store, [{f"key {i}": i for i in range(900)}] * 3)
     assert len(many.columns) == 900
 
@@ -195,12 +200,15 @@ def test_an_inner_field_called_like_the_reasoning_gives_way(store):
     assert results.arrow().to_pylist() == [row]
 
 
-def test_what_only_the_first_rows_look_like_does_not_decide(store):
-    few, many = [envelope("plain")] * 2_000, [envelope({"n": 1})] * 100
-    first_objects = of(store, many + few * 2)
-    assert first_objects.columns == ["content", "reasoning_content"]
-    plain = [{"n": 1}] * CHUNK * 2
-    assert of(store, [envelope({"n": 1})] * 10 + plain).unfolding.failed == 0
+def test_what_only_the_first_rows_look_like_does_not_decide(store, monkeypatch):
+    monkeypatch.setattr(structured, "CHUNK_ROWS", 300)
+    objects, plain, no_envelopes = [envelope({"n": 1})] * 300, [envelope("text")] * 700, [{"n": 1}] * 700
+    results = of(store, objects + plain)
+    assert (results.columns, results.unfolding.failed) == (["content", "reasoning_content"], 0)
+    results = of(store, objects + no_envelopes)
+    assert (results.columns, results.unfolding.failed) == (["content", "reasoning_content", "n"], 0)
+    results = of(store, objects * 3 + plain)
+    assert (results.unfolding.failed, results.errors.num_rows) == (700, 700)
 
 
 # --- errors -----------------------------------------------------------------------------------
@@ -331,6 +339,9 @@ def test_floats_and_integers_that_are_exact_in_no_common_type_stay_text(store):
         0.5,
     ]
     assert "`a` stays JSON text" in results.unfolding.notes[0]
+    small = [{"a": i} for i in range(CHUNK)]
+    small[5] = {"a": 2**53 + 1}  # among so many small ones that no sample has it
+    assert json.loads(of(store, [*small, {"a": 0.5}]).arrow()["a"][5].as_py()) == 2**53 + 1
 
 
 # --- kept -------------------------------------------------------------------------------------
