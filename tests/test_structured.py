@@ -114,9 +114,9 @@ def test_too_many_keys_are_no_columns(store, monkeypatch):
     results = of(store, [{f"key {i}": i} for i in range(1_500)])
     assert results.columns == ["outputs"]
     assert "more than 1,000 different keys" in results.unfolding.reason
-    monkeypatch.setattr(structured, "CHUNK_ROWS", 300)
-    more_and_more = [{"a": 1}] * 600
-    for place in (10, 500):
+    monkeypatch.setattr(structured, "CHUNK_ROWS", 1_000)
+    more_and_more = [{"a": 1}] * 2_000
+    for place in (11, 1_511):  # each in a chunk of its own, and in no sample
         more_and_more[place] = {f"key {place} {i}": i for i in range(600)}
     assert of(store, more_and_more).columns == ["outputs"]
     many = of(store, [{f"key {i}": i for i in range(900)}] * 3)
