@@ -39,6 +39,8 @@ RESULTS_FILE = "results.parquet"
 ENTRY_FILE = "entry.json"
 TABLE_FILE = "table.arrow"
 """The unfolded table, which may stand beside the results; see `sutro_magic.unfolded`."""
+RAW_TABLE_FILE = "raw.arrow"
+"""The table as it came, laid out for paging; see `sutro_magic.mapped`."""
 STAGING_FOLDER = "staging"
 STALE_SECONDS = 24 * 3600
 """A staging folder untouched for so long was left by a process that was killed."""
@@ -89,11 +91,12 @@ class CacheEntry:
 
     @property
     def table_size(self) -> int:
-        """Bytes of the unfolded table, 0 if there is none."""
-        try:
-            return (self.folder / TABLE_FILE).stat().st_size
-        except OSError:
-            return 0
+        """Bytes of the tables that were made from the results, 0 if there are none."""
+        total = 0
+        for name in (TABLE_FILE, RAW_TABLE_FILE):
+            with contextlib.suppress(OSError):
+                total += (self.folder / name).stat().st_size
+        return total
 
     @property
     def disk_size(self) -> int:

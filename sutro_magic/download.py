@@ -68,6 +68,13 @@ def fetch(client: Client, request: ResultsRequest, path: Path, progress: Progres
             return
 
 
+def announced_size(client: Client, request: ResultsRequest) -> int | None:
+    """Return the bytes that `fetch` would transfer, if the service says so; the body is not read."""
+    with closing(_open(client, request)) as response:
+        announced = response.headers.get("Content-Length", "")
+    return int(announced) if announced.isdigit() else None
+
+
 class _BrokenBodyError(Exception):
     """The body ended before its announced length."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo import DemoService
+    from sutro_magic.results import Results
     from sutro_magic.session import Session
     from sutro_magic.ui.progress import ProgressLine
 
@@ -73,12 +74,22 @@ class SutroMagics(Magics):
     cache_dir = Unicode(
         "", help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder."
     ).tag(config=True)
+    threads = Int(
+        0,
+        min=0,
+        max=1024,
+        help="Threads that sort and search tables; 0 for what the container or machine has.",
+    ).tag(config=True)
+    memory_limit = Unicode(
+        "",
+        help="Memory for sorting and searching tables, like 2GB; empty for a quarter of the container's or machine's.",
+    ).tag(config=True)
     debug = Bool(False, help="Show whole tracebacks.").tag(config=True)
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self.shell: Any = shell
-        self.display = Display(shell, lambda: self.page_length)
+        self.display = Display(shell, lambda: self.page_length, self._bind, lambda: self.as_type)
         self._session: Session | None = None
         self._demo: DemoService | None = None
         self._before_demo: Credentials | None = None
@@ -101,6 +112,12 @@ class SutroMagics(Magics):
     @observe("debug")
     def _debug_changed(self, change: dict[str, Any]) -> None:
         SutroError.debug = change["new"]
+
+    @observe("threads", "memory_limit")
+    def _limits_changed(self, _change: dict[str, Any]) -> None:
+        from sutro_magic import engine
+
+        engine.configure(self.threads, self.memory_limit)
 
     @observe("cache_dir")
     def _cache_dir_changed(self, change: dict[str, Any]) -> None:
@@ -346,6 +363,15 @@ class SutroMagics(Magics):
         finally:
             self.session.on_retry = lambda _reason: None
         progress.done()
+
+    def _bind(self, name: str, results: Results, as_type: Any) -> str:
+        """Bind a variable for a table, by the rules of ``--name``."""
+        from sutro_magic.results import require
+
+        _check_name(name)
+        require(as_type)
+        self.shell.user_ns[name] = results.to(as_type)
+        return f"{Bound(name, as_type)}, {results.num_rows:,} x {len(results.columns)}"
 
     def _parse(self, parser: arguments.MagicParser, line: str) -> argparse.Namespace | None:
         try:

@@ -6,13 +6,14 @@ the caller's own and outlives the cache.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sutro_magic.errors import ArgumentError, MissingPackageError
 from sutro_magic.models import Job, JobStatus
-from sutro_magic.sources import PickedRows, ResultsFile, UnfoldedResults
+from sutro_magic.sources import ResultsFile, UnfoldedResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,15 +28,19 @@ if TYPE_CHECKING:
 
     from sutro_magic.cache import CacheEntry, ResultsCache
     from sutro_magic.models import ResultsRequest
+    from sutro_magic.pages import Pages
+    from sutro_magic.questions import Question
     from sutro_magic.sources import Source
     from sutro_magic.structured import Unfolding
+
+Part = Literal["all", "errors", "filtered", "selected"]
+"""Which rows of the job a `Results` holds."""
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
 
 _OPTIONAL_PACKAGES = {
     "polars": ("polars", "polars"),
-    "duckdb": ("duckdb", "duckdb"),
     "dask": ("dask.dataframe", "dask"),
 }
 
@@ -65,6 +70,22 @@ class Provenance:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wider:
+    """The same results with the prompts.
+
+    Attributes
+    ----------
+    size : callable
+        Returns the bytes that would be fetched: 0 if they are in the cache, None where the service does not say.
+    fetch : callable
+        Fetches them; told the bytes so far and in all, as in `sutro_magic.download.Progress`.
+    """
+
+    size: Callable[[], int | None]
+    fetch: Callable[[Callable[[int, int | None], None]], Results]
+
+
 class Results:
     """The table of one finished job.
 
@@ -81,13 +102,28 @@ class Results:
     """
 
     def __init__(
-        self, source: Source, *, job: Job, job_id: str, from_cache: bool, provenance: Provenance
+        self,
+        source: Source,
+        *,
+        job: Job,
+        job_id: str,
+        from_cache: bool,
+        provenance: Provenance,
+        part: Part = "all",
+        with_inputs: Wider | None = None,
     ) -> None:
         self._source = source
         self._job_id = job_id
+        self._pages: Pages | None = None
+        self._question: Question | None = None
         self.job: Job = job
         self.from_cache: bool = from_cache
         self.provenance: Provenance = provenance
+        self.part: Part = part
+        self.with_inputs = with_inputs
+        """How to get the prompts too; None where they are there, or nobody knows how."""
+        self.ticked: tuple[int, ...] = ()
+        """Places, from 0, of the rows that are ticked in the table that was touched last."""
 
     @classmethod
     def of_entry(
@@ -100,10 +136,11 @@ class Results:
         unfold: bool | None,
         from_cache: bool,
         seconds: float,
+        with_inputs: Wider | None = None,
     ) -> Results:
         """Make the handle of an entry in the cache; parameters as in `sutro_magic.Session.results`."""
         job_id, rows = request.job_id, entry.table.num_rows
-        file = ResultsFile(entry, request, find=lambda: cache.find(identity, request))
+        file = ResultsFile(entry, request, cache, identity)
         return cls(
             file if unfold is False else UnfoldedResults(file, cache, forced=bool(unfold)),
             job=entry.job or Job(job_id=job_id, status=JobStatus.SUCCEEDED, num_rows=rows),
@@ -116,6 +153,7 @@ class Results:
                 size=entry.size,
                 seconds=seconds,
             ),
+            with_inputs=with_inputs,
         )
 
     # --- what it is ---------------------------------------------------------------------------
@@ -153,7 +191,7 @@ class Results:
     def raw(self) -> Results:
         """The canonical table as it came, with outputs as text; itself where nothing was to be unfolded."""
         if isinstance(self._source, UnfoldedResults):
-            return self._with(self._source.file)
+            return self._with(self._source.file, self.part)
         return self
 
     @property
@@ -163,14 +201,34 @@ class Results:
         The other columns are those that the service sent, and ``_raw`` and ``_error``. Null outputs are
         no errors: there was nothing to be unfolded.
         """
+        from sutro_magic.picked import PickedRows
+
         if isinstance(self._source, UnfoldedResults):
             failed = self._source.failed()
             if failed is not None:
-                return self._with(PickedRows(failed))
+                return self._with(PickedRows(failed), "errors")
         import pyarrow as pa
 
         fields = [pa.field("_row", pa.int64()), *self.schema, pa.field("_raw", pa.string())]
-        return self._with(PickedRows(pa.schema([*fields, pa.field("_error", pa.string())]).empty_table()))
+        empty = pa.schema([*fields, pa.field("_error", pa.string())]).empty_table()
+        return self._with(PickedRows(empty), "errors")
+
+    @property
+    def filtered(self) -> Results:
+        """The rows that the table touched last shows, in its order, with ``_row``; all rows without a table."""
+        from sutro_magic.picked import NumberedRows
+
+        rows = None if self._question is None else self.pages.rows(self._question)
+        return self._with(NumberedRows(self.pages, rows), "filtered")
+
+    @property
+    def selected(self) -> Results:
+        """The rows that are ticked in the table touched last, with ``_row``; no rows without a table."""
+        import numpy as np
+
+        from sutro_magic.picked import NumberedRows
+
+        return self._with(NumberedRows(self.pages, np.array(self.ticked, dtype=np.int64)), "selected")
 
     @property
     def unfolding(self) -> Unfolding | None:
@@ -178,9 +236,27 @@ class Results:
         return self._source.unfolding
 
     @property
-    def picked(self) -> bool:
-        """Whether these rows were picked from the results of a job."""
-        return isinstance(self._source, PickedRows)
+    def pages(self) -> Pages:
+        """The rows by page, sorted, searched, filtered."""
+        if self._pages is None:
+            self._pages = self.new_pages()
+        return self._pages
+
+    def new_pages(self) -> Pages:
+        """Return `pages` of their own: questions to one do not cancel those to another."""
+        from sutro_magic.pages import Pages
+
+        return Pages(self._source.mapped)
+
+    def touch(self, pages: Pages, question: Question) -> None:
+        """Remember what a table shows; `filtered` then asks for it."""
+        self._pages, self._question = pages, question
+
+    def table(self) -> Any:
+        """Return the interactive table of these results: a widget, to be put into others, too."""
+        # By name: a handle knows no widgets, and yet it is where people look for the way to one.
+        module = importlib.import_module("sutro_magic.ui.results_table")
+        return module.ResultsTable(self)
 
     def prepare(self, on_rows: Callable[[int, int], None] = lambda _done, _total: None) -> None:
         """Do now what is otherwise done at first need: unfold the outputs.
@@ -250,7 +326,6 @@ class Results:
 
     def duckdb(self) -> duckdb.DuckDBPyRelation:
         """Return a DuckDB relation that reads the cached file; DuckDB holds nothing of it in memory."""
-        require("duckdb")
         relation: duckdb.DuckDBPyRelation = self._source.duckdb()
         return relation
 
@@ -280,13 +355,15 @@ class Results:
             return self.path
         return getattr(self, as_type)()
 
-    def _with(self, source: Source) -> Results:
+    def _with(self, source: Source, part: Part) -> Results:
         return Results(
             source,
             job=self.job,
             job_id=self.job_id,
             from_cache=self.from_cache,
             provenance=self.provenance,
+            part=part,
+            with_inputs=self.with_inputs if part == "all" else None,
         )
 
 

@@ -39,6 +39,7 @@ from sutro_magic.naming import (
 )
 from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
 from sutro_magic.results import Results
+from sutro_magic.wider import wider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -396,6 +397,7 @@ class Session:
             unfold=unfold,
             from_cache=from_cache,
             seconds=time.monotonic() - begin,
+            with_inputs=None if request.inputs else wider(self, replace(request, inputs=True), unfold),
         )
 
     def _details(self, job_id: str) -> Job | None:

@@ -1,4 +1,4 @@
-"""Where the rows of a `Results` come from: a results file, an unfolded table, or rows picked from one."""
+"""Where the rows of a `Results` come from: a results file, or an unfolded table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import glob
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sutro_magic.errors import ArgumentError, CacheError
+from sutro_magic.dask_frames import dask_of
+from sutro_magic.errors import CacheError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +57,9 @@ class Source(Protocol):
     def stored(self) -> pa.Table:
         """Return the whole table, in the types in which it is stored."""
 
+    def mapped(self) -> pa.Table:
+        """Return the whole table such that any row of it can be read at once, in little memory."""
+
     def duckdb(self) -> Any:
         """Return a DuckDB relation."""
 
@@ -71,16 +75,19 @@ class ResultsFile:
     entry : CacheEntry
     request : ResultsRequest
         Which columns are wanted.
-    find : callable
-        Finds the entry that has replaced this one.
+    cache : ResultsCache
+        Where the entry is, or the one that has replaced it.
+    identity : str
+        Of the credentials, in the cache.
     """
 
     def __init__(
-        self, entry: CacheEntry, request: ResultsRequest, find: Callable[[], CacheEntry | None]
+        self, entry: CacheEntry, request: ResultsRequest, cache: ResultsCache, identity: str
     ) -> None:
         self._last_entry = entry
         self._request = request
-        self._find = find
+        self._cache = cache
+        self._identity = identity
         self._schema: pa.Schema | None = None
         self.unfolding: Unfolding | None = None
 
@@ -88,7 +95,7 @@ class ResultsFile:
     def entry(self) -> CacheEntry:
         """The entry to read from: another one when a wider fetch of the same job has replaced it."""
         if not self._last_entry.path.exists():
-            found = self._find()
+            found = self._cache.find(self._identity, self._request)
             if found is not None:
                 self._last_entry, self._schema = found, None
         return self._last_entry
@@ -150,6 +157,15 @@ class ResultsFile:
         import pyarrow as pa
 
         return pa.Table.from_batches(self.batches(65_536), schema=self.schema)
+
+    def mapped(self) -> pa.Table:
+        """Return the whole table: in memory if it is small, else from an Arrow file."""
+        from sutro_magic.mapped import open_mapped
+
+        with self.reading():
+            return open_mapped(
+                self._cache, self.entry, inputs=self._request.inputs, logprobs=self._request.logprobs
+            )
 
     def duckdb(self) -> Any:
         """Return a DuckDB relation that reads the file; DuckDB holds nothing of it in memory."""
@@ -234,7 +250,7 @@ class UnfoldedResults:
         if table is None:
             return self.file.schema
         fields = [table.schema.field(name) for name in self._columns()]
-        return pa.schema([field.with_type(_plain(field.type)) for field in fields])
+        return pa.schema([field.with_type(plain_type(field.type)) for field in fields])
 
     @property
     def path(self) -> Path:
@@ -265,6 +281,10 @@ class UnfoldedResults:
         table = self._table()
         return self.file.stored() if table is None else table.select(self._columns())
 
+    def mapped(self) -> pa.Table:
+        """Return the whole table; what is unfolded is mapped already."""
+        return self.file.mapped() if self._table() is None else self.stored()
+
     def failed(self) -> pa.Table | None:
         """Return the rows whose outputs could not be unfolded, with ``_row``; None if nothing was unfolded."""
         import pyarrow as pa
@@ -277,7 +297,7 @@ class UnfoldedResults:
         kept = [name for name in self._columns(errors=True) if name not in fields]
         rows = pc.indices_nonzero(table.column("_error").is_valid()).cast(pa.int64())
         found = table.select(kept).take(rows)
-        found = found.cast(pa.schema([field.with_type(_plain(field.type)) for field in found.schema]))
+        found = found.cast(pa.schema([field.with_type(plain_type(field.type)) for field in found.schema]))
         return found.add_column(0, "_row", rows)
 
     def duckdb(self) -> Any:
@@ -293,7 +313,7 @@ class UnfoldedResults:
         table = self._table()
         if table is None:
             return self.file.dask()
-        return _dask_of(self.stored(), self._open())
+        return dask_of(self.stored(), self._open())
 
     def _columns(self, *, errors: bool = False) -> list[str]:
         opened = self._open()
@@ -321,63 +341,6 @@ class UnfoldedResults:
             return self._opened
 
 
-class PickedRows:
-    """Rows that were picked from other results, in memory.
-
-    Parameters
-    ----------
-    table : pyarrow.Table
-    """
-
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-        self.unfolding: Unfolding | None = None
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of the table."""
-        return int(self._table.num_rows)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the columns."""
-        return list(self._table.column_names)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Arrow schema of the table."""
-        return self._table.schema
-
-    @property
-    def path(self) -> Path:
-        """Raise, since there is no file of these rows."""
-        raise ArgumentError(
-            "These rows were picked from the results of a job: there is no file of them.",
-            hint="Use .pandas(), .polars() or .arrow(); .raw.path of the whole results is their file.",
-        )
-
-    def prepare(self, on_rows: OnRows) -> None:
-        """Do nothing: the rows are there."""
-
-    def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches."""
-        yield from self._table.to_batches(max_chunksize=batch_size)
-
-    def stored(self) -> pa.Table:
-        """Return the whole table."""
-        return self._table
-
-    def duckdb(self) -> Any:
-        """Return a DuckDB relation."""
-        import duckdb
-
-        return duckdb.from_arrow(self._table)
-
-    def dask(self) -> Any:
-        """Return a Dask DataFrame."""
-        return _dask_of(self._table, None)
-
-
 class _Reading:
     def __init__(self, gone: Callable[[], CacheError]) -> None:
         self._gone = gone
@@ -390,41 +353,11 @@ class _Reading:
             raise self._gone() from None
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that is shown for one that is stored."""
     import pyarrow as pa
 
     return pa.string() if kind == pa.large_string() else kind
-
-
-def _dask_of(table: pa.Table, opened: UnfoldedTable | None) -> Any:
-    import dask.dataframe
-
-    from sutro_magic.frames import to_pandas
-
-    names = table.column_names
-    dataframe: Any = dask.dataframe  # its functions have no types
-    if opened is None or opened.path is None:
-        return dataframe.from_pandas(to_pandas(table), npartitions=1)
-    step = max(1, table.column(0).num_chunks and -(-table.num_rows // table.column(0).num_chunks))
-    starts = list(range(0, max(table.num_rows, 1), step))
-    return dataframe.from_map(
-        _read_part,
-        starts,
-        rows=step,
-        path=str(opened.path),
-        mark=opened.token,
-        names=names,
-        meta=to_pandas(table.slice(0, 0)),
-    )
-
-
-def _read_part(start: int, *, rows: int, path: str, mark: str, names: list[str]) -> Any:
-    from pathlib import Path
-
-    from sutro_magic.frames import to_pandas
-    from sutro_magic.unfolded_file import read_unfolded
-
-    return to_pandas(read_unfolded(Path(path), mark).select(names).slice(start, rows))
 
 
 def _quoted(name: str) -> str:

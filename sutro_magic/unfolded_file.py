@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ERROR_FIELDS = (pa.field("_raw", pa.string()), pa.field("_error", pa.string()))
 
-_TOKEN = b"sutro_magic"
+TOKEN = b"sutro_magic"
 
 Layout = Sequence[pa.Field | tuple[str, "Key"]]
 """Columns in order: a field that is passed through, or name and origin of one that was unfolded."""
@@ -66,7 +66,7 @@ class UnfoldedFileWriter:
         self._layout = layout
         self.shapes: dict[Key, Shape] = dict(shapes)
         self._segments: list[_Segment] = []
-        self._metadata = {_TOKEN: token.encode()}
+        self._metadata = {TOKEN: token.encode()}
 
     def write(
         self,
@@ -170,7 +170,7 @@ def read_unfolded(path: Path, token: str) -> pa.Table:
     """
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_file(source).read_all()
-    if (table.schema.metadata or {}).get(_TOKEN) != token.encode():
+    if (table.schema.metadata or {}).get(TOKEN) != token.encode():
         raise ValueError("another table")
     return table.replace_schema_metadata(None)
 

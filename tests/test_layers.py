@@ -17,10 +17,11 @@ FLOORS = [
         "secrecy", "transport", "views",
     },
     {
-        "frames", "json_chunks", "json_row", "known_rows", "output_plan", "output_schema", "results", "shape_arrays",
-        "shape_patterns", "shapes", "sources", "structured", "unfolded", "unfolded_file",
+        "dask_frames", "engine", "frames", "json_chunks", "json_row", "known_rows", "mapped", "output_plan",
+        "output_schema", "pages", "picked", "questions", "results", "shape_arrays", "shape_patterns", "shapes", "sources",
+        "structured", "summaries", "unfolded", "unfolded_file",
     },
-    {"naming", "outcomes", "session"},
+    {"naming", "outcomes", "session", "wider"},
     {"ui"},
     {"arguments", "cache_commands", "extension", "magics"},
 ]  # fmt: skip

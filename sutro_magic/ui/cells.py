@@ -27,6 +27,9 @@ _PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {
 }
 
 
+_PICTURES_IN_LINES = {code: picture for code, picture in _PICTURES.items() if code not in {9, 10}}
+
+
 class Excerpt(str):
     """The beginning of a text that is too long to be carried around, and how long it was."""
 
@@ -56,6 +59,16 @@ def one_line(text: str, limit: int = LONGEST_CELL) -> str:
     if left_out > SHORTEST_CUT:
         return text[:limit].replace("\r\n", "\n").translate(_PICTURES) + f"… (+{left_out:,})"
     return text.replace("\r\n", "\n").translate(_PICTURES)
+
+
+def in_one_line(text: str) -> str:
+    """Put text on one line, whole, with control characters made visible."""
+    return text.replace("\r\n", "\n").translate(_PICTURES)
+
+
+def in_lines(text: str) -> str:
+    """Make control characters visible, and leave lines and tabs as they are."""
+    return text.replace("\r\n", "\n").translate(_PICTURES_IN_LINES)
 
 
 def is_number(value: object) -> bool:

@@ -55,11 +55,23 @@ class Display:
     shell : IPython.core.interactiveshell.InteractiveShell
     page_length : callable
         Rows on one page of an interactive table.
+    bind : callable, optional
+        Binds a variable for a table: told its name, a `Results` and the type, answers what it did.
+    as_type : callable
+        What a table proposes to bind.
     """
 
-    def __init__(self, shell: Any, page_length: Callable[[], int] = lambda: 10) -> None:
+    def __init__(
+        self,
+        shell: Any,
+        page_length: Callable[[], int] = lambda: 10,
+        bind: Callable[[str, Results, str], str] | None = None,
+        as_type: Callable[[], str] = lambda: "pandas",
+    ) -> None:
         self.shell = shell
         self._page_length = page_length
+        self._bind = bind
+        self._as_type = as_type
 
     @property
     def notebook(self) -> bool:
@@ -95,27 +107,51 @@ class Display:
         if results in quiet:
             quiet.discard(results)
             return {"text/plain": repr(results)}
-        return self._table(table.results_view(results, bound or self._bound_name(results)))
+        bound = bound or self._bound_name(results)
+        view = table.results_view(results, bound)
+        if not self.notebook:
+            return table.mimebundle(view, html=False)
+        if view.columns:
+            from sutro_magic.ui.results_table import ResultsTable
+
+            widget = ResultsTable(
+                results,
+                bind=self._bind,
+                bound=bound,
+                as_type=self._as_type(),
+                page_length=self._page_length(),
+                hides=view.token,
+            )
+            self.show(table.widget_bundle(widget))
+        return table.mimebundle(view, html=True)
 
     def jobs(self, jobs: JobList, bound: str | None = None) -> dict[str, Any]:
         """Render a list of jobs, bound to a variable or not."""
         from sutro_magic.ui import table
 
-        return self._table(table.jobs_view(jobs, bound))
+        view = table.jobs_view(jobs, bound)
+        if self.notebook and jobs:
+            from sutro_magic.pages import Pages
+            from sutro_magic.ui.paged_table import PagedTable
+
+            rows = table.jobs_table(jobs)
+            widget = PagedTable(
+                Pages(lambda: rows),
+                rows,
+                num_rows=rows.num_rows,
+                caption=view.caption,
+                noun=view.noun,
+                page_length=self._page_length(),
+                hides=view.token,
+            )
+            self.show(table.widget_bundle(widget))
+        return table.mimebundle(view, html=self.notebook)
 
     def view(self, view: TableView | PairsView) -> dict[str, Any]:
         """Render a short view without sorting or search."""
         from sutro_magic.ui import table
 
         return table.static_bundle(view, html=self.notebook)
-
-    def _table(self, view: TableView) -> dict[str, Any]:
-        """Show the interactive table at once, and return the static one."""
-        from sutro_magic.ui import table
-
-        if self.notebook and view.rows and view.columns:
-            self.show(table.interactive_bundle(view, page_length=self._page_length()))
-        return table.mimebundle(view, html=self.notebook)
 
     def _jobs(self, jobs: JobList) -> dict[str, Any]:
         return self.jobs(jobs)

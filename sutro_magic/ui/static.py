@@ -37,8 +37,6 @@ class TableView:
         Rows there are in all.
     caption : list of str
         Lines above the table.
-    cut : str
-        What to say of an interactive table that does not hold all rows; empty if it does.
     noun : str
         What a row is.
     whole_first : bool
@@ -51,7 +49,6 @@ class TableView:
     rows: list[list[object]]
     total: int
     caption: list[str] = field(default_factory=list)
-    cut: str = ""
     noun: str = "row"
     whole_first: bool = False
     token: str = field(default_factory=lambda: f"sutro-static-{secrets.token_hex(8)}")

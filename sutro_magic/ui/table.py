@@ -1,7 +1,7 @@
-"""How `Results`, jobs and lists of jobs show themselves in a notebook or a terminal.
+"""What is said of `Results`, jobs and lists of jobs, and their first rows for where no program runs.
 
-In a notebook: an interactive table (itables) of the rows that fit a screen comfortably, and beneath it,
-for places where no program runs, a small static one. In a terminal: a plain table.
+A notebook shows an interactive table, and beneath it, for places where no program runs, a small static one. A
+terminal shows a plain table.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.ui import words
-from sutro_magic.ui.cells import LONGEST_CELL, Excerpt, cell_text, is_number, one_line
+from sutro_magic.ui.cells import LONGEST_CELL, Excerpt, one_line
 from sutro_magic.ui.static import (
-    NO_MATH,
+    PLAIN_ROWS,
     PairsView,
     TableView,
     pairs_to_html,
@@ -22,42 +22,17 @@ from sutro_magic.ui.static import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pyarrow as pa
 
     from sutro_magic.cache import CacheEntry
     from sutro_magic.models import Job, JobList
     from sutro_magic.results import Results
     from sutro_magic.ui.display import Bound
 
-SCREEN_ROWS = 1_000
-"""Rows an interactive table holds at most; the caption says when there are more."""
-
-SCREEN_CHARACTERS = 600_000
-"""About as many characters as an interactive table holds; long texts make it hold fewer rows."""
-
-SMALL_BATCH = 50
-
-DEFAULT_PAGE_LENGTH = 10
-
 UNKNOWN = "-"
-
-LARGEST_IN_JAVASCRIPT = 2**53
-"""Larger integers would be shown as others."""
 
 LIST_ROWS = 100
 """Rows of a short list, which has no pages."""
-
-_STYLE = """<style>
-.sutro-results .widget-label { white-space: normal; height: auto; line-height: 1.5; overflow-wrap: anywhere; }
-.sutro-results > .widget-label:nth-child(2) { font-weight: 600; }
-.sutro-results { overflow-x: auto; }
-.sutro-results table.dataTable .dt-type-date { text-align: left; }
-.sutro-jobs table.dataTable td, .sutro-jobs table.dataTable th { white-space: nowrap; }
-.sutro-jobs table.dataTable td { overflow: hidden; text-overflow: ellipsis; }
-.sutro-results.jupyter-widgets-disconnected::before,
-.sutro-results .jupyter-widgets-disconnected::before { display: none; }
-.sutro-results table.dataTable td { max-width: 36em; overflow-wrap: break-word; vertical-align: top; }
-</style>"""
 
 
 def results_view(results: Results, bound: Bound | None = None) -> TableView:
@@ -69,27 +44,21 @@ def results_view(results: Results, bound: Bound | None = None) -> TableView:
     bound : Bound, optional
         The variable that holds them.
     """
-    rows: list[list[object]] = []
-    characters = 0
-    for row in _rows(results):
-        rows.append(row)
-        characters += sum(len(v) if isinstance(v, str) else 8 for v in row)
-        if len(rows) >= SCREEN_ROWS or characters > SCREEN_CHARACTERS:
-            break
-    size = f"{results.num_rows:,} x {len(results.columns)}"
-    cut = ""
-    if results.num_rows > len(rows):
-        cut = (
-            f"The table below holds the first {len(rows):,} of {results.num_rows:,} rows: sorting and "
-            f"searching see only these; {'the variable has all' if bound else '--name VAR binds all'}."
-        )
+    head = results.head(PLAIN_ROWS)
+    columns = [head.column(i) for i in range(head.num_columns)]
     return TableView(
         columns=results.columns,
-        rows=rows,
+        # Value by value, because one text may have many megabytes.
+        rows=[[_short(column[i].as_py()) for column in columns] for i in range(head.num_rows)],
         total=results.num_rows,
-        caption=[*_caption(results, bound, size), *_outputs(results, bound)],
-        cut=cut,
+        caption=results_caption(results, bound),
     )
+
+
+def results_caption(results: Results, bound: Bound | None = None) -> list[str]:
+    """Say what a `Results` is, where it came from, and what has become of its outputs."""
+    size = f"{results.num_rows:,} x {len(results.columns)}"
+    return [*_caption(results, bound, size), *_outputs(results, bound)]
 
 
 def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
@@ -191,45 +160,40 @@ def mimebundle(view: TableView, *, html: bool) -> dict[str, Any]:
     )
 
 
-def interactive_bundle(view: TableView, *, page_length: int = DEFAULT_PAGE_LENGTH) -> dict[str, Any]:
-    """Render a view as a widget that hides the static table of the same view while it lives.
+def widget_bundle(widget: Any) -> dict[str, Any]:
+    """Render an interactive table, which hides the static table of the same rows while it lives.
 
     It is an output of its own, because JupyterLab shows an output's widget or nothing: in a notebook
     that was saved and opened again, the static table beside it is what can still be read.
     """
-    import ipywidgets
-    from itables.widget import ITable
+    bundle = widget._repr_mimebundle_()
+    bundle = bundle[0] if isinstance(bundle, tuple) else bundle
+    found = {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
+    return found | {"text/plain": "Interactive table: run this cell to use it. Its first rows:"}
 
-    hidden = f".{view.token}, .jp-OutputArea-child:has(.{view.token}) {{ display: none !important }}"
-    style = ipywidgets.HTML(f"{_STYLE}<style>{hidden}</style>")
-    labels = [ipywidgets.Label(one_line(text, 600)) for text in (*view.caption, view.cut) if text]
-    table = ITable(
-        _display_frame(view),
-        maxBytes=0,  # cut here already, and said so
-        maxColumns=0,
-        showIndex=False,
-        pageLength=page_length,
-        lengthMenu=sorted({page_length, 10, 25, 50, 100}),
-        scrollX=len(view.columns) > 8,  # noqa: PLR2004 - more rarely fit beside each other
-        column_filters=False,  # with it, column names would run as HTML
-        allow_html=False,
-        order=[],  # as it came
-        language={
-            "info": f"{view.noun}s _START_ to _END_ of _TOTAL_",
-            "infoFiltered": "found among _MAX_",
-            "infoPostFix": f" (the first of {view.total:,})" if view.cut else "",
-            "lengthMenu": f"_MENU_ {view.noun}s on a page",
-        },
-        classes="display compact cell-border",
-        style="width:100%;table-layout:auto;margin:0",
+
+def jobs_table(jobs: JobList) -> pa.Table:
+    """Lay out a list of jobs in columns with types, so that they sort as they should."""
+    import pyarrow as pa
+
+    took = [
+        job.completed - job.started
+        if job.completed and job.started and job.completed >= job.started
+        else None
+        for job in jobs
+    ]
+    return pa.table(
+        {
+            "job": pa.array([job.job_id for job in jobs], pa.string()),
+            "name": pa.array([job.name for job in jobs], pa.string()),
+            "status": pa.array([job.status.value for job in jobs], pa.string()),
+            "model": pa.array([job.model for job in jobs], pa.string()),
+            "rows": pa.array([job.num_rows for job in jobs], pa.int64()),
+            "created (UTC)": pa.array([job.created for job in jobs], pa.timestamp("us")),
+            "took": pa.array(took, pa.duration("us")),
+            "cost (USD)": pa.array([job.cost for job in jobs], pa.float64()),
+        }
     )
-    box = ipywidgets.VBox([style, *labels, table])
-    for name in ("sutro-results", *NO_MATH.split()):
-        box.add_class(name)
-    box.add_class(f"sutro-{view.noun}s")
-    bundle = box._repr_mimebundle_()
-    widget = {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
-    return widget | {"text/plain": "Interactive table: run this cell to use it. Its first rows:"}
 
 
 def static_bundle(view: TableView | PairsView, *, html: bool) -> dict[str, Any]:
@@ -241,37 +205,6 @@ def static_bundle(view: TableView | PairsView, *, html: bool) -> dict[str, Any]:
     return {"text/plain": plain, "text/html": page} if html else {"text/plain": plain}
 
 
-def _display_frame(view: TableView) -> Any:
-    """Make the frame for itables: numbers as they are, everything else as harmless text."""
-    import pandas as pd
-
-    data: dict[int, Any] = {}
-    for index in range(len(view.columns)):
-        values = [row[index] for row in view.rows]
-        if all(is_number(value) for value in values) and not any(map(_is_rounded_by_javascript, values)):
-            data[index] = pd.Series(values)
-        elif any(map(is_number, values)) and all(is_number(value) or value is None for value in values):
-            # As text that the table still takes for numbers: with "-" for nothing, it sorts as it should.
-            texts = [UNKNOWN if value is None else cell_text(value) for value in values]
-            data[index] = pd.Series(texts, dtype="object")
-        else:
-            data[index] = pd.Series([cell_text(value) for value in values], dtype="object")
-    frame = pd.DataFrame(data)
-    frame.columns = pd.Index([one_line(name, 80) for name in view.columns])
-    return frame
-
-
-def _is_rounded_by_javascript(value: object) -> bool:
-    return isinstance(value, int) and abs(value) > LARGEST_IN_JAVASCRIPT
-
-
-def _rows(results: Results) -> Iterator[list[object]]:
-    # In small batches and row by row, because one text may have many megabytes.
-    for batch in results.batches(batch_size=SMALL_BATCH):
-        for index in range(batch.num_rows):
-            yield [_short(column[index].as_py()) for column in batch.columns]
-
-
 def _short(value: object) -> object:
     if isinstance(value, Decimal) and value == value.to_integral_value():
         return int(value)  # an integer beyond 64 bits
@@ -279,17 +212,25 @@ def _short(value: object) -> object:
 
 
 def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
-    if results.picked:
-        what = f"{one_line(results.job.title, 120)}: {words.count(results.num_rows, 'output')} that did not parse"
-        where = "_row is the place in the job, from 0; _raw the output as sent; _error the reason"
-        return [f"{bound}, {size}" if bound else what, where]
-    return [f"{bound}, {size}" if bound else "not bound (--name VAR binds it)", _provenance(results)]
+    title = one_line(results.job.title, 120)
+    rows = words.count(results.num_rows, "row")
+    if results.part == "all":
+        return [f"{bound}, {size}" if bound else "not bound (--name VAR binds it)", _provenance(results)]
+    where = "_row is the place in the job, from 0"
+    what = {
+        "errors": f"{title}: {words.count(results.num_rows, 'output')} that did not parse",
+        "filtered": f"{title}: {rows} as the table shows them",
+        "selected": f"{title}: {rows} that are ticked",
+    }[results.part]
+    if results.part == "errors":
+        where += "; _raw the output as sent; _error the reason"
+    return [f"{bound}, {size}" if bound else what, where]
 
 
 def _outputs(results: Results, bound: Bound | None) -> list[str]:
     """Say what has become of the outputs."""
     unfolding = results.unfolding
-    if unfolding is None or results.picked:
+    if unfolding is None or results.part != "all":
         return []
     said = []
     if unfolding.failed:

@@ -85,6 +85,8 @@ class Lab:
     token: str
     root: Path
     log: Path
+    route: str = "lab/tree"
+    """Where notebooks are."""
 
     def api(self, method: str, route: str) -> bytes:
         """Call the server's REST API."""
@@ -101,8 +103,10 @@ class Lab:
 
 
 @contextlib.contextmanager
-def lab(root: Path, env: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> Iterator[Lab]:
-    """Run JupyterLab over `root` on a free port of loopback, with its own empty home and settings.
+def lab(
+    root: Path, env: Mapping[str, str] | None = None, extra: Sequence[str] = (), *, notebook7: bool = False
+) -> Iterator[Lab]:
+    """Run JupyterLab, or Notebook 7, over `root` on a free port of loopback, with its own empty home and settings.
 
     `env` is added to the environment of the server, which its kernels inherit; `extra` to its command line.
     """
@@ -113,14 +117,14 @@ def lab(root: Path, env: Mapping[str, str] | None = None, extra: Sequence[str] =
         log = tmp / "lab.log"
         command = [
             sys.executable,
-            *("-m", "jupyterlab", "--no-browser", "--allow-root"),
+            *("-m", "notebook" if notebook7 else "jupyterlab", "--no-browser", "--allow-root"),
             "--ServerApp.ip=127.0.0.1",
             "--ServerApp.port=0",
             f"--ServerApp.root_dir={root}",
             f"--IdentityProvider.token={token}",
             f"--LabApp.app_settings_dir={tmp / 'app'}",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-            "--LabApp.expose_app_in_browser=True",
+            f"--{'JupyterNotebookApp' if notebook7 else 'LabApp'}.expose_app_in_browser=True",
             "--LabApp.news_url=None",
             *extra,
         ]
@@ -129,7 +133,8 @@ def lab(root: Path, env: Mapping[str, str] | None = None, extra: Sequence[str] =
                 command, env=_server_env(tmp) | dict(env or {}), stdout=out, stderr=subprocess.STDOUT
             )
         try:
-            yield Lab(_server_url(server, tmp / "runtime", token, log), token, root, log)
+            url = _server_url(server, tmp / "runtime", token, log)
+            yield Lab(url, token, root, log, "notebooks" if notebook7 else "lab/tree")
         finally:
             server.terminate()  # the server stops its kernels
             try:
@@ -244,7 +249,7 @@ def external_requests(traffic: Traffic) -> list[str]:
 
 def open_notebook(page: Page, server: Lab, path: str) -> None:
     """Open the notebook at `path` (below the server's root) in the light theme; wait until its kernel is idle."""
-    page.goto(f"{server.url}/lab/tree/{path}?token={server.token}&reset", wait_until="domcontentloaded")
+    page.goto(f"{server.url}/{server.route}/{path}?token={server.token}&reset", wait_until="domcontentloaded")
     page.wait_for_function("() => window.jupyterapp")
     _evaluate(page, "() => window.jupyterapp.restored.then(() => true)")
     page.locator(

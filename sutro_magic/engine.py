@@ -1,0 +1,216 @@
+"""The one DuckDB database behind all tables: in memory, within limits, with no reach beyond the process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import tempfile
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sutro_magic.errors import SutroError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import duckdb
+    import pyarrow as pa
+
+SHARE_OF_MEMORY = 4
+"""A quarter of the machine's or the container's memory is DuckDB's at most."""
+LEAST_MEMORY = 256 * 2**20
+MOST_MEMORY = 4 * 2**30
+WAIT_SECONDS = 0.02
+"""How often somebody who waits for a cancelled query looks whether it has ended."""
+
+
+class SupersededError(SutroError):
+    """A newer question, or the end of the table, has cancelled this one."""
+
+
+class _Database:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self.threads = 0
+        self.memory_limit = ""
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        with self._lock:
+            if self._connection is None:
+                spill = Path(tempfile.gettempdir()) / f"sutro-magic-{os.getpid()}-{secrets.token_hex(4)}"
+                # DuckDB makes the folder when it needs it, and deletes it at the end.
+                self._connection = duckdb.connect(
+                    ":memory:",
+                    config={
+                        "temp_directory": str(spill),
+                        "autoinstall_known_extensions": False,
+                        "python_enable_replacements": False,
+                        **self._limits(),
+                    },
+                )
+                atexit.register(self.close)
+            return self._connection.cursor()
+
+    def configure(self, threads: int, memory_limit: str) -> None:
+        import duckdb
+
+        with self._lock:
+            before = self.threads, self.memory_limit
+            self.threads, self.memory_limit = threads, memory_limit
+            if self._connection is None:
+                return
+            try:
+                for name, value in self._limits().items():
+                    self._connection.execute(f"set {name} = '{value}'")
+            except duckdb.Error:
+                self.threads, self.memory_limit = before
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _limits(self) -> dict[str, str]:
+        return {
+            "threads": str(self.threads or default_threads()),
+            "memory_limit": self.memory_limit or f"{default_memory() // 2**20}MiB",
+        }
+
+
+_database = _Database()
+
+
+def configure(threads: int = 0, memory_limit: str = "") -> None:
+    """Set the limits of DuckDB; 0 and an empty text stand for what the container or the machine has.
+
+    Parameters
+    ----------
+    threads : int
+    memory_limit : str
+        As DuckDB writes it: ``2GB``, ``500MiB``.
+    """
+    _database.configure(threads, memory_limit)
+
+
+def default_threads() -> int:
+    """Return the cores that are ours: of the machine, or what ``CPU_LIMIT`` (JupyterHub's variable) grants."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return max(1, min(cores, int(float(os.environ.get("CPU_LIMIT") or cores))))
+    except ValueError:
+        return cores
+
+
+def default_memory() -> int:
+    """Return DuckDB's share of the memory, in bytes; ``MEM_LIMIT`` is JupyterHub's variable, in bytes too."""
+    limits = [MOST_MEMORY * SHARE_OF_MEMORY]
+    with suppress(ValueError):
+        limits.append(int(os.environ.get("MEM_LIMIT", "")))
+    with suppress(OSError, ValueError):
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    with suppress(AttributeError, OSError, ValueError):  # not known on every system
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return max(LEAST_MEMORY, min(limits) // SHARE_OF_MEMORY)
+
+
+class Lane:
+    """Queries that run one after the other, in which a newer question can cancel an older one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest = 0
+        self._current: int | None = None
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+
+    def ticket(self) -> int:
+        """Announce a question that makes all earlier ones with a ticket pointless."""
+        self._newest += 1
+        return self._newest
+
+    @contextmanager
+    def turn(self, ticket: int | None = None) -> Iterator[None]:
+        """Wait for our turn; with a ticket, cancel what runs.
+
+        Raises
+        ------
+        SupersededError
+            When somebody has taken a newer ticket.
+        """
+        while not self._lock.acquire(timeout=WAIT_SECONDS):
+            self._raise_if_stale(ticket)
+            if ticket is not None and self._current is not None and self._cursor is not None:
+                # Again and again, since the query may not have begun a moment ago.
+                self._cursor.interrupt()
+        try:
+            self._current = ticket
+            self._raise_if_stale(ticket)
+            yield
+        finally:
+            self._current = None
+            self._lock.release()
+
+    def query(
+        self, sql: str, tables: Mapping[str, pa.Table], parameters: list[Any] | None = None
+    ) -> dict[str, Any]:
+        """Run one query over Arrow tables, in our turn.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            Columns; those with nulls are masked.
+        """
+        found: dict[str, Any] = self._run(sql, tables, parameters, lambda cursor: cursor.fetchnumpy())
+        return found
+
+    def rows(
+        self, sql: str, tables: Mapping[str, pa.Table], parameters: list[Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Run one query over Arrow tables, in our turn, whose few rows become Python values."""
+        found: list[tuple[Any, ...]] = self._run(sql, tables, parameters, lambda cursor: cursor.fetchall())
+        return found
+
+    def cancel(self) -> None:
+        """Cancel what runs, and all questions that have a ticket."""
+        self.ticket()
+        if self._lock.locked() and self._cursor is not None:
+            self._cursor.interrupt()
+
+    def _run(
+        self,
+        sql: str,
+        tables: Mapping[str, pa.Table],
+        parameters: list[Any] | None,
+        fetch: Callable[[duckdb.DuckDBPyConnection], Any],
+    ) -> Any:
+        import duckdb
+
+        if self._cursor is None:
+            self._cursor = _database.cursor()
+        cursor = self._cursor
+        self._raise_if_stale(self._current)
+        for name, table in tables.items():
+            cursor.register(name, table)
+        try:
+            return fetch(cursor.execute(sql, parameters or []))
+        except duckdb.InterruptException:
+            raise SupersededError("A newer question has cancelled this one.") from None
+        except duckdb.OutOfMemoryException:
+            raise SutroError(
+                "There is not enough memory for that, and no room on the disk to do without.",
+                hint="%config SutroMagics.memory_limit = '2GB' grants more; or free some disk.",
+            ) from None
+        finally:
+            for name in tables:
+                cursor.unregister(name)
+
+    def _raise_if_stale(self, ticket: int | None) -> None:
+        if ticket is not None and ticket != self._newest:
+            raise SupersededError("A newer question has cancelled this one.")

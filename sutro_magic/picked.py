@@ -1,0 +1,160 @@
+"""Rows that were picked from a job's results: in memory, or by their numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from sutro_magic.dask_frames import dask_of
+from sutro_magic.errors import ArgumentError
+from sutro_magic.sources import plain_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sutro_magic.pages import Pages, Rows
+    from sutro_magic.sources import OnRows
+    from sutro_magic.structured import Unfolding
+
+ROW = "_row"
+"""The place of a row in the job, from 0."""
+
+
+class PickedRows:
+    """Rows that were picked from other results, in memory.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.unfolding: Unfolding | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the table."""
+        return int(self._table.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._table.column_names)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table."""
+        return self._table.schema
+
+    @property
+    def path(self) -> Path:
+        """Raise, since there is no file of these rows."""
+        raise _no_file()
+
+    def prepare(self, on_rows: OnRows) -> None:
+        """Do nothing: the rows are there."""
+
+    def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches."""
+        yield from self._table.to_batches(max_chunksize=batch_size)
+
+    def stored(self) -> pa.Table:
+        """Return the whole table."""
+        return self._table
+
+    def mapped(self) -> pa.Table:
+        """Return the whole table."""
+        return self._table
+
+    def duckdb(self) -> Any:
+        """Return a DuckDB relation."""
+        import duckdb
+
+        return duckdb.from_arrow(self._table)
+
+    def dask(self) -> Any:
+        """Return a Dask DataFrame."""
+        return dask_of(self._table, None)
+
+
+class NumberedRows:
+    """Rows of a large table by their numbers, with ``_row``; each is read when it is asked for.
+
+    Parameters
+    ----------
+    pages : Pages
+        The table.
+    rows : array of int, optional
+        Numbers of rows, from 0, in the order wanted; all by default.
+    """
+
+    def __init__(self, pages: Pages, rows: Rows | None) -> None:
+        self._pages = pages
+        self._rows = rows
+        self.unfolding: Unfolding | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the table."""
+        return int(self._pages.table.num_rows if self._rows is None else len(self._rows))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.schema.names)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table."""
+        fields = [field.with_type(plain_type(field.type)) for field in self._pages.table.schema]
+        if any(field.name == ROW for field in fields):  # they were picked before
+            return pa.schema(fields)
+        return pa.schema([pa.field(ROW, pa.int64()), *fields])
+
+    @property
+    def path(self) -> Path:
+        """Raise, since there is no file of these rows."""
+        raise _no_file()
+
+    def prepare(self, on_rows: OnRows) -> None:
+        """Do nothing: the rows are known."""
+
+    def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches; memory stays flat."""
+        schema = self.schema
+        for start in range(0, self.num_rows, batch_size):
+            end = min(start + batch_size, self.num_rows)
+            rows = np.arange(start, end) if self._rows is None else self._rows[start:end]
+            table = self._pages.take(rows)
+            if len(schema) > table.num_columns:
+                table = table.add_column(0, ROW, pa.array(rows, pa.int64()))
+            yield from table.cast(schema).combine_chunks().to_batches()
+
+    def stored(self) -> pa.Table:
+        """Return the whole table."""
+        return pa.Table.from_batches(self.batches(65_536), schema=self.schema)
+
+    def mapped(self) -> pa.Table:
+        """Return the whole table."""
+        return self.stored()
+
+    def duckdb(self) -> Any:
+        """Return a DuckDB relation."""
+        import duckdb
+
+        return duckdb.from_arrow(self.stored())
+
+    def dask(self) -> Any:
+        """Return a Dask DataFrame."""
+        return dask_of(self.stored(), None)
+
+
+def _no_file() -> ArgumentError:
+    return ArgumentError(
+        "These rows were picked from the results of a job: there is no file of them.",
+        hint="Use .pandas(), .polars() or .arrow(); .raw.path of the whole results is their file.",
+    )

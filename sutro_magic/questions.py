@@ -1,0 +1,289 @@
+"""What a person may ask of a table: an order, a search, filters; and how each is said in SQL."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import pyarrow as pa
+
+from sutro_magic.errors import ArgumentError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Kind = Literal["text", "number", "bool", "time", "duration", "nested", "other"]
+"""What the values of a column are, for whoever asks."""
+
+FilterKind = Literal["contains", "equals", "starts", "values", "range", "null", "not null", "empty"]
+FILTER_KINDS: tuple[FilterKind, ...] = get_args(FilterKind)
+
+_MOST_DIGITS = 38
+"""Of DuckDB's numbers."""
+
+_IN_SQL: dict[str, str] = {
+    "contains": "contains(lower({}), lower(?))",
+    "equals": "{} = ?",
+    "starts": "starts_with({}, ?)",
+    "empty": "{} = ''",
+    "null": "{} is null",
+    "not null": "{} is not null",
+}
+_WITH_TEXT = frozenset({"contains", "equals", "starts"})
+
+
+@dataclass(frozen=True)
+class Order:
+    """One key to sort by: place of the column, and the direction."""
+
+    column: int
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A condition on one column.
+
+    Attributes
+    ----------
+    column : int
+        Place of the column.
+    kind : str
+        ``contains`` (in any case), ``equals``, ``starts`` (as written), ``empty`` for text; ``range`` for
+        numbers and times; ``values`` for one of several; ``null`` and ``not null`` for all.
+    values : tuple
+        The text; the lower and the upper bound, None where there is none; or the values, None among them
+        for null.
+    """
+
+    column: int
+    kind: FilterKind
+    values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which rows, and in which order.
+
+    Attributes
+    ----------
+    order : tuple of Order
+        Keys, the first is the strongest; empty for the job's order. Ties are in the job's order, nulls are
+        last, NaN before them; text is ordered by code points.
+    search : str
+        Rows in which a text column contains this, in any case.
+    filters : tuple of Filter
+        All must hold.
+    seed : int or None
+        Shuffle by this seed; ``order`` is then ignored.
+    """
+
+    order: tuple[Order, ...] = ()
+    search: str = ""
+    filters: tuple[Filter, ...] = ()
+    seed: int | None = None
+
+
+def kind_of(kind: pa.DataType) -> Kind:  # noqa: PLR0911 - one line for each
+    """Tell what values of an Arrow type are."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return "text" if _is_text(kind.value_type) else "other"
+    if _is_text(kind):
+        return "text"
+    if types.is_boolean(kind):
+        return "bool"
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal128(kind):
+        return "number"
+    if types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind):
+        return "time"
+    if types.is_duration(kind):
+        return "duration"
+    if types.is_nested(kind):
+        return "nested"
+    return "other"
+
+
+def is_sortable(kind: pa.DataType) -> bool:
+    """Tell whether a table can be sorted by a column of this type."""
+    return kind_of(kind) not in {"nested", "other"}
+
+
+def is_searchable(kind: pa.DataType) -> bool:
+    """Tell whether the search box looks into a column of this type: text, and nested values with text."""
+    return kind_of(kind) == "text" or (kind_of(kind) == "nested" and _holds_text(kind))
+
+
+def queryable(table: pa.Table, columns: Sequence[int]) -> pa.Table:
+    """Take columns as DuckDB reads them without loss and without a copy, named ``c0``, ``c1``… by their place."""
+    arrays = []
+    for place in columns:
+        column = table.column(place)
+        kind = column.type
+        if pa.types.is_timestamp(kind) and kind.tz is not None:
+            column = column.cast(pa.timestamp(kind.unit))  # UTC, as it is stored
+        elif pa.types.is_duration(kind):
+            column = column.cast(pa.int64())
+        elif pa.types.is_float16(kind):
+            column = column.cast(pa.float32())
+        arrays.append(column)
+    return pa.table(arrays, names=[f"c{place}" for place in columns])
+
+
+def expression(place: int, kind: pa.DataType) -> str:
+    """Return the SQL expression of a column: text for dictionaries and nested values, else as it is."""
+    name = f"c{place}"
+    return f"cast({name} as varchar)" if pa.types.is_dictionary(kind) or pa.types.is_nested(kind) else name
+
+
+def sort_keys(order: Sequence[Order], schema: pa.Schema) -> str:
+    """Return what stands behind ORDER BY, the place in the job last."""
+    keys = []
+    for key in order:
+        kind = schema.field(key.column).type
+        what = expression(key.column, kind)
+        if pa.types.is_floating(kind):
+            keys.append(f"isnan({what}) nulls last")
+        keys.append(f"{what} {'desc' if key.descending else 'asc'} nulls last")
+    return ", ".join([*keys, "_row"])
+
+
+def condition(question: Question, schema: pa.Schema) -> tuple[str, list[Any], list[int]]:
+    """Return what stands behind WHERE (empty if nothing is asked), its parameters, and the columns it needs."""
+    parts: list[str] = []
+    parameters: list[Any] = []
+    columns: set[int] = set()
+    if question.search:
+        places = [i for i, field in enumerate(schema) if is_searchable(field.type)]
+        found = [_IN_SQL["contains"].format(expression(i, schema.field(i).type)) for i in places]
+        parts.append(f"({' or '.join(found) or 'false'})")
+        parameters += [question.search] * len(places)
+        columns.update(places)
+    for asked in question.filters:
+        part, values = _filter_condition(asked, schema.field(asked.column).type)
+        parts.append(f"({part})")
+        parameters += values
+        columns.add(asked.column)
+    return " and ".join(parts), parameters, sorted(columns)
+
+
+def _filter_condition(asked: Filter, kind: pa.DataType) -> tuple[str, list[Any]]:
+    what = expression(asked.column, kind)
+    values = list(asked.values)
+    if asked.kind in _IN_SQL:
+        return _IN_SQL[asked.kind].format(what), values
+    if asked.kind == "values":
+        given = [value for value in values if value is not None]
+        either = [f"{what} in ({', '.join('?' * len(given))})"] if given else []
+        either += [f"{what} is null"] if len(given) < len(values) else []
+        return " or ".join(either) or "false", given
+    lower, upper = values
+    bounds = [f"not isnan({what})"] if pa.types.is_floating(kind) else []
+    bounds += [f"{what} >= ?"] if lower is not None else []
+    bounds += [f"{what} <= ?"] if upper is not None else []
+    return " and ".join(bounds or [f"{what} is not null"]), [v for v in values if v is not None]
+
+
+# --- what a browser sends --------------------------------------------------------------------------
+
+
+def parse_question(data: Mapping[str, Any], schema: pa.Schema) -> Question:
+    """Read a question as a browser sends it.
+
+    Parameters
+    ----------
+    data : mapping
+        ``order``: list of [column, "asc" or "desc"]; ``search``: text; ``filters``: list of mappings with
+        ``column``, ``kind`` and ``text``, ``min`` and ``max`` (texts), or ``values``; ``seed``: int or None.
+    schema : pyarrow.Schema
+
+    Raises
+    ------
+    ArgumentError
+        For a bound that is no number or no time, and for what no browser of ours sends.
+    """
+    try:
+        order = tuple(
+            Order(_place(column, schema), direction == "desc") for column, direction in data.get("order", ())
+        )
+        filters = tuple(_parse_filter(entry, schema) for entry in data.get("filters", ()))
+        seed = None if data.get("seed") is None else int(data["seed"])
+        search = str(data.get("search", ""))
+    except (KeyError, TypeError, ValueError):
+        raise ArgumentError(
+            "The table asked something that makes no sense.", hint="Run the cell again."
+        ) from None
+    if not all(is_sortable(schema.field(key.column).type) for key in order):
+        raise ArgumentError("That column has no order.", hint="Sort by another column.")
+    return Question(order, search, filters, seed)
+
+
+def parse_bound(text: str | None, kind: pa.DataType) -> Any:
+    """Read the bound of a range; None for an empty text."""
+    text = (text or "").strip()
+    if not text:
+        return None
+    try:
+        if kind_of(kind) == "time":
+            return _parse_time(text, kind)
+        number = Decimal(text.replace(",", "").replace("_", ""))
+    except (InvalidOperation, ValueError):
+        what = "time, like 2026-01-31 or 2026-01-31 12:00" if kind_of(kind) == "time" else "number"
+        raise ArgumentError(f"{shorten(text, 40)!r} is no {what}.", hint="Correct the bound.") from None
+    if not number.is_finite():
+        raise ArgumentError(f"{shorten(text, 40)!r} is no number to compare with.", hint="Correct the bound.")
+    if pa.types.is_floating(kind):
+        return float(number)
+    if number.adjusted() >= _MOST_DIGITS or len(number.as_tuple().digits) > _MOST_DIGITS:
+        raise ArgumentError(f"{shorten(text, 40)} has too many digits.", hint="Correct the bound.")
+    return number
+
+
+def _parse_filter(entry: Mapping[str, Any], schema: pa.Schema) -> Filter:
+    place = _place(entry["column"], schema)
+    kind = entry["kind"]
+    if kind not in FILTER_KINDS:
+        raise ValueError(kind)
+    column_type = schema.field(place).type
+    if kind in _WITH_TEXT:
+        return Filter(place, kind, (str(entry["text"]),))
+    if kind == "range":
+        lower, upper = (parse_bound(entry.get(name), column_type) for name in ("min", "max"))
+        if pa.types.is_integer(column_type):
+            # Whole numbers are compared with whole numbers, so that none is rounded.
+            lower = None if lower is None else math.ceil(lower)
+            upper = None if upper is None else math.floor(upper)
+        return Filter(place, "range", (lower, upper))
+    if kind == "values":
+        return Filter(place, "values", tuple(entry["values"]))
+    return Filter(place, kind)
+
+
+def _parse_time(text: str, kind: pa.DataType) -> date | datetime | time:
+    if pa.types.is_time(kind):
+        return time.fromisoformat(text)
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is not None:
+        from datetime import UTC
+
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return moment.date() if pa.types.is_date(kind) else moment
+
+
+def _place(column: Any, schema: pa.Schema) -> int:
+    if type(column) is not int or not 0 <= column < len(schema):
+        raise ValueError(column)
+    return column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_holds_text(kind.field(i).type) for i in range(kind.num_fields))
+    return _is_text(kind)

@@ -1,0 +1,139 @@
+"""The table of a `Results`: what `PagedTable` does, and what is found or ticked comes back as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import traitlets
+
+from sutro_magic.errors import ArgumentError
+from sutro_magic.results import AS_TYPES, Results
+from sutro_magic.ui import words
+from sutro_magic.ui.paged_table import PagedTable
+from sutro_magic.ui.table import results_caption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sutro_magic.ui.display import Bound
+
+    Bind = Callable[[str, Results, str], str]
+
+NAMED_TYPES = tuple(name for name in AS_TYPES if name != "path")
+
+
+class ResultsTable(PagedTable):
+    """The interactive table of a `Results`, an ordinary widget.
+
+    Parameters
+    ----------
+    results : Results
+    bind : callable, optional
+        Binds a variable: told its name, a `Results` and the type, answers what it did. Without it the table
+        offers no variable.
+    bound : Bound, optional
+        The variable that holds the results.
+    as_type : str
+        What the table proposes to bind.
+    page_length : int, optional
+    hides : str
+        As in `PagedTable`.
+
+    Attributes
+    ----------
+    results : Results
+        What is shown. Its ``filtered`` and ``selected`` follow the table.
+    selected_rows : list of int
+        Places, from 0, of the rows that are ticked.
+    num_filtered : int
+        How many rows the table shows, over all pages.
+    """
+
+    results = traitlets.Instance(Results, read_only=True)
+
+    def __init__(
+        self,
+        results: Results,
+        *,
+        bind: Bind | None = None,
+        bound: Bound | None = None,
+        as_type: str = "pandas",
+        page_length: int | None = None,
+        hides: str = "",
+    ) -> None:
+        self._bind = bind
+        self._as_type = as_type
+        self._hides = hides
+        super().__init__(
+            results.new_pages(),
+            results.head(page_length or 10),
+            num_rows=results.num_rows,
+            caption=results_caption(results, bound),
+            page_length=page_length,
+            hides=hides,
+        )
+        self._setup = {**self._setup, **self._offers(results)}
+        self.set_trait("results", results)
+        self.selected_rows = list(results.ticked)
+        self.observe(self._ticked, "selected_rows")
+
+    def _offers(self, results: Results) -> dict[str, Any]:
+        return {
+            "bind": {"types": list(NAMED_TYPES), "type": self._as_type} if self._bind else None,
+            "prompts": results.with_inputs is not None,
+        }
+
+    def _ticked(self, change: dict[str, Any]) -> None:
+        self.results.ticked = tuple(change["new"])
+
+    def _touched(self, question: Any) -> None:
+        self.results.touch(self._pages, question)
+        self.results.ticked = tuple(self.selected_rows)
+
+    def _answer_bind(self, content: dict[str, Any]) -> dict[str, Any]:
+        bind, as_type = self._bind, content.get("as")
+        if bind is None or as_type not in NAMED_TYPES:
+            raise ArgumentError(
+                "This table binds no variables.", hint="r.filtered and r.selected have its rows."
+            )
+        self.results.touch(self._pages, self._question(content))
+        self.results.ticked = tuple(self.selected_rows)
+        part = self.results.selected if content.get("part") == "selected" else self.results.filtered
+        return {"said": bind(str(content.get("name", "")), part, as_type)}
+
+    def _answer_prompts_size(self, _content: dict[str, Any]) -> dict[str, Any]:
+        wider = self.results.with_inputs
+        size = wider.size() if wider else None
+        if size == 0:
+            return {"said": "They are in the cache already."}
+        return {
+            "said": "The service does not say how large they are."
+            if size is None
+            else f"{words.size(size)} to fetch."
+        }
+
+    def _answer_prompts(self, _content: dict[str, Any]) -> dict[str, Any]:
+        wider = self.results.with_inputs
+        if wider is None:
+            raise ArgumentError("The prompts are here already.", hint="Run the cell again.")
+        fetched = wider.fetch(lambda _done, _total: None)
+        fetched.prepare()
+        pages, head = fetched.new_pages(), fetched.head(self._setup["length"])
+
+        def show() -> None:
+            self._pages.close()
+            self._pages, fetched.ticked = pages, tuple(self.selected_rows)
+            self._lists.clear()
+            described = self._describe(
+                head,
+                fetched.num_rows,
+                results_caption(fetched, None),
+                "row",
+                self._setup["length"],
+                self._hides,
+            )
+            self.set_trait("results", fetched)
+            self._setup = {**described, **self._offers(fetched)}
+            self.set_trait("num_filtered", fetched.num_rows)
+
+        return {"after": show}

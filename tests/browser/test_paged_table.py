@@ -1,0 +1,431 @@
+"""The table as a person uses it, in JupyterLab: hostile texts first, then every control, by mouse and keyboard."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hostile import CORPUS
+from jlab import (
+    NO_CHROMIUM,
+    cell_output,
+    command,
+    external_requests,
+    find_chromium,
+    kernel_eval,
+    lab,
+    notebook,
+    open_notebook,
+    run_all,
+    run_cell,
+    screenshot,
+    set_kernel_env,
+    set_theme,
+)
+from playwright.sync_api import expect
+
+SCREENSHOTS = os.environ.get("SUTRO_MAGIC_SCREENSHOTS")
+
+MADE = """
+import pyarrow as pa
+from sutro_magic.pages import Pages
+from sutro_magic.ui.paged_table import PagedTable
+def shown(table, **options):
+    return PagedTable(Pages(lambda: table), table.slice(0, 10), num_rows=table.num_rows, **options)
+"""
+
+
+def picture(page, name, target=None):
+    if SCREENSHOTS:
+        for dark in (False, True):
+            set_theme(page, dark)
+            screenshot(page, Path(SCREENSHOTS) / f"paged-{name}-{'dark' if dark else 'light'}.png", target)
+        set_theme(page, dark=False)
+
+
+def ready(page, index):
+    """The table of a cell, once DataTables has it."""
+    table = cell_output(page, index)
+    expect(table.locator(".dt-info")).to_be_visible()
+    return table
+
+
+def first_row(table):
+    return table.locator("table.dataTable tbody tr").first
+
+
+@pytest.fixture
+def run(lab_server, page, demo, tmp_path):
+    def run(*cells):
+        notebook(lab_server.root / "paged.ipynb", cells)
+        open_notebook(page, lab_server, "paged.ipynb")
+        set_kernel_env(
+            page,
+            {
+                "SUTRO_API_URL": demo.url,
+                "SUTRO_API_KEY": demo.api_key,
+                "SUTRO_MAGIC_CACHE_DIR": str(tmp_path),
+            },
+        )
+        run_all(page)
+
+    return run
+
+
+# --- hostile texts ---------------------------------------------------------------------------------
+
+HOSTILE = f"""
+corpus = {json.dumps(CORPUS)}
+names = corpus[:20] + ["few"]
+few = [corpus[i % 3] for i in range(len(corpus))]
+hostile = pa.table([pa.array(corpus)] * 20 + [pa.array(few)], names=names)
+nested = pa.table({{"nested": [{{"key": text, "list": [text]}} for text in corpus], "json": [__import__("json").dumps([text]) for text in corpus]}})
+shown(hostile, caption=corpus)
+"""
+
+
+def test_hostile_texts_do_nothing_but_show_themselves(run, page, traffic, lab_server):
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    run(MADE, HOSTILE, "shown(nested)", "from sutro_magic.errors import SutroError\nshown(hostile)")
+    table = ready(page, 1)
+    for text in CORPUS[:6]:
+        expect(table.locator("th").get_by_text(text, exact=True).first).to_be_attached()
+        expect(table.locator("td").get_by_text(text, exact=True).first).to_be_attached()
+    table.locator(".dt-length select").select_option("100")
+    expect(table.locator(".dt-info")).to_contain_text(f"1 to {len(CORPUS)} of")
+
+    table.get_by_role("button", name="Summaries").click()
+    expect(table.locator(".st-common").first).to_be_attached()
+    table.get_by_role("button", name="Columns").click()
+    expect(table.locator(".st-panel").get_by_text(CORPUS[1], exact=True)).to_be_visible()
+    for column in (0, 20):
+        table.locator(".st-menu").nth(column).evaluate("button => button.click()")
+        expect(table.locator(".st-panel .st-list .st-choice").first).to_be_visible()
+    table.locator(".st-panel .st-choice input").first.check()
+    expect(table.locator(".st-chip")).to_have_count(1)
+    expect(table.locator(".dt-info")).to_contain_text("found among")
+    table.locator(".st-search").fill(CORPUS[2])  # stands in the chips, errors and messages, too
+    expect(table.locator(".dt-info")).to_contain_text("found among")
+    table.locator(".st-search").fill("")
+    table.locator(".st-chip button").click()
+    expect(table.locator(".dt-info")).to_contain_text(f"of {len(CORPUS)}")
+    for row in (0, 3, 10):
+        table.locator(f"tr[data-row='{row}'] td.st-lead").click(position={"x": 2, "y": 2})
+        expect(table.locator(".st-pane .st-bar")).to_contain_text(f"row {row}")
+    pane = ready(page, 2)
+    pane.locator("tr[data-row='1'] td").nth(1).click()
+    expect(pane.locator(".st-pane .st-json").first).to_contain_text("<script>alert('owned')</script>")
+
+    assert asked == []
+    assert (
+        page.evaluate(
+            "() => document.querySelectorAll('.jp-OutputArea :is(img, iframe, svg:not([data-icon] *), video, base, link, meta)').length"
+        )
+        == 0
+    )
+    assert page.locator("mjx-container").count() == 0
+    assert [url for url in traffic.requests if "sutro-owned" in url] == []
+    assert "owned" not in page.title()
+    assert traffic.errors == []
+    assert external_requests(traffic) == []
+    picture(page, "hostile", table)
+
+
+def test_hostile_texts_in_an_exported_page_do_nothing(run, page, traffic, lab_server, tmp_path):
+    import nbconvert
+
+    run(
+        MADE,
+        HOSTILE
+        + """
+from sutro_magic.ui.display import Display
+from sutro_magic.ui.static import PairsView, TableView
+display = Display(get_ipython())
+from sutro_magic.ui import table as words
+display.show(words.mimebundle(TableView(columns=names, rows=[[t] * 20 for t in corpus[:10]], total=len(corpus), caption=corpus), html=True))
+display.show(display.view(PairsView(title=corpus[0], pairs={text: text for text in corpus})))
+""",
+    )
+    ready(page, 1) if cell_output(page, 1).locator(".dt-info").count() else None
+    command(page, "docmanager:save")
+    html, _ = nbconvert.HTMLExporter().from_filename(str(lab_server.root / "paged.ipynb"))
+    exported = tmp_path / "exported.html"
+    exported.write_text(html, encoding="utf-8")
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    page.goto(exported.as_uri())
+    expect(page.locator(".sutro-results").first).to_contain_text("<script>alert('owned')</script>")
+    assert asked == []
+    assert page.locator(".jp-OutputArea img, .jp-OutputArea iframe, .jp-OutputArea svg").count() == 0
+    assert [url for url in traffic.requests if "sutro-owned" in url] == []
+
+
+# --- what a person does ----------------------------------------------------------------------------
+
+
+def test_turning_jumping_sorting_searching_filtering_and_shuffling(run, page, traffic):
+    run("%load_ext sutro_magic", "r = %sutro_results job-demo-films\nr")
+    table = ready(page, 1)
+    info = table.locator(".dt-info")
+    expect(info).to_have_text("rows 1 to 10 of 10,000")
+    picture(page, "films", table)
+
+    table.get_by_role("link", name="Next", exact=False).or_(
+        table.locator(".dt-paging-button.next")
+    ).first.click()
+    expect(info).to_have_text("rows 11 to 20 of 10,000")
+    table.get_by_label("go to page").fill("1000")
+    table.get_by_label("go to page").press("Enter")
+    expect(info).to_have_text("rows 9,991 to 10,000 of 10,000")
+    table.get_by_label("go to row, by its number").fill("4,321")
+    table.get_by_label("go to row, by its number").press("Enter")
+    expect(table.locator("tr[data-row='4321']")).to_be_focused()
+    table.get_by_label("go to row, by its number").fill("10000")
+    table.get_by_label("go to row, by its number").press("Enter")
+    expect(table.locator(".st-problem")).to_have_text("There is no row 10,000. Rows go from 0 to 9,999.")
+
+    year = table.locator("th", has_text="year")
+    year.locator(".dt-column-order").click()
+    expect(first_row(table)).to_contain_text("1950")
+    year.locator(".dt-column-order").click()
+    expect(first_row(table)).to_contain_text("2025")
+    newest = kernel_eval(page, "print(r.pandas().year.max(), r.filtered.head(1)['year'][0])").split()
+    assert newest[0] == newest[1]
+    table.locator("th", has_text="score").locator(".dt-column-order").click(modifiers=["Shift"])
+    expect(table.locator("th[aria-sort]")).not_to_have_count(0)
+    order = "f = r.filtered.pandas(); s = r.pandas().sort_values(['year', 'score'], ascending=[False, True], kind='stable')"
+    expect(table.locator(".st-status")).to_have_text("")
+    assert (
+        kernel_eval(page, f"{order}; print((f._row.to_numpy() == s.index.to_numpy()).all())").strip()
+        == "True"
+    )
+
+    table.locator(".st-search").fill("VOLCANO")
+    expect(info).to_contain_text("found among 10,000")
+    found = kernel_eval(
+        page,
+        "print(r.pandas().select_dtypes('str').apply(lambda c: c.str.lower().str.contains('volcano')).any(axis=1).sum())",
+    ).strip()
+    expect(info).to_contain_text(f"of {found} found")
+    assert kernel_eval(page, "print(len(r.filtered))").strip() == found
+
+    table.locator("th", has_text="genre").locator(".st-menu").click()
+    panel = table.locator(".st-panel")
+    panel.locator(".st-choice", has_text="horror").locator("input").check()
+    expect(table.locator(".st-chip")).to_have_text("genre is one of 1 value✕")
+    expect(first_row(table)).to_contain_text("horror")
+    table.locator("th", has_text="year").locator(".st-menu").click()
+    panel.get_by_label("from").fill("1990")
+    panel.get_by_label("to", exact=True).fill("nonsense")
+    panel.get_by_role("button", name="Filter").click()
+    expect(table.locator(".st-problem")).to_have_text("'nonsense' is no number. Correct the bound.")
+    panel.get_by_label("to", exact=True).fill("1999")
+    panel.get_by_role("button", name="Filter").click()
+    expect(table.locator(".st-problem")).to_be_hidden()
+    expect(first_row(table)).to_contain_text("1999")
+    kernel = "f = r.filtered.pandas(); print(f.year.min() >= 1990, f.year.max() <= 1999, set(f.genre))"
+    assert kernel_eval(page, kernel).strip() == "True True {'horror'}"
+    picture(page, "filtered", table)
+    for _ in range(2):
+        table.locator(".st-chip button").first.click()
+    table.locator(".st-search").fill("")
+    expect(info).to_contain_text("of 10,000")
+
+    table.get_by_role("button", name="Shuffle").click()
+    expect(table.locator(".st-chip")).to_contain_text("shuffled, seed")
+    seed = table.locator(".st-chip").inner_text().split("seed ")[1].split("✕")[0].strip()
+    expect(table.locator(".st-status")).to_have_text("")
+    code = f"import numpy as np; print((np.random.default_rng({seed}).permutation(10_000) == r.filtered.pandas()._row).all())"
+    assert kernel_eval(page, code).strip() == "True"
+
+    table.get_by_role("button", name="Columns").click()
+    panel.locator(".st-choice", has_text="genre").locator("input").uncheck()
+    expect(table.locator("th", has_text="genre")).to_have_count(0)
+    assert traffic.errors == []
+    assert external_requests(traffic) == []
+
+
+def test_ticks_over_pages_and_what_is_bound(run, page, traffic):
+    run("%load_ext sutro_magic", "r = %sutro_results job-demo-films\nr", "chosen.shape")
+    table = ready(page, 1)
+    table.locator(".st-tick").nth(2).check()
+    table.locator(".dt-paging-button.next").click()
+    expect(table.locator(".dt-info")).to_contain_text("rows 11")
+    table.locator(".st-tick").nth(4).check()
+    assert kernel_eval(page, "print(r.selected.pandas()._row.tolist())").strip() == "[2, 14]"
+    table.locator(".dt-paging-button.previous").click()
+    expect(table.locator(".st-tick").nth(2)).to_be_checked()
+
+    table.get_by_role("button", name="Bind…").click()
+    panel = table.locator(".st-panel")
+    panel.get_by_label("name of the variable").fill("print")
+    panel.get_by_role("button", name="Bind", exact=True).click()
+    expect(table.locator(".st-problem")).to_contain_text("'print' would hide what Python or IPython calls")
+    panel.get_by_label("name of the variable").fill("chosen")
+    panel.get_by_role("button", name="Bind", exact=True).click()
+    expect(panel.locator(".st-said")).to_have_text("chosen: pandas DataFrame, 2 x 7")
+    run_cell(page, 2)
+    expect(cell_output(page, 2)).to_contain_text("(2, 7)")
+    table.locator(".st-search").fill("volcano")
+    expect(table.locator(".dt-info")).to_contain_text("found among")
+    panel.get_by_label("rows").select_option("filtered")
+    panel.get_by_label("type").select_option("arrow")
+    panel.get_by_label("name of the variable").fill("found")
+    panel.get_by_role("button", name="Bind", exact=True).click()
+    expect(panel.locator(".st-said")).to_contain_text("found: Arrow table")
+    assert (
+        kernel_eval(page, "print(type(found).__name__, found.num_rows == len(r.filtered))").strip()
+        == "Table True"
+    )
+    assert traffic.errors == []
+
+
+def test_the_pane_of_one_row_by_mouse_and_by_keyboard(run, page, traffic):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    run(
+        "%load_ext sutro_magic",
+        "%sutro_results job-demo-puzzles --inputs",
+        "%sutro_results job-demo-recipes --raw",
+    )
+    table = ready(page, 1)
+    first_row(table).locator("td").nth(1).click()
+    pane = table.locator(".st-pane")
+    expect(pane.locator(".st-bar")).to_contain_text("row 0")
+    expect(pane).to_contain_text("reasoning_content (how the model got there)")
+    picture(page, "pane", table)
+    table.locator("tr[data-row='0']").focus()
+    page.keyboard.press("ArrowDown")
+    expect(pane.locator(".st-bar")).to_contain_text("row 1")
+    for _ in range(9):
+        page.keyboard.press("ArrowDown")
+        expect(table.locator(".st-status")).to_have_text("")
+    expect(pane.locator(".st-bar")).to_contain_text("row 10")  # on the next page
+    page.keyboard.press("Space")
+    expect(table.locator("tr[data-row='10'] .st-tick")).to_be_checked()
+    pane.get_by_role("button", name="Copy").first.click()
+    expect(pane.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("() => navigator.clipboard.readText()")
+    assert copied and copied in pane.inner_text()
+    page.keyboard.press("Escape")
+    expect(pane).to_be_hidden()
+
+    raw = ready(page, 2)
+    first_row(raw).locator("td").nth(1).click()
+    laid_out = raw.locator(".st-pane .st-json").first.inner_text()
+    assert json.loads(laid_out) and laid_out.count("\n") > 3
+    assert len(page.locator(".jp-Cell").all()) == 3  # no key was a command to the notebook
+    assert traffic.errors == []
+
+
+def test_prompts_are_offered_with_their_size_and_fetched(run, page, traffic):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-reviews")
+    table = ready(page, 1)
+    expect(table.locator("th", has_text="inputs")).to_have_count(0)
+    table.get_by_role("button", name="Fetch prompts").click()
+    expect(table.locator(".st-panel")).to_contain_text("to fetch.")
+    table.locator(".st-panel").get_by_role("button", name="Fetch the prompts").click()
+    expect(table.locator("th", has_text="inputs")).to_be_visible()
+    expect(table.get_by_role("button", name="Fetch prompts")).to_have_count(0)
+    expect(table.locator(".dt-info")).to_have_text("rows 1 to 10 of 2,000")
+    assert traffic.errors == []
+
+
+def test_tables_of_every_shape_and_the_summaries(run, page, traffic):
+    run(
+        MADE,
+        "import datetime, math\n"
+        "odd = pa.table({'text': [None, '', 'NaN', 'null', '∅', 'a\\nb'], 'number': [None, math.nan, 1.5, math.inf, -1.0, 0.0],"
+        "'big': [2**53 + 1, None, 0, 1, 2, 3], 'list': [[1, 2], [], None, [3], [4], [5]],"
+        "'when': [datetime.datetime(2026, 1, 31, 12), None, None, None, None, None]})\nshown(odd)",
+        "none = pa.table({'text': pa.array([], pa.string())})\nshown(none)",
+        "wide = pa.table({f'column {i}': list(range(50)) for i in range(300)})\nshown(wide)",
+        "long = pa.table({'text': ['x' * 1_000_000] * 20})\nt = shown(long)\nt",
+    )
+    odd = ready(page, 1)
+    rows = odd.locator("tbody tr")
+    expect(rows.nth(0).locator("td").nth(1).locator("[aria-label=null]")).to_have_text("∅")
+    expect(rows.nth(1).locator("td").nth(1).locator("[aria-label='empty text']")).to_have_text('""')
+    expect(rows.nth(2).locator("td").nth(1).locator(".st-cell")).to_have_text("NaN")
+    expect(rows.nth(1).locator("td").nth(2).locator(".st-null")).to_have_text("NaN")
+    expect(rows.nth(3).locator("td").nth(1).locator(".st-cell")).to_have_text("null")
+    expect(rows.nth(4).locator("td").nth(1).locator(".st-cell")).to_have_text("∅")
+    expect(rows.nth(0)).to_contain_text("9007199254740993")
+    expect(rows.nth(0)).to_contain_text("2026-01-31 12:00:00")
+    odd.get_by_role("button", name="Summaries").click()
+    expect(odd.locator("th", has_text="number").locator(".st-summary")).to_contain_text("1 null (17%), 1 NaN")
+    expect(odd.locator("th", has_text="big").locator(".st-bins")).to_be_visible()
+    picture(page, "odd", odd)
+    expect(ready(page, 2)).to_contain_text("no rows")
+    wide = ready(page, 3)
+    expect(wide.locator("tbody tr").first.locator("td")).to_have_count(301)
+    wide.locator("th", has_text="column 299").scroll_into_view_if_needed()
+    expect(wide.locator("th", has_text="column 299")).to_be_in_viewport()
+    picture(page, "wide", wide)
+    long = ready(page, 4)
+    expect(first_row(long)).to_contain_text("… (+999,700)")
+    first_row(long).locator("td").nth(1).click()
+    expect(long.locator(".st-pane")).to_contain_text("Show all 1,000,000 characters")
+    long.get_by_role("button", name="Show all 1,000,000 characters").click()
+    expect(long.locator(".st-pane pre")).to_have_text("x" * 1_000_000)
+    assert traffic.errors == []
+
+
+def test_two_tables_keep_apart_and_share_one_bundle(run, page):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-films", "%sutro_results job-demo-films")
+    one, two = ready(page, 1), ready(page, 2)
+    one.locator(".st-search").fill("volcano")
+    expect(one.locator(".dt-info")).to_contain_text("found among")
+    expect(two.locator(".dt-info")).to_have_text("rows 1 to 10 of 10,000")
+    assert page.locator("style[data-from=itables]").count() == 1
+
+
+def test_a_table_whose_kernel_was_restarted_says_so_and_keeps_its_rows(run, page, lab_server):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-films")
+    table = ready(page, 1)
+    expect(table.locator(".st-dead")).to_be_hidden()
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    expect(table.locator(".st-dead")).to_be_visible()
+    expect(table.locator(".st-dead")).to_contain_text("Run the cell again")
+    expect(table.locator("tbody tr")).to_have_count(10)
+    picture(page, "restarted", table)
+
+
+def test_a_saved_notebook_stays_small(run, page, lab_server):
+    run("%load_ext sutro_magic", *["%sutro_results job-demo-films"] * 5)
+    for index in range(1, 6):
+        ready(page, index)
+    command(page, "docmanager:save")
+    assert (lab_server.root / "paged.ipynb").stat().st_size < 300_000
+
+
+def test_it_works_in_notebook_7(page, traffic, demo, tmp_path):
+    if find_chromium() is None:
+        pytest.skip(NO_CHROMIUM)
+    root = tmp_path / "notebooks"
+    root.mkdir()
+    with lab(root, notebook7=True) as server:
+        notebook(root / "seven.ipynb", ["%load_ext sutro_magic", "r = %sutro_results job-demo-films\nr"])
+        open_notebook(page, server, "seven.ipynb")
+        set_kernel_env(
+            page,
+            {
+                "SUTRO_API_URL": demo.url,
+                "SUTRO_API_KEY": demo.api_key,
+                "SUTRO_MAGIC_CACHE_DIR": str(tmp_path / "cache"),
+            },
+        )
+        run_all(page)
+        table = page.locator(".sutro-table")
+        expect(table.locator(".dt-info")).to_have_text("rows 1 to 10 of 10,000")
+        table.locator("th", has_text="year").locator(".dt-column-order").click()
+        expect(table.locator("tbody tr").first).to_contain_text("1950")
+        table.locator(".st-search").fill("volcano")
+        expect(table.locator(".dt-info")).to_contain_text("found among 10,000")
+        table.locator("tbody tr").first.locator("td").nth(1).click()
+        expect(table.locator(".st-pane")).to_be_visible()
+        if SCREENSHOTS:
+            page.screenshot(path=Path(SCREENSHOTS) / "paged-notebook7.png")
+    assert external_requests(traffic) == []
