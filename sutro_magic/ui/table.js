@@ -6,6 +6,7 @@ const BUSY_MS = 150;
 const SILENT_MS = 8000;
 const ASK_BUNDLE_AGAIN_MS = 25000;
 const TYPING_MS = 300;
+const GONE = ["restarting", "autorestarting", "terminating", "dead"];
 
 function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -89,12 +90,17 @@ class TableView {
     this.onMessage = (message, buffers) => this.receive(message, buffers);
     this.onSetup = () => { this.teardown(); this.build(); };
     this.onTicks = () => this.showTicks();
+    // JupyterLab's manager knows its kernel, others may not; where it is not known, the next question finds out.
+    this.kernel = model.widget_manager?.kernel;
+    this.onStatus = (_, status) => { if (GONE.includes(status)) this.die(); };
+    this.kernel?.statusChanged?.connect(this.onStatus);
     model.on("msg:custom", this.onMessage);
     model.on("change:_setup", this.onSetup);
     model.on("change:selected_rows", this.onTicks);
   }
 
   destroy() {
+    this.kernel?.statusChanged?.disconnect(this.onStatus);
     this.model.off("msg:custom", this.onMessage);
     this.model.off("change:_setup", this.onSetup);
     this.model.off("change:selected_rows", this.onTicks);
@@ -121,9 +127,25 @@ class TableView {
     if (page) for (const [other, asked] of this.pending) if (asked.page) this.pending.delete(other);
     return new Promise((resolve) => {
       this.pending.set(id, { resolve, page });
-      this.model.send({ kind, id, ...content });
-      this.watch();
+      if (this.send({ kind, id, ...content })) this.watch();
     });
+  }
+
+  send(message) {
+    try {
+      this.model.send(message);
+      return true;
+    } catch { // the line to the kernel is cut
+      this.die();
+      return false;
+    }
+  }
+
+  die() {
+    this.pending.clear();
+    clearTimeout(this.bundleTimer);
+    this.watch();
+    this.root.classList.add("jupyter-widgets-disconnected");
   }
 
   watch() {
@@ -215,7 +237,7 @@ class TableView {
   }
 
   askBundle() {
-    this.model.send({ kind: "bundle", id: `${this.id}-bundle`, page: shared.page });
+    if (!this.send({ kind: "bundle", id: `${this.id}-bundle`, page: shared.page })) return;
     this.bundleTimer = setTimeout(() => { if (!shared.DataTable && !this.gone) this.askBundle(); }, ASK_BUNDLE_AGAIN_MS);
   }
 
@@ -346,7 +368,11 @@ class TableView {
       createdRow: (tr, row) => {
         tr.tabIndex = -1;
         tr.dataset.row = row[0];
-        tr.addEventListener("click", (event) => { if (!event.target.closest("input,button,a") && !getSelection().toString()) this.showRow(row[0]); });
+        tr.addEventListener("click", (event) => {
+          const marked = getSelection(); // somebody marks text of this row to copy it
+          const marking = marked.type === "Range" && tr.contains(marked.anchorNode);
+          if (!marking && !event.target.closest("input,button")) this.showRow(row[0]);
+        });
       },
       drawCallback: () => this.drawn(),
     });
@@ -561,7 +587,7 @@ class TableView {
     const ticks = this.ticks();
     for (const row of rows) on ? ticks.add(row) : ticks.delete(row);
     this.model.set("selected_rows", [...ticks].sort((a, b) => a - b));
-    this.model.save_changes();
+    try { this.model.save_changes(); } catch { this.die(); }
     this.showTicks();
   }
 
