@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic.errors import SutroError
+from sutro_magic.errors import ConfigurationError, SutroError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -60,17 +60,22 @@ class _Database:
     def configure(self, threads: int, memory_limit: str) -> None:
         import duckdb
 
-        with self._lock:
-            before = self.threads, self.memory_limit
-            self.threads, self.memory_limit = threads, memory_limit
-            if self._connection is None:
-                return
-            try:
-                for name, value in self._limits().items():
-                    self._connection.execute(f"set {name} = '{value}'")
-            except duckdb.Error:
-                self.threads, self.memory_limit = before
-                raise
+        cursor = self.cursor()  # wrong values are found now, not at the first sort
+        before = self.threads, self.memory_limit
+        self.threads, self.memory_limit = threads, memory_limit
+        try:
+            self._apply(cursor)
+        except duckdb.Error:
+            self.threads, self.memory_limit = before
+            self._apply(cursor)
+            raise ConfigurationError(
+                f"threads {threads} and memory_limit {shorten(memory_limit, 40)!r} cannot be.",
+                hint="%config SutroMagics.memory_limit = '2GB'",
+            ) from None
+
+    def _apply(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        for name, value in self._limits().items():
+            cursor.execute(f"set {name} = '{value.replace(chr(39), '')}'")
 
     def close(self) -> None:
         with self._lock:
@@ -96,6 +101,11 @@ def configure(threads: int = 0, memory_limit: str = "") -> None:
     threads : int
     memory_limit : str
         As DuckDB writes it: ``2GB``, ``500MiB``.
+
+    Raises
+    ------
+    ConfigurationError
+        For a limit that is none; the earlier ones stay.
     """
     _database.configure(threads, memory_limit)
 

@@ -291,7 +291,7 @@ def test_the_pane_of_one_row_by_mouse_and_by_keyboard(run, page, traffic):
     run(
         "%load_ext sutro_magic",
         "%sutro_results job-demo-puzzles --inputs",
-        "%sutro_results job-demo-recipes --raw",
+        "%sutro_results job-demo-films --raw",
     )
     table = ready(page, 1)
     first_row(table).locator("td").nth(1).click()

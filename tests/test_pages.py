@@ -1,0 +1,333 @@
+"""Pages of a table: the same rows, in the same order, as pandas finds."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import threading
+import time
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sutro_magic import engine
+from sutro_magic.engine import SupersededError
+from sutro_magic.errors import ArgumentError, SutroError
+from sutro_magic.pages import Pages
+from sutro_magic.questions import Filter, Order, Question, parse_question
+from sutro_magic.summaries import list_values, summarize
+
+# Letters whose lower case is one letter, so that Python and DuckDB mean the same by "in any case".
+LETTERS = st.text(st.sampled_from("aAbBéÉñßΩωЖж東 😀%_'\"\\\n\x00.*"), max_size=6)
+TEXTS = st.one_of(
+    st.none(), LETTERS, st.sampled_from(["", "null", "NaN", "a" * 5_000 + "Z", "common", "Common"])
+)
+FLOATS = st.one_of(
+    st.none(), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 1.5]), st.floats(-100, 100)
+)
+INTS = st.one_of(st.none(), st.integers(-3, 3), st.sampled_from([2**53, 2**53 + 1, -(2**63), 2**63 - 1]))
+ROWS = st.lists(st.tuples(TEXTS, TEXTS, FLOATS, INTS, st.one_of(st.none(), st.booleans())), max_size=40)
+SCHEMA = pa.schema(
+    [
+        ("text", pa.string()),
+        ("large", pa.large_string()),
+        ("float", pa.float64()),
+        ("int", pa.int64()),
+        ("bool", pa.bool_()),
+    ]
+)
+
+ORDERS = st.lists(st.builds(Order, st.integers(0, 4), st.booleans()), max_size=3).map(tuple)
+FILTERS = st.lists(
+    st.one_of(
+        st.builds(
+            Filter, st.integers(0, 1), st.sampled_from(["contains", "equals", "starts"]), st.tuples(LETTERS)
+        ),
+        st.builds(Filter, st.integers(0, 1), st.just("empty")),
+        st.builds(Filter, st.integers(0, 4), st.sampled_from(["null", "not null"])),
+        st.builds(
+            Filter, st.just(2), st.just("range"), st.tuples(*[st.one_of(st.none(), st.floats(-50, 50))] * 2)
+        ),
+        st.builds(
+            Filter,
+            st.just(3),
+            st.just("range"),
+            st.tuples(*[st.one_of(st.none(), st.integers(-2, 2**53 + 1))] * 2),
+        ),
+        st.builds(Filter, st.just(3), st.just("values"), st.lists(INTS, max_size=3).map(tuple)),
+        st.builds(Filter, st.just(0), st.just("values"), st.lists(TEXTS, max_size=3).map(tuple)),
+        st.builds(
+            Filter,
+            st.just(4),
+            st.just("values"),
+            st.lists(st.sampled_from([None, True, False]), max_size=3).map(tuple),
+        ),
+    ),
+    max_size=3,
+).map(tuple)
+QUESTIONS = st.builds(
+    Question,
+    ORDERS,
+    st.one_of(st.just(""), LETTERS),
+    FILTERS,
+    st.one_of(st.none(), st.none(), st.integers(0, 9)),
+)
+
+
+def table_of(rows, chunk=7):
+    batches = [
+        pa.record_batch(
+            [pa.array(column, f.type) for column, f in zip(zip(*part, strict=True), SCHEMA, strict=True)],
+            schema=SCHEMA,
+        )
+        for part in (rows[i : i + chunk] for i in range(0, len(rows), chunk))
+    ]
+    return pa.Table.from_batches(batches, SCHEMA)
+
+
+def is_null(value):
+    return value is None
+
+
+def holds(asked, value):
+    if asked.kind == "null":
+        return is_null(value)
+    if asked.kind == "values":
+        return value in asked.values
+    if is_null(value):
+        return False
+    if asked.kind == "not null":
+        return True
+    if asked.kind == "empty":
+        return value == ""
+    if asked.kind == "range":
+        low, high = asked.values
+        return value == value and (low is None or value >= low) and (high is None or value <= high)  # noqa: PLR0124 - NaN
+    (text,) = asked.values
+    return {
+        "contains": text.lower() in value.lower(),
+        "equals": value == text,
+        "starts": value.startswith(text),
+    }[asked.kind]
+
+
+def expected(rows, question):
+    """The same by pandas, and by Python where pandas does not tell null from NaN."""
+    frame = pd.DataFrame({i: pd.Series([row[i] for row in rows], dtype=object) for i in range(5)})
+    keep = [
+        all(holds(f, row[f.column]) for f in question.filters)
+        and (
+            not question.search
+            or any(v is not None and question.search.lower() in v.lower() for v in row[:2])
+        )
+        for row in rows
+    ]
+    if question.seed is not None:
+        order = np.random.default_rng(question.seed).permutation(len(rows))
+        return [i for i in order if keep[i]]
+    found = frame[pd.Series(keep, dtype=bool)] if len(rows) else frame
+    for key in reversed(question.order):  # the last key first: each sort keeps what the one before did
+        values = found[key.column]
+        if key.column in {0, 1}:
+            values = values.map(lambda v: v if v is None else v.encode())  # by code points
+        real = values[[v is not None and v == v for v in values]]  # noqa: PLR0124 - NaN
+        nans = values[[v is not None and v != v for v in values]]  # noqa: PLR0124
+        nulls = values[[v is None for v in values]]
+        ordered = real.sort_values(ascending=not key.descending, kind="stable")
+        found = found.loc[[*ordered.index, *nans.index, *nulls.index]]
+    return list(found.index)
+
+
+@settings(max_examples=400, deadline=None, print_blob=True)
+@given(ROWS, QUESTIONS, st.integers(0, 40), st.integers(1, 10))
+def test_pages_are_what_pandas_finds(rows, question, start, length):
+    pages = Pages(lambda: table_of(rows))
+    wanted = expected(rows, question)
+    assert pages.count(question) == len(wanted)
+    numbers = pages.page(question, start, length)
+    assert numbers.tolist() == wanted[start : start + length]
+    found = pages.take(numbers)
+    assert found.num_rows == len(numbers)
+    for number, text in zip(numbers, found.column("text").to_pylist(), strict=True):
+        assert text == rows[number][0]
+    for row in wanted[:3]:
+        assert pages.place(question, row) == wanted.index(row)
+    pages.close()
+
+
+@pytest.fixture
+def many():
+    rng = np.random.default_rng(5)
+    rows = 100_000
+    table = pa.table(
+        {"n": rng.random(rows), "group": rng.integers(0, 10, rows), "text": [f"row {i}" for i in range(rows)]}
+    )
+    return Pages(lambda: table)
+
+
+def test_a_few_rows_that_were_found_are_sorted_like_all_of_them(many):
+    search = Question(search="row 123", order=(Order(1), Order(0, descending=True)))
+    few = many.rows(search).tolist()
+    many.rows(Question(order=search.order))  # now there is an order of all rows to pick from
+    many._kept.pop(("view", search))
+    assert many.rows(search).tolist() == few
+    assert len(few) == len([i for i in range(100_000) if "row 123" in f"row {i}"])
+
+
+def test_turning_pages_sorts_once(many):
+    question = Question(order=(Order(0),))
+    first = many.rows(question)
+    assert many.rows(question) is first
+    assert many.page(question, 99_995, 10).tolist() == first[99_995:].tolist()
+
+
+def test_what_is_kept_has_a_bound(many, monkeypatch):
+    monkeypatch.setattr("sutro_magic.pages.KEPT_BYTES", 1_000_000)
+    for seed in range(20):
+        many.rows(Question(seed=seed))
+    assert sum(rows.nbytes for rows in many._kept.values()) <= 1_000_000
+
+
+def test_a_closed_table_lets_go_of_its_memory_and_opens_again(many):
+    question = Question(order=(Order(0),))
+    first = many.page(question, 0, 3).tolist()
+    many.close()
+    assert not many._kept and many._table is None and many._numbers is None
+    assert many.page(question, 0, 3).tolist() == first
+
+
+def test_a_newer_question_cancels_the_one_that_runs():
+    rows = 3_000_000
+    rng = np.random.default_rng(1)
+    table = pa.table({"text": pa.array(rng.integers(0, 10**12, rows)).cast(pa.string())})
+    pages = Pages(lambda: table)
+    pages.take([0])
+    ends = []
+
+    def slow(ticket, descending):
+        try:
+            pages.rows(Question(order=(Order(0, descending=descending),)), ticket)
+            ends.append("done")
+        except SupersededError:
+            ends.append("superseded")
+
+    first = threading.Thread(target=slow, args=(pages.lane.ticket(), False))
+    first.start()
+    deadline = time.monotonic() + 30
+    while pages.lane._current is None and first.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(pages.rows(Question(search="123456"), pages.lane.ticket())) > 0
+    first.join()
+    assert ends == ["superseded"]
+
+
+def test_every_type_of_column_can_be_shown_and_those_with_an_order_sorted():
+    when = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
+    table = pa.table(
+        {
+            "date": pa.array([when.date(), None], pa.date32()),
+            "time": pa.array([datetime.time(1), None], pa.time64("us")),
+            "stamp": pa.array([when, None], pa.timestamp("us", "Europe/Berlin")),
+            "duration": pa.array([datetime.timedelta(seconds=5), None], pa.duration("s")),
+            "decimal": pa.array([Decimal(2**70), None], pa.decimal128(38, 0)),
+            "dictionary": pa.array(["b", "a"]).dictionary_encode(),
+            "half": pa.array(np.array([1.5, 2], np.float16)),
+            "list": pa.array([["x"], None]),
+            "struct": pa.array([{"a": {"b": "needle"}}, None]),
+            "binary": pa.array([b"\xff", None]),
+            "null": pa.nulls(2),
+            "view": pa.array(["v", None], pa.string_view()),
+        }
+    )
+    pages = Pages(lambda: table)
+    for place, field in enumerate(table.schema):
+        asked = {"order": [[place, "desc"]]}
+        if field.name in {"list", "struct", "binary", "null"}:
+            with pytest.raises(ArgumentError, match="no order"):
+                parse_question(asked, table.schema)
+        else:
+            assert (
+                pages.rows(parse_question(asked, table.schema)).tolist() == [0, 1]
+                if field.name != "half"
+                else [1, 0]
+            )
+        summarize(pages.lane, table, place)
+        list_values(pages.lane, table, place)
+    assert pages.rows(Question(search="NEEDLE")).tolist() == [0]
+    assert pages.rows(Question(order=(Order(5),))).tolist() == [1, 0]  # by text, not by code
+    for column, low, high in (
+        (2, "2026-01-31T12:00", "2026-01-31T12:00"),
+        (2, "2026-01-31T13:00+01:00", ""),
+        (0, "2026-01-31", "2026-01-31"),
+        (1, "01:00", ""),
+    ):
+        asked = {"filters": [{"column": column, "kind": "range", "min": low, "max": high}]}
+        assert pages.rows(parse_question(asked, table.schema)).tolist() == [0], asked
+
+
+@pytest.mark.parametrize("bound", ["x", "1e999999999", "nan", "inf", "1" * 60])
+def test_a_bound_that_is_no_number_is_said(bound):
+    asked = {"filters": [{"column": 3, "kind": "range", "min": bound}]}
+    with pytest.raises(ArgumentError) as caught:
+        parse_question(asked, SCHEMA)
+    assert caught.value.hint == "Correct the bound."
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"order": [[99, "asc"]]}, {"order": [["0", "asc"]]}, {"order": 5}, {"seed": "x"},
+        {"filters": [{"column": 0, "kind": "drop table"}]}, {"filters": [{}]}, {"filters": [{"column": 0, "kind": "equals"}]},
+    ],
+)  # fmt: skip
+def test_a_question_that_makes_no_sense_is_refused(asked):
+    with pytest.raises(ArgumentError, match="no sense"):
+        parse_question(asked, SCHEMA)
+
+
+def test_summaries_are_what_pandas_counts():
+    rng = np.random.default_rng(2)
+    numbers = rng.normal(size=5_000)
+    numbers[:10] = math.nan
+    words = rng.choice(["a", "b", "c"], 5_000, p=[0.5, 0.3, 0.2])
+    table = pa.table({"n": pa.array(numbers), "w": pa.array(words)}).set_column(
+        1, "w", pa.array([None, *words[1:]], pa.string())
+    )
+    pages = Pages(lambda: table)
+    found = summarize(pages.lane, table, 0)
+    series = pd.Series(numbers)
+    assert (found.nulls, found.nans, found.lowest, found.highest) == (0, 10, series.min(), series.max())
+    assert found.mean == pytest.approx(series.mean())
+    counts, _ = np.histogram(numbers[10:], bins=16)
+    assert sum(found.bins) == 4_990 and np.abs(np.array(found.bins) - counts).max() <= 1
+    assert found.distinct == pytest.approx(4_991, rel=0.1)
+    values = pd.Series(words[1:]).value_counts()
+    assert summarize(pages.lane, table, 1).commonest == list(values.items())
+    assert list_values(pages.lane, table, 1) == [*values.items(), (None, 1)]
+    assert list_values(pages.lane, table, 0) is None
+
+
+def test_limits_are_set_and_a_wrong_one_changes_nothing(many):
+    try:
+        engine.configure(threads=1, memory_limit="300MiB")
+        assert many.count(Question(search="row 5")) > 0
+        with many.lane.turn():
+            said = many.lane.rows("select current_setting('threads'), current_setting('memory_limit')", {})
+        assert said == [(1, "300.0 MiB")]
+        with pytest.raises(SutroError, match="memory_limit"):
+            engine.configure(memory_limit="a lot")
+        assert many.count(Question(search="row 6")) > 0
+    finally:
+        engine.configure()
+
+
+def test_the_default_limits_follow_the_container(monkeypatch):
+    monkeypatch.setenv("CPU_LIMIT", "1.0")
+    monkeypatch.setenv("MEM_LIMIT", str(2 * 2**30))
+    assert engine.default_threads() == 1
+    assert engine.default_memory() == 2**29
