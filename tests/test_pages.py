@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import threading
 import time
@@ -94,11 +94,11 @@ def is_null(value):
     return value is None
 
 
-def holds(asked, value):
+def holds(asked, value):  # noqa: PLR0911 - one line for each kind
     if asked.kind == "null":
         return is_null(value)
     if asked.kind == "values":
-        return value in asked.values
+        return value in asked.values  # noqa: PD011 - not a frame's
     if is_null(value):
         return False
     if asked.kind == "not null":
@@ -106,9 +106,9 @@ def holds(asked, value):
     if asked.kind == "empty":
         return value == ""
     if asked.kind == "range":
-        low, high = asked.values
+        low, high = asked.values  # noqa: PD011
         return value == value and (low is None or value >= low) and (high is None or value <= high)  # noqa: PLR0124 - NaN
-    (text,) = asked.values
+    (text,) = asked.values  # noqa: PD011
     return {
         "contains": text.lower() in value.lower(),
         "equals": value == text,
@@ -227,13 +227,13 @@ def test_a_newer_question_cancels_the_one_that_runs():
 
 
 def test_every_type_of_column_can_be_shown_and_those_with_an_order_sorted():
-    when = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
+    when = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
     table = pa.table(
         {
             "date": pa.array([when.date(), None], pa.date32()),
-            "time": pa.array([datetime.time(1), None], pa.time64("us")),
+            "time": pa.array([dt.time(1), None], pa.time64("us")),
             "stamp": pa.array([when, None], pa.timestamp("us", "Europe/Berlin")),
-            "duration": pa.array([datetime.timedelta(seconds=5), None], pa.duration("s")),
+            "duration": pa.array([dt.timedelta(seconds=5), None], pa.duration("s")),
             "decimal": pa.array([Decimal(2**70), None], pa.decimal128(38, 0)),
             "dictionary": pa.array(["b", "a"]).dictionary_encode(),
             "half": pa.array(np.array([1.5, 2], np.float16)),

@@ -393,6 +393,7 @@ def test_a_table_whose_kernel_was_restarted_says_so_and_keeps_its_rows(run, page
     expect(table.locator(".st-dead")).to_be_visible()
     expect(table.locator(".st-dead")).to_contain_text("Run the cell again")
     expect(table.locator(".st-grid tbody tr")).to_have_count(10)
+    expect(table.locator(".st-tools")).to_be_hidden()
     picture(page, "restarted", table)
 
 

@@ -1,0 +1,230 @@
+"""`ResultsTable` without a browser: its messages, its traits, and what comes back to the `Results`."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from sutro_magic.pages import Pages
+from sutro_magic.sources import ResultsFile
+from sutro_magic.ui import ResultsTable
+from sutro_magic.ui.paged_table import PagedTable
+from sutro_magic.ui.rows import PAGE_BYTES, encode, page_lengths, pretty_json
+
+
+class Asked:
+    """A table whose answers are kept; there is no event loop here, so each is there at once."""
+
+    def __init__(self, table):
+        self.table = table
+        self.sent = []
+        table.send = lambda content, buffers=None: self.sent.append((content, buffers))
+
+    def ask(self, kind, **content):
+        self.table._handle_custom_msg({"kind": kind, "id": "1", **content}, [])
+        assert self.sent, "no answer"
+        return self.sent.pop()[0]
+
+
+@pytest.fixture
+def results(session):
+    return session.results("job-demo-films")
+
+
+@pytest.fixture
+def asked(results):
+    table = results.table()
+    yield Asked(table)
+    table.close()
+
+
+def page(start=0, length=10, **question):
+    return {"start": start, "length": length, "question": question}
+
+
+def test_it_is_a_widget_like_any_other(results):
+    import ipywidgets
+
+    table = ResultsTable(results)
+    box = ipywidgets.VBox([table])
+    assert box.children == (table,)
+    assert table.results is results
+    assert (table.selected_rows, table.num_filtered) == ([], 10_000)
+    assert "Ministry" not in repr(table)
+
+
+def test_what_is_shown_and_ticked_comes_back_over_all_rows(asked, results):
+    frame = results.pandas()
+    assert results.filtered.num_rows == 10_000 and results.filtered.columns[0] == "_row"
+    assert results.selected.num_rows == 0
+    answer = asked.ask("page", **page(order=[[2, "desc"]], search="horror"))
+    wanted = frame[frame.genre == "horror"].sort_values("year", ascending=False, kind="stable")
+    assert answer["found"] == len(wanted) == asked.table.num_filtered
+    assert [row[0] for row in answer["rows"]] == wanted.index[:10].tolist()
+    assert results.filtered.pandas()["_row"].tolist() == wanted.index.tolist()
+    assert results.filtered.pandas().drop(columns="_row").to_numpy().tolist() == wanted.to_numpy().tolist()
+    asked.table.selected_rows = [9_999, 3, 3, -1, 10_000]
+    assert asked.table.selected_rows == [3, 9_999]
+    assert results.selected.arrow().column("_row").to_pylist() == [3, 9_999]
+    assert results.selected.polars()["title"].to_list() == frame.title[[3, 9_999]].tolist()
+    assert results.selected.duckdb().fetchall()[0][1] == frame.title[3]
+    assert len(results.selected.dask()) == 2
+
+
+def test_rows_picked_from_picked_rows_keep_their_place_in_the_job(session):
+    errors = session.results("job-demo-broken").errors
+    asked = Asked(errors.table())
+    asked.table.selected_rows = [2]
+    assert errors.selected.columns == errors.columns
+    assert errors.selected.arrow().column("_row").to_pylist() == [errors.arrow().column("_row")[2].as_py()]
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ({"kind": "page", "start": 0, "length": 10, "question": {"order": [[77, "asc"]]}}, "makes no sense"),
+        ({"kind": "page", "start": "x", "length": 10}, "could not answer"),
+        ({"kind": "place", "row": 10_000}, "There is no row 10,000"),
+        ({"kind": "place", "row": 0, "question": {"search": "no such film"}}, "not among those found"),
+        ({"kind": "bind", "name": "x", "as": "pandas"}, "binds no variables"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_the_table(asked, message, error):
+    answer = asked.ask(message.pop("kind"), **message)
+    assert error in answer["error"]
+    assert asked.ask("page", **page())["found"] == 10_000
+
+
+def test_nonsense_is_not_answered(asked):
+    for content in ("x", None, {"kind": "close"}, {"kind": 5}, {}):
+        asked.table._handle_custom_msg(content, [])
+    assert asked.sent == []
+
+
+def test_the_bundle_is_sent_once_to_a_page_and_is_no_state(asked):
+    asked.table._handle_custom_msg({"kind": "bundle", "id": "1", "page": "one"}, [])
+    asked.table._handle_custom_msg({"kind": "bundle", "id": "2", "page": "one"}, [])
+    asked.table._handle_custom_msg({"kind": "bundle", "id": "3", "page": "two"}, [])
+    assert [content["to"] for content, buffers in asked.sent if buffers] == ["1", "3"]
+    state = json.dumps(asked.table.get_state(), default=str)
+    assert len(state) < 70_000
+    assert "<script" not in state and "<!--" not in state  # what breaks an exported page
+
+
+def test_what_is_used_of_the_bundle_is_there():
+    import gzip
+
+    from sutro_magic.ui import bundle
+
+    script, style = (gzip.decompress(part).decode() for part in bundle.packed())
+    exports = script[script.rindex("export{") :]
+    assert all(f" as {name}" in exports for name in bundle.EXPORTS)
+    assert "serverSide" in script
+    assert ".dt-container" in style
+
+
+def test_closing_a_table_frees_its_memory(asked):
+    asked.ask("page", **page(order=[[1, "asc"]]))
+    pages = asked.table._pages
+    assert pages._kept
+    asked.table.close()
+    assert not pages._kept and pages._table is None and pages._numbers is None
+
+
+def test_prompts_are_offered_with_their_size_and_come(session):
+    results = session.results("job-demo-reviews")
+    asked = Asked(results.table())
+    size = asked.ask("prompts_size")["said"]
+    assert size.endswith("kB to fetch.")
+    asked.table.selected_rows = [5]
+    asked.ask("prompts")
+    assert "inputs" in asked.table.results.columns
+    assert asked.table.results.selected.num_rows == 1
+    assert "inputs" in [column["name"] for column in asked.table._setup["columns"]]
+    assert not asked.table._setup["prompts"]
+    again = Asked(session.results("job-demo-reviews").table())
+    assert again.ask("prompts_size")["said"] == "They are in the cache already."
+
+
+def test_prompts_that_cannot_be_fetched_leave_the_table_as_it_was(session, demo):
+    asked = Asked(session.results("job-demo-reviews").table())
+    demo.set_fault("half_parquet")
+    assert asked.ask("prompts")["error"]
+    demo.clear_faults()
+    assert asked.ask("page", **page())["found"] == 2_000
+
+
+def test_itables_options_are_honoured(results, monkeypatch):
+    from itables import options
+
+    monkeypatch.setattr(options, "lengthMenu", [5, 20], raising=False)
+    monkeypatch.setattr(options, "classes", "display compact mine")
+    setup = ResultsTable(results)._setup
+    assert setup["lengths"] == [5, 10, 20]
+    assert "mine" in setup["classes"]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({f"c{i}": ["x" * 5_000] * 100 for i in range(8)}),
+        pa.table({f"c{i}": ["\u6771" * 300] * 100 for i in range(20)}),
+        pa.table({f"c{i}": [1.0 / 3] * 10 for i in range(300)}),
+        pa.table({"a": ["y" * 100_000] * 1_000}),
+        pa.table({"list": [[0.1] * 3_000] * 100}),
+    ],
+)
+def test_a_page_is_small_whatever_it_holds(table):
+    rows = table.slice(0, max(page_lengths(table.num_columns, [10, 25, 50, 100, 1_000])))
+    found = encode(range(rows.num_rows), rows)
+    assert len(found) == rows.num_rows
+    assert len(json.dumps(found, ensure_ascii=False).encode()) <= PAGE_BYTES * 1.1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":[1,{"b":"x, {y"}],"c":{},"d":[],"n":1.50e3,"a":9007199254740993123}', "[]", "[[[]]]", '{"\\u0041\\"":null}', "[1,\n2 , 3]",
+    ],
+)  # fmt: skip
+def test_json_is_laid_out_and_not_changed(text):
+    def pairs(value):
+        return json.loads(value, object_pairs_hook=list, parse_int=str, parse_float=str)
+
+    assert pairs(pretty_json(text)) == pairs(text)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1", '"x"', "{", "[" * 100_000, '{"a": 1} x'])
+def test_what_is_no_json_is_not_laid_out(text):
+    assert pretty_json(text) is None
+
+
+def test_a_large_raw_table_is_laid_out_beside_the_results_once(session, monkeypatch):
+    monkeypatch.setattr(
+        "sutro_magic.mapped.open_mapped.__kwdefaults__", {"small": 0, "on_rows": lambda _d, _t: None}
+    )
+    results = session.results("job-demo-greetings", inputs=True)
+    source = results._source.file if hasattr(results._source, "file") else results._source
+    assert isinstance(source, ResultsFile)
+    table = source.mapped()
+    laid_out = source.entry.folder / "raw.arrow"
+    assert laid_out.stat().st_mode & 0o777 == 0o600
+    written = laid_out.stat().st_mtime_ns
+    assert source.mapped().equals(table) and table.equals(source.stored())
+    assert laid_out.stat().st_mtime_ns == written
+    assert session.cache.entries(session.credentials.identity)[0].table_size >= laid_out.stat().st_size
+    laid_out.unlink()  # not over it: it is mapped
+    laid_out.write_bytes(b"damaged")
+    assert source.mapped().equals(table)
+    assert (
+        Pages(source.mapped).take([3, 1]).column("outputs").to_pylist()[1]
+        == table.column("outputs")[1].as_py()
+    )
+
+
+def test_a_table_of_jobs_has_no_ticks_and_no_row_numbers():
+    rows = pa.table({"job": ["a", "b"]})
+    setup = PagedTable(Pages(lambda: rows), rows, num_rows=2, noun="job")._setup
+    assert not setup["ticks"] and not setup["numbered"]
