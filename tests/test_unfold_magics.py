@@ -100,7 +100,7 @@ def test_a_derived_result_has_no_path_and_says_what_to_use(kernel):
 
 def test_the_cache_counts_the_unfolded_table(kernel):
     kernel.run("r = %sutro_results job-demo-films")
-    assert "unfolded table" in str(kernel.run("%sutro_cache info job-demo-films").displays)
+    assert "tables made of it" in str(kernel.run("%sutro_cache info job-demo-films").displays)
     files = "sum(r.path.with_name(n).stat().st_size for n in ('results.parquet', 'table.arrow'))"
     size = words.size(int(kernel.value(files)))
     assert size in str(kernel.run("%sutro_cache list").displays)

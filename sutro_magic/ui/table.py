@@ -118,7 +118,7 @@ def entry_view(entry: CacheEntry) -> PairsView:
             "rows": entry.table.num_rows,
             "columns": ", ".join(column.name for column in columns),
             "size": words.size(entry.size),
-            **({"unfolded table": words.size(entry.table_size)} if entry.table_size else {}),
+            **({"tables made of it": words.size(entry.table_size)} if entry.table_size else {}),
             "came as": entry.request.format,
             "fetched": entry.fetched,
             "from": entry.deployment,

@@ -125,6 +125,9 @@ def test_hostile_texts_do_nothing_but_show_themselves(run, page, traffic, lab_se
     for row in (0, 3, 10):
         table.locator(f"tr[data-row='{row}'] td.st-lead").click(position={"x": 2, "y": 2})
         expect(table.locator(".st-pane .st-bar")).to_contain_text(f"row {row}")
+    table.get_by_label("go to page").fill(CORPUS[0])
+    table.get_by_label("go to page").press("Enter")
+    expect(table.locator(".st-problem")).to_have_text(f"{CORPUS[0]} is no whole number.")
     pane = ready(page, 2)
     pane.locator("tr[data-row='1'] td").nth(1).click()
     expect(pane.locator(".st-pane .st-json").first).to_contain_text("<script>alert('owned')</script>")
@@ -374,6 +377,39 @@ def test_tables_of_every_shape_and_the_summaries(run, page, traffic):
     long.get_by_role("button", name="Show all 1,000,000 characters").click()
     expect(long.locator(".st-pane pre")).to_have_text("x" * 1_000_000)
     assert traffic.errors == []
+
+
+def test_the_first_page_is_there_while_later_cells_run(run, page, lab_server, tmp_path):
+    done = tmp_path / "done"
+    run("%load_ext sutro_magic")
+    notebook(
+        lab_server.root / "busy.ipynb",
+        [
+            "%load_ext sutro_magic",
+            "%sutro_demo",
+            "%sutro_results job-demo-films",
+            f"import pathlib, time\nwhile not pathlib.Path({str(done)!r}).exists(): time.sleep(0.05)",
+        ],
+    )
+    open_notebook(page, lab_server, "busy.ipynb")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    table = cell_output(page, 2)
+    expect(table.locator(".st-grid tbody tr").first).to_contain_text("The Ministry of Naps", timeout=30_000)
+    expect(table.locator(".dt-info")).to_have_count(0)  # no program yet: its messages wait
+    done.touch()
+    expect(table.locator(".dt-info")).to_have_text("rows 1 to 10 of 10,000")
+
+
+def test_it_follows_the_theme(run, page):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-films")
+    table = ready(page, 1)
+    colours = """node => { const c = (e, p) => getComputedStyle(e)[p].match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0);
+        return [c(node, 'color'), c(node, 'backgroundColor'), c(node.querySelector('.dt-info'), 'color'), c(node.querySelector('th'), 'backgroundColor')] }"""
+    text, back, info, head = table.locator(".sutro-table").evaluate(colours)
+    assert max(text, info) < 300 < min(back, head)
+    set_theme(page, dark=True)
+    text, back, info, head = table.locator(".sutro-table").evaluate(colours)
+    assert max(back, head) < 300 < min(text, info)
 
 
 def test_two_tables_keep_apart_and_share_one_bundle(run, page):
