@@ -17,6 +17,8 @@ BINS = 16
 COMMONEST = 5
 LISTED = 100
 """A list of values to be ticked has at most so many."""
+LISTED_NUMBERS = 24
+"""For numbers a range is handier, except for a few."""
 LONGEST_VALUE = 1_000
 """Texts with more characters are not values to be listed."""
 
@@ -99,10 +101,11 @@ def list_values(lane: Lane, table: pa.Table, column: int) -> list[tuple[Any, int
         # A look at the first rows saves counting the values of a column that has millions of them.
         first = {"t": asked["t"].slice(0, 20_000)}
         sql = f"select count(distinct {what}) from t"  # noqa: S608 - names of our own
-        if lane.rows(sql, first)[0][0] > LISTED:
+        most = LISTED_NUMBERS if kind_of(kind) == "number" else LISTED
+        if lane.rows(sql, first)[0][0] > most:
             return None
-        found = _commonest(lane, asked, what, LISTED + 1, kind, nulls=True)
-    if len(found) > LISTED or any(isinstance(v, str) and len(v) > LONGEST_VALUE for v, _ in found):
+        found = _commonest(lane, asked, what, most + 1, kind, nulls=True)
+    if len(found) > most or any(isinstance(v, str) and len(v) > LONGEST_VALUE for v, _ in found):
         return None
     return found
 

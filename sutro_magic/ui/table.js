@@ -62,6 +62,7 @@ function cellNode(value, kind) {
   return node;
 }
 
+const MOST_NAMED = 3;
 const SHORT = 32;
 const LONG = 80;
 
@@ -538,7 +539,9 @@ class TableView {
     const list = answer.values.map(([value, count], number) => {
       const box = h("input", { type: "checkbox", onchange: () => {
         box.checked ? ticked.add(number) : ticked.delete(number);
-        set(ticked.size ? { kind: "values", ticked: [...ticked] } : null, `is one of ${plural(ticked.size, "value")}`);
+        const names = [...ticked].map((at) => answer.values[at][0]).map((name) => (name === null ? "null" : name || '""').slice(0, 30));
+        const text = names.length > MOST_NAMED ? `is one of ${names.length} values` : `is ${names.join(" or ")}`;
+        set(ticked.size ? { kind: "values", ticked: [...ticked] } : null, text);
       } });
       box.checked = ticked.has(number);
       return h("label", { class: "st-choice" }, box, " ", cellNode(value, "text"), " ", h("span", { class: "st-more" }, grouped(count)));
