@@ -114,10 +114,15 @@ class SutroMagics(Magics):
         SutroError.debug = change["new"]
 
     @observe("threads", "memory_limit")
-    def _limits_changed(self, _change: dict[str, Any]) -> None:
+    def _limits_changed(self, change: dict[str, Any]) -> None:
         from sutro_magic import engine
 
-        engine.configure(self.threads, self.memory_limit)
+        try:
+            engine.configure(self.threads, self.memory_limit)
+        except ConfigurationError as error:
+            # %config only logs what is raised here.
+            print(f"{error.message} The setting stays as it was. {error.hint}")  # noqa: T201 - for a person
+            self.set_trait(change["name"], change["old"])
 
     @observe("cache_dir")
     def _cache_dir_changed(self, change: dict[str, Any]) -> None:

@@ -335,3 +335,31 @@ def test_an_embedded_demo_s_results_outlive_its_port_and_key(kernel):
     kernel.run("%sutro_demo\n%sutro_results job_12345 --quiet --name a\n%sutro_demo stop\n%sutro_demo")
     assert "from the cache" in kernel.run("%sutro_results job_12345").result["text/plain"]
     kernel.run("%sutro_demo reset\n%sutro_demo stop")
+
+
+def test_limits_for_tables_are_settings_and_a_wrong_one_is_refused(kernel):
+    assert kernel.run("%config SutroMagics.memory_limit = '1GB'\n%config SutroMagics.threads = 1").ok
+    reply = kernel.run("%config SutroMagics.memory_limit = 'a lot'")
+    assert "The setting stays as it was." in reply.text
+    assert kernel.value("get_ipython().magics_manager.registry['SutroMagics'].memory_limit") == "1GB"
+    kernel.run("%config SutroMagics.memory_limit = ''\n%config SutroMagics.threads = 0")
+
+
+def test_a_table_of_a_kernel_answers_a_browser(kernel):
+    """The messages of a browser, over a real kernel's comm."""
+    reply = kernel.run("r = %sutro_results job-demo-films\nt = r.table()\nt")
+    assert reply.ok, reply.traceback
+    comm = kernel.value("t.comm.comm_id")
+    question = {"order": [[2, "asc"]], "search": "horror", "filters": [], "seed": None}
+    content = {"kind": "page", "id": "7", "start": 0, "length": 10, "question": question}
+    message = kernel.client.session.msg(
+        "comm_msg", {"comm_id": comm, "data": {"method": "custom", "content": content}}
+    )
+    kernel.client.shell_channel.send(message)
+    while True:
+        found = kernel.client.get_iopub_msg(timeout=30)
+        data = found["content"].get("data", {})
+        if found["msg_type"] == "comm_msg" and data.get("content", {}).get("to") == "7":
+            break
+    assert data["content"]["found"] == int(kernel.value("(r.pandas().genre == 'horror').sum()"))
+    assert kernel.value("r.filtered.num_rows") == str(data["content"]["found"])

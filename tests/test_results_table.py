@@ -113,6 +113,14 @@ def test_the_bundle_is_sent_once_to_a_page_and_is_no_state(asked):
     assert "<script" not in state and "<!--" not in state  # what breaks an exported page
 
 
+def test_no_key_and_no_signed_address_is_in_the_state(asked, session):
+    asked.ask("page", **page(search="horror"))
+    asked.ask("prompts_size")
+    state = json.dumps(asked.table.get_state(), default=str) + json.dumps(asked.sent, default=str)
+    assert session.credentials.key.reveal() not in state
+    assert "signature" not in state.lower()
+
+
 def test_what_is_used_of_the_bundle_is_there():
     import gzip
 

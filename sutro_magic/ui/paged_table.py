@@ -173,7 +173,7 @@ class PagedTable(anywidget.AnyWidget):
         try:
             return answer(content)
         except SupersededError:
-            return None
+            return {"superseded": True}
         except SutroError as error:
             return {"error": error.message, "hint": error.hint or ""}
         except Exception as error:  # noqa: BLE001 - shown nowhere else

@@ -405,7 +405,7 @@ class TableView {
     const question = this.question(request.order.filter(({ dir }) => dir));
     this.drawChips();
     const answer = await this.ask("page", { start: request.start, length: request.length, question }, true);
-    if (answer.error || this.gone) return;
+    if (answer.error || answer.superseded || this.gone) return;
     done({ draw: request.draw, recordsTotal: answer.total, recordsFiltered: answer.found, data: answer.rows });
     if (answer.found && request.start >= answer.found) this.dt.page("last").draw("page");
   }
