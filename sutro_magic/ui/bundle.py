@@ -10,7 +10,7 @@ import time
 from functools import cache
 from importlib.resources import files
 
-EXPORTS = ("default", "jQuery")
+EXPORTS = ("default",)
 """What of ``dt_bundle.js`` is used: the `DataTable` class is the default export."""
 SECONDS = 20.0
 """For so long a page that has been sent the bundle is not sent it again; many tables may ask at once."""

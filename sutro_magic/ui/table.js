@@ -456,6 +456,10 @@ class TableView {
     if (this.seed !== null) {
       chips.unshift(chip(`shuffled, seed ${this.seed}`, "back to the job's order", () => { this.seed = null; this.redraw(); }));
     }
+    const ticked = this.setup.ticks ? this.ticks().size : 0;
+    if (ticked) {
+      chips.push(chip(`${plural(ticked, "row")} ticked`, "untick all", () => { this.tick([...this.ticks()], false); }));
+    }
     this.chips.replaceChildren(...chips);
   }
 
@@ -605,11 +609,8 @@ class TableView {
       box.closest("tr")?.classList.toggle("st-ticked", box.checked);
     }
     this.tickAll.checked = boxes.length > 0 && boxes.every((box) => box.checked);
-    const others = ticks.size;
-    this.tickAll.title = others ? `${plural(others, "row")} ticked` : "";
-    this.root.dataset.ticked = others;
-    if (!this.tickCount) return;
-    this.tickCount.textContent = others ? `${grouped(others)} ticked` : "";
+    this.tickAll.title = "tick all rows of this page";
+    this.drawChips();
   }
 
   // --- one row ---

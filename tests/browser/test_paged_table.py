@@ -267,6 +267,7 @@ def test_ticks_over_pages_and_what_is_bound(run, page, traffic):
     expect_in_kernel(page, "print(r.selected.pandas()._row.tolist())", "[2, 14]")
     table.locator(".dt-paging-button.previous").click()
     expect(table.locator(".st-tick").nth(2)).to_be_checked()
+    expect(table.locator(".st-chip")).to_have_text("2 rows ticked✕")
 
     table.get_by_role("button", name="Bind…").click()
     panel = table.locator(".st-panel")
