@@ -154,6 +154,7 @@ def test_random_rows_read_one_by_one(rows):
     check(rows)
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.lists(written(), min_size=1, max_size=6), st.lists(ROWS, max_size=6), st.integers(0, 2**32))
 def test_random_rows_among_many_of_the_same_shapes(common, odd, number):

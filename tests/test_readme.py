@@ -22,6 +22,7 @@ def test_every_notebook_example_begins_by_loading_the_extension():
     assert all("%sutro_" not in block for block in BLOCKS if block not in NOTEBOOK_BLOCKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [b for b in NOTEBOOK_BLOCKS if NEEDS_A_PERSON not in b])
 def test_every_notebook_example_runs(kernel, block):
     for line in block.splitlines():  # one cell each, as a reader types them

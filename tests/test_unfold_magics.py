@@ -42,6 +42,7 @@ def test_raw_and_unfold_exclude_each_other(kernel):
     assert "ArgumentError" in reply.traceback and "not allowed with" in reply.traceback
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "way"),
     [
