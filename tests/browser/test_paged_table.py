@@ -147,32 +147,40 @@ def test_hostile_texts_do_nothing_but_show_themselves(run, page, traffic, lab_se
     picture(page, "hostile", table)
 
 
-def test_hostile_texts_in_an_exported_page_do_nothing(run, page, traffic, lab_server, tmp_path):
-    import nbconvert
-
-    run(
-        MADE,
-        HOSTILE
-        + """
+STATIC = """
+from sutro_magic.ui import table as words
 from sutro_magic.ui.display import Display
 from sutro_magic.ui.static import PairsView, TableView
 display = Display(get_ipython())
-from sutro_magic.ui import table as words
-display.show(words.mimebundle(TableView(columns=names, rows=[[t] * 21 for t in corpus[:10]], total=len(corpus), caption=corpus), html=True))
+view = TableView(columns=names, rows=[[t] * 21 for t in corpus[:10]], total=len(corpus), caption=corpus)
+display.show(words.mimebundle(view, html=True))
 display.show(display.view(PairsView(title=corpus[0], pairs={text: text for text in corpus})))
-""",
-    )
-    expect(cell_output(page, 1)).to_contain_text("<script>")
-    command(page, "docmanager:save")
-    html, _ = nbconvert.HTMLExporter().from_filename(str(lab_server.root / "paged.ipynb"))
+"""
+
+
+def test_hostile_texts_in_an_exported_page_do_nothing(page, traffic, tmp_path):
+    import nbconvert
+    import nbformat
+    from nbclient import NotebookClient
+
+    path = notebook(tmp_path / "hostile.ipynb", [MADE, HOSTILE, HOSTILE, STATIC])
+    executed = NotebookClient(
+        nbformat.read(path, as_version=4), timeout=120, store_widget_state=True
+    ).execute()
+    # The state of both tables is in the page, hostile texts and all.
+    assert "onerror" in str(executed.metadata.widgets)
+    html, _ = nbconvert.HTMLExporter().from_notebook_node(executed)
     exported = tmp_path / "exported.html"
     exported.write_text(html, encoding="utf-8")
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
     page.goto(exported.as_uri())
     expect(page.locator(".sutro-results").first).to_contain_text("<script>alert('owned')</script>")
+    state = page.locator("script[type='application/vnd.jupyter.widget-state+json']")
+    kept = json.loads(state.text_content())["state"].values()
+    assert len([1 for model in kept if model["state"].get("_setup")]) == 2
     assert asked == []
-    assert page.locator(".jp-OutputArea img, .jp-OutputArea iframe, .jp-OutputArea svg").count() == 0
+    assert page.locator(".jp-OutputArea :is(img, iframe, svg)").count() == 0
     assert [url for url in traffic.requests if "sutro-owned" in url] == []
 
 
