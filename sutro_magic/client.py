@@ -131,21 +131,53 @@ class Client:
         return JobStatus.parse(status), failure_text(reason)
 
     def iter_jobs(self) -> Iterator[Job]:
-        """Yield jobs newest first, page by page; a service without pages sends all in one."""
+        """Yield jobs newest first, page by page."""
         cursor: str | None = None
         while True:
-            parameters: dict[str, str] = {"limit": str(PAGE_SIZE)}
-            if cursor is not None:
-                parameters["cursor"] = cursor
-            answer = self._json("list-jobs", parameters)
-            jobs = answer.get("jobs") if isinstance(answer, dict) else None
-            if not isinstance(jobs, list):
-                raise ServiceError(f"{self.place} sent a list of jobs that is not understood.")
-            yield from (Job.from_api(data) for data in jobs if isinstance(data, dict))
-            following = answer.get("next_cursor")
-            if not isinstance(following, str) or not following or following == cursor or not jobs:
+            jobs, cursor = self.job_page(cursor)
+            yield from jobs
+            if cursor is None:
                 return
-            cursor = following
+
+    def job_page(self, cursor: str | None = None) -> tuple[list[Job], str | None]:
+        """Read one page of the list of jobs, newest first; a service without pages sends all in one.
+
+        Parameters
+        ----------
+        cursor : str, optional
+            What the page before came with; the first page by default.
+
+        Returns
+        -------
+        (list of Job, str or None)
+            At most `PAGE_SIZE` jobs where the service has pages, and the cursor of the next page.
+        """
+        parameters: dict[str, str] = {"limit": str(PAGE_SIZE)}
+        if cursor is not None:
+            parameters["cursor"] = cursor
+        answer = self._json("list-jobs", parameters)
+        jobs = answer.get("jobs") if isinstance(answer, dict) else None
+        if not isinstance(jobs, list):
+            raise ServiceError(f"{self.place} sent a list of jobs that is not understood.")
+        following = answer.get("next_cursor")
+        if not isinstance(following, str) or not following or following == cursor or not jobs:
+            following = None
+        return [Job.from_api(data) for data in jobs if isinstance(data, dict)], following
+
+    def open_progress(self, job_id: str) -> requests.Response:
+        """Open ``GET stream-job-progress/{id}``, a stream of JSON lines; no reference describes it, the SDK reads it.
+
+        Its end proves nothing: it may break off, or count all rows of a job that fails later.
+        """
+        response = self._ask(
+            f"stream-job-progress/{_segment(job_id)}",
+            {},
+            stream=True,
+            retry=RetryPolicy(tries=1),
+            optional=True,
+        )
+        self._raise_for_status(response, job_id)
+        return response
 
     # --- results ------------------------------------------------------------------------------
 

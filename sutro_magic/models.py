@@ -7,7 +7,7 @@ ones are ``None``, because the API has two generations and both leave things out
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -148,6 +148,44 @@ class Job:
     def title(self) -> str:
         """Name and id, or the id alone."""
         return f"{self.name} ({self.job_id})" if self.name else self.job_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobProgress:
+    """How far a running job says it is. A hint: whether it is done, its status alone tells.
+
+    Attributes
+    ----------
+    rows : int
+        Rows done so far; never goes back.
+    input_tokens, output_tokens : int or None
+        Tokens so far, over all rows.
+    tokens_per_second : float or None
+        Input and output tokens a second, at the moment.
+    """
+
+    rows: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    tokens_per_second: float | None = None
+
+    def after(self, event: object) -> JobProgress:
+        """Take in one line of the progress stream; what is not understood changes nothing."""
+        if not isinstance(event, dict):
+            return self
+        said = event.get("result")
+        if event.get("update_type") == "progress":
+            return replace(self, rows=max(self.rows, _integer(said) or 0))
+        if event.get("update_type") != "tokens" or not isinstance(said, dict):
+            return self
+        read, written = _integer(said.get("input_tokens")), _integer(said.get("output_tokens"))
+        rate = _number(said.get("total_tokens_processed_per_second"))
+        return replace(
+            self,
+            input_tokens=self.input_tokens if read is None else read,
+            output_tokens=self.output_tokens if written is None else written,
+            tokens_per_second=self.tokens_per_second if rate is None or not math.isfinite(rate) else rate,
+        )
 
 
 class JobList(list[Job]):

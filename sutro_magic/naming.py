@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from sutro_magic.errors import ArgumentError, shorten
+from sutro_magic.errors import ArgumentError, JobNotFoundError, shorten
 from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
 
 if TYPE_CHECKING:
@@ -59,6 +59,35 @@ def match_job(text: str, jobs: Iterable[Job]) -> str | None:
             f"{len(matches)} jobs {what} {shorten(text)!r}: {shown}.", hint="Give a whole id."
         )
     return matches[0] if matches else None
+
+
+def find_job(text: str, jobs: Iterable[Job], not_found: JobNotFoundError) -> str:
+    """Return the id of the job that a prefix or a name stands for.
+
+    Raises
+    ------
+    ArgumentError
+        When several jobs fit.
+    JobNotFoundError
+        ``not_found``, or one that knows better.
+    """
+    known = list(jobs)
+    job_id = match_job(text, known)
+    if job_id is not None:
+        return job_id
+    names = {name for job in known for name in (job.job_id, job.name) if name}
+    if text in names:
+        raise JobNotFoundError(
+            f"{text} is among the jobs, but the service has no results of it.",
+            job_id=text,
+            hint=f"%sutro_status {text} says how it is; results are kept for a limited time.",
+        )
+    close = closest(text, sorted(names))
+    if close:
+        raise JobNotFoundError(
+            not_found.message, job_id=text, hint=f"Did you mean {close}? %sutro_jobs lists all."
+        ) from None
+    raise not_found
 
 
 def parse_format(text: object) -> WireFormat:

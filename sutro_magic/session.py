@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sutro_magic import download, formats
@@ -27,11 +29,10 @@ from sutro_magic.errors import (
     WaitTimeoutError,
     shorten,
 )
-from sutro_magic.models import Job, JobList, JobStatus, ResultsRequest, WireFormat
+from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
     clean_job,
-    closest,
-    match_job,
+    find_job,
     may_be_an_id,
     mentions,
     parse_format,
@@ -39,6 +40,7 @@ from sutro_magic.naming import (
 )
 from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
 from sutro_magic.results import Results
+from sutro_magic.waiting import wait_until_final
 from sutro_magic.wider import wider
 
 if TYPE_CHECKING:
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
 
 CONFLICT = 409
 REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
-FIRST_POLL_SECONDS = 0.5
-SLOWEST_POLL_SECONDS = 5.0
 
 
 class Session:
@@ -183,8 +183,12 @@ class Session:
         timeout: float | None = None,
         *,
         on_poll: Callable[[Job], None] = lambda _job: None,
+        on_progress: Callable[[Job, JobProgress], None] = lambda _job, _progress: None,
     ) -> Job:
         """Wait until a job is final.
+
+        Its status, asked for again and again, is what counts; a service that cannot be reached for a while does
+        not end the wait.
 
         Parameters
         ----------
@@ -193,6 +197,8 @@ class Session:
             Seconds; for ever by default.
         on_poll : callable
             Called with the job each time its status was read.
+        on_progress : callable
+            Called with the job and its `sutro_magic.models.JobProgress`, where the service tells of it.
 
         Returns
         -------
@@ -204,26 +210,33 @@ class Session:
         JobFailedError, JobCancelledError, WaitTimeoutError
         """
         begin = time.monotonic()
+        if timeout is not None and not 0 <= timeout < math.inf:
+            raise ArgumentError(
+                f"{timeout:g} s is no time to wait.",
+                hint="Give a number of seconds, or none to wait for ever.",
+            )
         job = self.job(job_id)
-        pause = FIRST_POLL_SECONDS
-        while True:
-            on_poll(job)
-            if job.status.is_final:
-                # Its last word: the reason of a failure, the number of rows.
-                job = self.client.get_job(job.job_id)
-                raise_unless_succeeded(job)
-                return job
-            left = None if timeout is None else timeout - (time.monotonic() - begin)
-            if left is not None and left <= 0:
-                raise WaitTimeoutError(
-                    f"{job.title} is still {job.status.value} after {timeout:g} s.",
-                    job_id=job.job_id,
-                    hint=f"The job goes on. %sutro_wait {job.job_id} waits on.",
-                )
-            time.sleep(pause if left is None else min(pause, left))
-            pause = min(pause * 1.5, SLOWEST_POLL_SECONDS)
-            status, reason = self.client.get_status(job.job_id)
-            job = replace(job, status=status, failure_reason=reason or job.failure_reason)
+        on_poll(job)
+        if not job.status.is_final:
+            deadline = math.inf if timeout is None else begin + timeout
+            job = wait_until_final(
+                self.client,
+                job,
+                deadline,
+                on_poll=on_poll,
+                on_progress=on_progress,
+                on_outage=self._tell_retry,
+            )
+        if timeout is not None and not job.status.is_final:
+            raise WaitTimeoutError(
+                f"{job.title} is still {job.status.value} after {timeout:g} s.",
+                job_id=job.job_id,
+                hint=f"The job goes on. %sutro_wait {job.job_id} waits on.",
+            )
+        # Its last word: the reason of a failure, the number of rows.
+        job = self.client.get_job(job.job_id)
+        raise_unless_succeeded(job)
+        return job
 
     # --- results ------------------------------------------------------------------------------
 
@@ -239,6 +252,7 @@ class Session:
         *,
         on_bytes: Progress = lambda _done, _total: None,
         on_poll: Callable[[Job], None] = lambda _job: None,
+        on_progress: Callable[[Job, JobProgress], None] = lambda _job, _progress: None,
         on_notice: Callable[[str], None] = lambda _text: None,
     ) -> Results:
         """Fetch the results of a finished job, or take them from the cache.
@@ -258,8 +272,9 @@ class Session:
             Fetch anew even if cached.
         wait : bool
             Wait for the job first if it is not final.
-        on_bytes, on_poll, on_notice : callable
-            Told about bytes while downloading, the job while waiting, and about a damaged entry.
+        on_bytes, on_poll, on_progress, on_notice : callable
+            Told about bytes while downloading, the job and its progress while waiting (as in `wait`), and about a
+            damaged entry.
 
         Raises
         ------
@@ -270,6 +285,7 @@ class Session:
         request = ResultsRequest(
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
         )
+        waiting = partial(self.wait, on_poll=on_poll, on_progress=on_progress) if wait else None
         if not refresh:
             cached = self._cached(request, begin, unfold, on_notice)
             if cached is not None:
@@ -277,13 +293,11 @@ class Session:
         try:
             if not may_be_an_id(request.job_id):
                 raise self._not_found(request.job_id)
-            return self._fetch(request, begin, unfold=unfold, wait=wait, on_bytes=on_bytes, on_poll=on_poll)
+            return self._fetch(request, begin, unfold=unfold, waiting=waiting, on_bytes=on_bytes)
         except JobNotFoundError as not_found:
             request = replace(request, job_id=self._resolve(request.job_id, not_found))
         cached = None if refresh else self._cached(request, begin, unfold, on_notice)
-        return cached or self._fetch(
-            request, begin, unfold=unfold, wait=wait, on_bytes=on_bytes, on_poll=on_poll
-        )
+        return cached or self._fetch(request, begin, unfold=unfold, waiting=waiting, on_bytes=on_bytes)
 
     def _cached(
         self, request: ResultsRequest, begin: float, unfold: bool | None, on_notice: Callable[[str], None]
@@ -297,9 +311,8 @@ class Session:
         begin: float,
         *,
         unfold: bool | None,
-        wait: bool,
+        waiting: Callable[[str], Job] | None,
         on_bytes: Progress,
-        on_poll: Callable[[Job], None],
     ) -> Results:
         client = self.client
         with self.cache.staging() as staged:
@@ -307,7 +320,7 @@ class Session:
             try:
                 download.fetch(client, request, body, on_bytes)
             except (JobNotFoundError, ServiceError) as refusal:
-                self._explain(request, refusal, wait, on_poll)
+                self._explain(request, refusal, waiting)
                 self._fetch_late(request, body, on_bytes)
             job = self._details(request.job_id)
             if job is not None and job.status is not JobStatus.UNKNOWN:
@@ -330,8 +343,7 @@ class Session:
         self,
         request: ResultsRequest,
         refusal: JobNotFoundError | ServiceError,
-        wait: bool,
-        on_poll: Callable[[Job], None],
+        waiting: Callable[[str], Job] | None,
     ) -> None:
         """Return if the job succeeded, so that asking again makes sense; else raise what is the matter."""
         unfinished = (
@@ -350,8 +362,8 @@ class Session:
                     hint=f"%sutro_wait {request.job_id} waits for it.",
                 ) from None
             raise refusal from None
-        if not job.status.is_final and wait:
-            self.wait(request.job_id, on_poll=on_poll)
+        if not job.status.is_final and waiting is not None:
+            waiting(request.job_id)
             return
         raise_unless_succeeded(job)
         if not just_succeeded(job):
@@ -415,22 +427,7 @@ class Session:
             jobs = self.jobs()
         except SutroError:
             raise not_found from None
-        job_id = match_job(text, jobs)
-        if job_id is not None:
-            return job_id
-        names = {name for job in jobs for name in (job.job_id, job.name) if name}
-        if text in names:
-            raise JobNotFoundError(
-                f"{text} is among the jobs, but the service has no results of it.",
-                job_id=text,
-                hint=f"%sutro_status {text} says how it is; results are kept for a limited time.",
-            )
-        close = closest(text, sorted(names))
-        if close:
-            raise JobNotFoundError(
-                not_found.message, job_id=text, hint=f"Did you mean {close}? %sutro_jobs lists all."
-            ) from None
-        raise not_found
+        return find_job(text, jobs, not_found)
 
     def _not_found(self, text: str) -> JobNotFoundError:
         return JobNotFoundError(
