@@ -243,6 +243,16 @@ def wait_parser() -> MagicParser:
     return parser
 
 
+def browse_parser() -> MagicParser:
+    """Build the parser of ``%sutro_browse``."""
+    return MagicParser(
+        "sutro_browse",
+        "Open the job browser: find a job, watch it, fetch it, bind it, by mouse or keyboard.",
+        ["%sutro_browse", "b = %sutro_browse         # b.results holds what was fetched last"],
+        "Fetches run in the background: other cells can be used meanwhile.",
+    )
+
+
 def cache_parser() -> MagicParser:
     """Build the parser of ``%sutro_cache``."""
     parser = MagicParser(

@@ -16,6 +16,7 @@
     │   ├── JobCancelledError
     │   └── WaitTimeoutError     the job was not final in the time given
     ├── CorruptResultsError      the body is not the results: cut, mislabelled or inconsistent
+    ├── FetchCancelledError      the caller's ``cancel`` event was set
     ├── CacheError               the cache folder cannot be used
     └── MissingPackageError      an optional engine is not installed
 
@@ -146,6 +147,10 @@ class WaitTimeoutError(JobError):
 
 class CorruptResultsError(SutroError):
     """What arrived is not the job's results: cut, mislabelled or inconsistent."""
+
+
+class FetchCancelledError(SutroError):
+    """The fetch was cancelled by whoever asked for it."""
 
 
 class CacheError(SutroError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import keyword
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +11,7 @@ from traitlets import Bool, Enum, Int, Unicode, observe
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
 from sutro_magic.ui.display import Bound, Display
+from sutro_magic.variables import check_variable
 
 if TYPE_CHECKING:
     import argparse
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from sutro_magic.demo import DemoService
     from sutro_magic.results import Results
     from sutro_magic.session import Session
+    from sutro_magic.ui.browser import JobBrowser
     from sutro_magic.ui.progress import ProgressLine
 
 MAGIC_NAMES = (
@@ -29,6 +29,7 @@ MAGIC_NAMES = (
     "sutro_jobs",
     "sutro_status",
     "sutro_wait",
+    "sutro_browse",
     "sutro_cache",
     "sutro_login",
     "sutro_demo",
@@ -93,6 +94,7 @@ class SutroMagics(Magics):
         self._session: Session | None = None
         self._demo: DemoService | None = None
         self._before_demo: Credentials | None = None
+        self._browsers: list[JobBrowser] = []
 
     @property
     def session(self) -> Session:
@@ -104,7 +106,10 @@ class SutroMagics(Magics):
         return self._session
 
     def close(self) -> None:
-        """Stop the demo service and close connections."""
+        """Close job browsers, stop the demo service, close connections."""
+        for browser in self._browsers:
+            browser.close()
+        self._browsers.clear()
         self._stop_demo()
         if self._session is not None:
             self._session.close()
@@ -140,7 +145,7 @@ class SutroMagics(Magics):
         if options is None:
             return None
         if options.name is not None:
-            _check_name(options.name)
+            check_variable(options.name)
         as_type: Any = options.as_type or (self.as_type if options.name else "results")
         wire: Any = options.format or self.format
 
@@ -161,6 +166,7 @@ class SutroMagics(Magics):
                 wait=options.wait,
                 on_bytes=progress.on_bytes,
                 on_poll=progress.on_poll,
+                on_progress=progress.on_progress,
                 on_notice=print,
             )
             if as_type != "path" or options.name is not None:
@@ -186,7 +192,7 @@ class SutroMagics(Magics):
         if options is None:
             return None
         if options.name is not None:
-            _check_name(options.name)
+            check_variable(options.name)
         with self._progress("run the cell again to list the jobs."):
             jobs = self.session.jobs(limit=options.limit, status=options.status, search=options.search)
         if options.name is None:
@@ -213,7 +219,39 @@ class SutroMagics(Magics):
         job = options.job
         interrupted = f"the job goes on. %sutro_wait {job} waits on, %sutro_status {job} looks once."
         with self._progress(interrupted) as progress:
-            return self.session.wait(job, options.timeout, on_poll=progress.on_poll)
+            return self.session.wait(
+                job, options.timeout, on_poll=progress.on_poll, on_progress=progress.on_progress
+            )
+
+    # --- the job browser ----------------------------------------------------------------------
+
+    @_documented(arguments.browse_parser)
+    @line_magic
+    def sutro_browse(self, line: str) -> Any:  # noqa: D102 - documented by its parser
+        if self._parse(arguments.browse_parser(), line) is None:
+            return None
+        if not self.display.notebook:
+            raise ArgumentError(
+                "The job browser needs a notebook: there are no widgets in a terminal.",
+                hint="%sutro_jobs lists the jobs, %sutro_results JOB_ID fetches one.",
+            )
+        from sutro_magic.ui.browser import JobBrowser
+
+        for old in [browser for browser in self._browsers if browser.is_abandoned]:
+            self._browsers.remove(old)
+            old.close()
+        browser = JobBrowser(
+            self.session,
+            bind=self._bind,
+            namespace=self.shell.user_ns,
+            format=self.format,
+            inputs=self.inputs,
+            logprobs=self.logprobs,
+            as_type=self.as_type,
+            page_length=self.page_length,
+        )
+        self._browsers.append(browser)
+        return browser
 
     # --- cache --------------------------------------------------------------------------------
 
@@ -373,7 +411,7 @@ class SutroMagics(Magics):
         """Bind a variable for a table, by the rules of ``--name``."""
         from sutro_magic.results import require
 
-        _check_name(name)
+        check_variable(name)
         require(as_type)
         self.shell.user_ns[name] = results.to(as_type)
         return f"{Bound(name, as_type)}, {results.num_rows:,} x {len(results.columns)}"
@@ -384,15 +422,3 @@ class SutroMagics(Magics):
         except arguments.HelpRequested as help_text:
             print(help_text)  # noqa: T201 - what was asked for
             return None
-
-
-def _check_name(name: str) -> None:
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise ArgumentError(
-            f"{name[:60]!r} cannot be the name of a variable.",
-            hint="Use letters, digits and _, like --name df.",
-        )
-    if hasattr(builtins, name) or name in {"In", "Out", "get_ipython", "_", "__", "___"}:
-        raise ArgumentError(
-            f"{name!r} would hide what Python or IPython calls by that name.", hint=f"--name my_{name}"
-        )

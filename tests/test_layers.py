@@ -21,7 +21,7 @@ FLOORS = [
         "output_schema", "pages", "picked", "questions", "results", "shape_arrays", "shape_patterns", "shapes", "sources",
         "structured", "summaries", "unfolded", "unfolded_file",
     },
-    {"naming", "outcomes", "session", "waiting", "watching", "wider"},
+    {"job_feed", "naming", "outcomes", "session", "variables", "waiting", "watching", "wider"},
     {"ui"},
     {"arguments", "cache_commands", "extension", "magics"},
 ]  # fmt: skip

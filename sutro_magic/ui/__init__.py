@@ -1,6 +1,7 @@
 """What a person looks at: tables, progress, messages.
 
-`ResultsTable` is an ordinary widget; it is imported when it is asked for, since widgets take a while.
+`ResultsTable` and `JobBrowser` are ordinary widgets; they are imported when they are asked for, since widgets take
+a while.
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sutro_magic.ui.browser import JobBrowser
     from sutro_magic.ui.results_table import ResultsTable
 
-__all__ = ["ResultsTable"]
+__all__ = ["JobBrowser", "ResultsTable"]
+
+_HOMES = {"JobBrowser": "sutro_magic.ui.browser", "ResultsTable": "sutro_magic.ui.results_table"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ResultsTable":
-        from sutro_magic.ui.results_table import ResultsTable
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return ResultsTable
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

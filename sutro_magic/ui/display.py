@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.models import Job, JobList
     from sutro_magic.results import Results
+    from sutro_magic.ui.browser import JobBrowser
     from sutro_magic.ui.static import PairsView, TableView
 
 TYPE_WORDS = {
@@ -22,6 +23,8 @@ TYPE_WORDS = {
     "path": "path of the Parquet file",
     "results": "Results",
 }
+
+BROWSER_TEXT = "Job browser: run this cell to open it"
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,13 @@ class Display:
 
         return table.static_bundle(view, html=self.notebook)
 
+    def browser(self, browser: JobBrowser) -> dict[str, Any]:
+        """Render the job browser, and a line that stays of it in a saved notebook."""
+        from sutro_magic.ui import static, table
+
+        self.show(table.widget_bundle(browser, BROWSER_TEXT))
+        return {"text/plain": BROWSER_TEXT, "text/html": static.note_to_html(BROWSER_TEXT, browser.token)}
+
     def _jobs(self, jobs: JobList) -> dict[str, Any]:
         return self.jobs(jobs)
 
@@ -174,6 +184,7 @@ class Display:
             ("sutro_magic.results", "Results", self._results),
             ("sutro_magic.models", "JobList", self._jobs),
             ("sutro_magic.models", "Job", self._job),
+            ("sutro_magic.ui.browser", "JobBrowser", self.browser),
         ]
 
     def _bound_name(self, results: Results) -> Bound | None:

@@ -1,46 +1,59 @@
-"""One line of progress: nothing for quick work, and one line left behind for slow work."""
+"""How the progress of long work looks, wherever it is shown: as words, as a bar of text, as a bar of HTML.
+
+Quick work shows nothing, and slow work leaves one line behind.
+"""
 
 from __future__ import annotations
 
+import html
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.ui import words
 from sutro_magic.ui.cells import one_line
+from sutro_magic.ui.static import NO_MATH
 
 if TYPE_CHECKING:
-    from sutro_magic.models import Job
+    from collections.abc import Callable
+
+    from sutro_magic.models import Job, JobProgress
 
 QUIET_SECONDS = 0.5
 """Work that ends sooner shows nothing: a line that only flashes is noise."""
-
 BETWEEN_SECONDS = 0.2
+BAR_CELLS = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
-class ProgressLine:
-    """A line that is rewritten in place, in notebooks and terminals.
+class Progress:
+    """What is known of some work that goes on: it is told events, and says them as words and a share.
 
     Parameters
     ----------
-    notebook : bool
-        Whether there is a front end whose outputs can be updated; otherwise stderr, if it is a
-        terminal.
-    silent : bool
-        Show nothing at all.
+    on_change : callable
+        Called at most every `BETWEEN_SECONDS`, and at once for what must not be missed.
     """
 
-    def __init__(self, *, notebook: bool, silent: bool = False) -> None:
-        self._notebook = notebook
-        self._silent = silent or (not notebook and not sys.stderr.isatty())
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self._on_change = on_change
         self._begin = time.monotonic()
-        self._last_write = 0.0
-        self._handle: Any = None
-        self._text = ""
-        self._bytes = (0, None)  # type: tuple[int, int | None]
+        self._last_change = 0.0
+        self._bytes: tuple[int, int | None] = (0, None)
         self._download_begin: float | None = None
         self._unfold_begin: float | None = None
         self._retried = False
+        self._status = ""
+        self.text = ""
+        """What is being done, on one line; hostile text may be in it."""
+        self.share: float | None = None
+        """How much of it is done, from 0 to 1, where that is known."""
+
+    @property
+    def seconds(self) -> float:
+        """Time since the work began."""
+        return time.monotonic() - self._begin
 
     # --- what it is told ----------------------------------------------------------------------
 
@@ -54,35 +67,41 @@ class ProgressLine:
         rate = f"{words.size(done / seconds)}/s"
         if total and done:
             left = words.duration((total - done) / max(done / seconds, 1.0))
-            self._update(
-                f"Downloading: {words.size(done)} of {words.size(total)} ({done / total:.0%}), {rate}, {left} left"
+            self._say(
+                f"Downloading: {words.size(done)} of {words.size(total)} ({done / total:.0%}), {rate}, {left} left",
+                done / total,
             )
         elif done:
-            self._update(f"Downloading: {words.size(done)}, {rate}")
+            self._say(f"Downloading: {words.size(done)}, {rate}")
 
-    def on_rows(self, done: int, total: int) -> None:
-        """Tell how many outputs are unfolded."""
+    def on_rows(self, done: int, total: int, doing: str = "Unfolding", noun: str = "output") -> None:
+        """Tell how many outputs are unfolded, or how many rows are dealt with otherwise."""
         self._unfold_begin = self._unfold_begin or time.monotonic()
         if done < total:
-            self._update(f"Unfolding: {done:,} of {words.count(total, 'output')} ({done / total:.0%})")
+            self._say(f"{doing}: {done:,} of {words.count(total, noun)} ({done / total:.0%})", done / total)
 
     def on_retry(self, reason: str) -> None:
         """Tell that a request failed and is tried again."""
         self._retried = True
-        self._update(one_line(f"{reason}; trying again", 200), force=True)
+        self._say(one_line(f"{reason}; trying again", 200), self.share, at_once=True)
 
     def on_poll(self, job: Job) -> None:
         """Tell how a job is doing."""
-        waited = words.duration(time.monotonic() - self._begin)
         rows = f", {job.num_rows:,} rows" if job.num_rows else ""
-        text = one_line(f"{job.title}: {job.status.value}{rows}, waited {waited}", 200)
-        self._update(text, force=time.monotonic() - self._begin >= QUIET_SECONDS)
+        at_once = self.seconds >= QUIET_SECONDS and job.status.value != self._status
+        if at_once or self.share is None:
+            self._say(job_words(job, rows, self.seconds), self.share, at_once=at_once)
+        self._status = job.status.value
 
-    def done(self) -> None:
-        """Leave one line of what was slow, or nothing."""
-        if not self._text:
-            return
-        text = self._text
+    def on_progress(self, job: Job, progress: JobProgress) -> None:
+        """Tell how far a job is."""
+        said, share = progress_words(job, progress)
+        self._say(job_words(job, said, self.seconds), share)
+
+    # --- what it says -------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        """Say in a few words what was slow, when it is done."""
         now = time.monotonic()
         if self._bytes[0] and self._download_begin is not None:
             seconds = (self._unfold_begin or now) - self._download_begin
@@ -94,45 +113,115 @@ class ProgressLine:
                 text += f", unfolded in {words.duration(now - self._unfold_begin)}"
         elif self._unfold_begin is not None:
             text = f"Unfolded in {words.duration(now - self._unfold_begin)}"
+        else:
+            text = self.text
         if self._retried:
-            text = f"Done in {words.duration(now - self._begin)}, after trying again"
-        self._write(text)
-        self._end_line()
+            text = f"Done in {words.duration(self.seconds)}, after trying again"
+        return text
+
+    def stopped_summary(self) -> str:
+        """Say how far it came, when it was interrupted or failed."""
+        arrived = f", {words.size(self._bytes[0])} had arrived" if self._bytes[0] else ""
+        return f"Stopped after {words.duration(self.seconds)}{arrived}"
+
+    def _say(self, text: str, share: float | None = None, *, at_once: bool = False) -> None:
+        self.text, self.share = text, share
+        now = time.monotonic()
+        if at_once or now - self._last_change >= BETWEEN_SECONDS:
+            self._last_change = now
+            self._on_change()
+
+
+class ProgressLine(Progress):
+    """Progress that is rewritten in place below a cell, or in a terminal.
+
+    Parameters
+    ----------
+    notebook : bool
+        Whether there is a front end whose outputs can be updated; otherwise stderr, if it is a
+        terminal.
+    silent : bool
+        Show nothing at all.
+    """
+
+    def __init__(self, *, notebook: bool, silent: bool = False) -> None:
+        super().__init__(self._show)
+        self._notebook = notebook
+        self._silent = silent or (not notebook and not sys.stderr.isatty())
+        self._handle: Any = None
+        self._shown = ""
+
+    def done(self) -> None:
+        """Leave one line of what was slow, or nothing."""
+        if self._shown:
+            self._write(self.summary(), None)
+            self._end_line()
 
     def stopped(self) -> None:
         """Leave one line of what was slow when it was interrupted or failed."""
-        if self._text:
-            waited = words.duration(time.monotonic() - self._begin)
-            arrived = f", {words.size(self._bytes[0])} had arrived" if self._bytes[0] else ""
-            self._write(f"Stopped after {waited}{arrived}")
+        if self._shown:
+            self._write(self.stopped_summary(), None)
             self._end_line()
 
-    # --- where it is shown --------------------------------------------------------------------
+    def _show(self) -> None:
+        if self.seconds >= QUIET_SECONDS or self._retried:
+            self._write(self.text, self.share)
 
-    def _update(self, text: str, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if not force and (now - self._begin < QUIET_SECONDS or now - self._last_write < BETWEEN_SECONDS):
-            return
-        self._last_write = now
-        self._write(text)
-
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, share: float | None) -> None:
         if self._silent:
             return
+        plain = text if share is None else f"{bar(share)} {text}"
         if self._notebook:
             from IPython.display import display
 
+            bundle = {"text/plain": plain, "text/html": html_bar(text, share)}
             if self._handle is None:
-                self._handle = display({"text/plain": text}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-            elif text != self._text:
-                self._handle.update({"text/plain": text}, raw=True)
+                self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            elif plain != self._shown:
+                self._handle.update(bundle, raw=True)
         else:
-            padding = " " * max(0, len(self._text) - len(text))
-            sys.stderr.write(f"\r{text}{padding}")
+            from prompt_toolkit.utils import get_cwidth  # comes with IPython
+
+            line, room = plain, shutil.get_terminal_size().columns - 1
+            while get_cwidth(line) > room:  # a line that wraps cannot be rewritten
+                line = line[:-1]
+            sys.stderr.write(f"\r{line}\x1b[K")
             sys.stderr.flush()
-        self._text = text
+        self._shown = plain
 
     def _end_line(self) -> None:
-        if self._text and not self._notebook and not self._silent:
+        if not self._notebook and not self._silent:
             sys.stderr.write("\n")
             sys.stderr.flush()
+
+
+def job_words(job: Job, progress: str, seconds: float) -> str:
+    """Say how a job is doing that somebody waits for."""
+    return one_line(f"{job.title}: {job.status.value}{progress}, waited {words.duration(seconds)}", 200)
+
+
+def progress_words(job: Job, progress: JobProgress) -> tuple[str, float | None]:
+    """Say how far a job is, and the share of its rows that are done, where that is known."""
+    share = min(1.0, progress.rows / job.num_rows) if job.num_rows else None
+    said = f", {progress.rows:,} of {job.num_rows:,} rows ({share:.0%})" if job.num_rows else ""
+    if progress.tokens_per_second:
+        said += f", {progress.tokens_per_second:,.0f} tokens/s"
+    return said, share
+
+
+def bar(share: float, cells: int = BAR_CELLS) -> str:
+    """Draw a share from 0 to 1 as text."""
+    eighths = round(max(0.0, min(share, 1.0)) * cells * 8)
+    whole, rest = divmod(eighths, 8)
+    drawn = "█" * whole + (_EIGHTHS[rest] if rest else "")
+    return f"▕{drawn.ljust(cells)}▏"
+
+
+def html_bar(text: str, share: float | None) -> str:
+    """Draw a line of progress as HTML that needs no program."""
+    drawn = (
+        ""
+        if share is None
+        else f'<progress value="{share:.3f}" max="1" style="width:12em;vertical-align:middle"></progress> '
+    )
+    return f'<div class="sutro-progress {NO_MATH}" style="font-variant-numeric:tabular-nums">{drawn}{html.escape(text)}</div>'

@@ -51,7 +51,7 @@ class TableView:
     caption: list[str] = field(default_factory=list)
     noun: str = "row"
     whole_first: bool = False
-    token: str = field(default_factory=lambda: f"sutro-static-{secrets.token_hex(8)}")
+    token: str = field(default_factory=lambda: make_token())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +118,26 @@ def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     note = _left_out(view, rows, STATIC_COLUMNS)
     if note:
         lines.append(f"<div>{html.escape(note)}</div>")
-    before = f".jp-OutputArea-child:not(:has(.sutro-results)):has(+ .jp-OutputArea-child .{view.token})"
-    lines.append(f"<style>{before} {{ display: none }}</style>")
+    lines.append(_hide_broken_widget(view.token))
     lines.append("</div>")
     return "".join(lines)
+
+
+def note_to_html(text: str, token: str) -> str:
+    """Render what is left of a widget that has no rows: a line that says what to do. ``token`` is its class."""
+    return (
+        f'<div class="sutro-results {NO_MATH} {token}">{html.escape(text)}{_hide_broken_widget(token)}</div>'
+    )
+
+
+def make_token() -> str:
+    """Make the class by which a widget hides the static output behind it while it lives."""
+    return f"sutro-static-{secrets.token_hex(8)}"
+
+
+def _hide_broken_widget(token: str) -> str:
+    before = f".jp-OutputArea-child:not(:has(.sutro-results)):has(+ .jp-OutputArea-child .{token})"
+    return f"<style>{before} {{ display: none }}</style>"
 
 
 def to_plain(view: TableView, width: int | None = None, rows: int = PLAIN_ROWS) -> str:

@@ -160,7 +160,9 @@ def mimebundle(view: TableView, *, html: bool) -> dict[str, Any]:
     )
 
 
-def widget_bundle(widget: Any) -> dict[str, Any]:
+def widget_bundle(
+    widget: Any, text: str = "Interactive table: run this cell to use it. Its first rows:"
+) -> dict[str, Any]:
     """Render an interactive table, which hides the static table of the same rows while it lives.
 
     It is an output of its own, because JupyterLab shows an output's widget or nothing: in a notebook
@@ -169,7 +171,7 @@ def widget_bundle(widget: Any) -> dict[str, Any]:
     bundle = widget._repr_mimebundle_()
     bundle = bundle[0] if isinstance(bundle, tuple) else bundle
     found = {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
-    return found | {"text/plain": "Interactive table: run this cell to use it. Its first rows:"}
+    return found | {"text/plain": text}
 
 
 def jobs_table(jobs: JobList) -> pa.Table:

@@ -1,0 +1,149 @@
+"""The job browser: find a job, watch it, fetch it, look at it, bind it, by mouse or keyboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+import traitlets
+
+from sutro_magic.errors import SutroError
+from sutro_magic.job_feed import JobFeed
+from sutro_magic.results import Results
+from sutro_magic.session import Session
+from sutro_magic.ui.cache_pane import CachePane
+from sutro_magic.ui.fetch_pane import FetchPane
+from sutro_magic.ui.job_pane import JobPane
+from sutro_magic.ui.panels import close_tree
+from sutro_magic.ui.result_pane import ResultPane
+from sutro_magic.ui.static import make_token
+from sutro_magic.ui.tasks import Task, Tasks
+from sutro_magic.ui.worker import Home, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sutro_magic.models import Job, ResultsRequest
+
+    Bind = Callable[[str, Results, str], str]
+
+
+class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """All jobs of a session in a widget; fetches run in the background, several at once.
+
+    Parameters
+    ----------
+    session : Session, optional
+        One with the configured credentials by default.
+    bind : callable, optional
+        Binds a variable: told its name, a `Results` and the type, answers what it did. By default the variables of
+        the notebook are bound; outside of one there are none.
+    namespace : mapping, optional
+        The variables there are.
+    format, inputs, logprobs, as_type
+        What is chosen at first; as in `sutro_magic.Session.results`.
+    page_length : int, optional
+        Rows on a page of the table.
+
+    Attributes
+    ----------
+    results : Results or None
+        What was fetched and is shown; may be observed.
+    """
+
+    results = traitlets.Instance(Results, allow_none=True, read_only=True)
+
+    def __init__(
+        self,
+        session: Session | None = None,
+        *,
+        bind: Bind | None = None,
+        namespace: Mapping[str, Any] | None = None,
+        format: str = "parquet",  # noqa: A002 - the API's own word
+        inputs: bool = False,
+        logprobs: bool = False,
+        as_type: str = "pandas",
+        page_length: int | None = None,
+    ) -> None:
+        if bind is None:
+            bind, namespace = _notebook_variables()
+        self.session = session or Session()
+        self.token = make_token()
+        self._worker = Worker()
+        self._tasks = Tasks(Home(), lambda task: self._show(task.value))
+        feed = JobFeed(self.session)
+        self._fetch = FetchPane(
+            self.session, self._tasks, self._show, format=format, inputs=inputs, logprobs=logprobs
+        )
+        self._jobs = JobPane(self.session, feed, self._worker, self._fetch.choose, hides=self.token)
+        self._cache = CachePane(self.session, self._worker, self._open, self._jobs.forget_cached)
+        self._result = ResultPane(
+            self._tasks, bind=bind, namespace=namespace or {}, as_type=as_type, page_length=page_length
+        )
+        jobs = widgets.VBox([self._jobs.widget, self._fetch.widget])
+        tabs = widgets.Tab([jobs, self._cache.widget], titles=("Jobs", "Cache"))
+        self._parts = [tabs, self._tasks.panel, self._result.widget]
+        super().__init__(self._parts)
+        for name in ("sutro-browser", "sutro-results"):
+            self.add_class(name)
+        self._jobs.read_anew()
+
+    def __repr__(self) -> str:
+        try:
+            return f"<JobBrowser of {self.session.credentials.base_url.removesuffix('/v1')}>"
+        except SutroError:
+            return "<JobBrowser>"
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether it was on a page, and is on none any more: its cell was run again, or deleted."""
+        return self._jobs.is_abandoned
+
+    def close(self) -> None:
+        """Cancel what runs, and let go of all widgets, threads and memory."""
+        self._worker.close()
+        self._jobs.close()
+        self._fetch.close()
+        self._tasks.close()
+        self._result.close()
+        for part in (*self._parts, self.layout):
+            close_tree(part)
+        super().close()
+
+    # --- on the kernel's own thread -------------------------------------------------------------
+
+    def _show(self, results: Results) -> None:
+        if self.comm is None:
+            return
+        self._result.show(results)
+        self.set_trait("results", results)
+        self._jobs.forget_cached()
+
+    def _open(self, request: ResultsRequest) -> None:
+        """Show what is in the cache."""
+
+        def work(task: Task) -> Results:
+            results = self.session.results(
+                request.job_id, request.format, request.inputs, request.logprobs, cancel=task.cancelled
+            )
+            results.prepare(task.progress.on_rows)
+            return results
+
+        self._tasks.add(
+            Task(request.job_id, work, self._tasks, then=self._show, again=lambda: self._open(request))
+        )
+
+
+def _notebook_variables() -> tuple[Bind | None, Mapping[str, Any] | None]:
+    """Return how variables of the notebook are bound, and which there are."""
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        return None, None
+
+    def bind(name: str, results: Results, as_type: Any) -> str:
+        shell.user_ns[name] = results.to(as_type)
+        return f"{name}: {as_type}, {results.num_rows:,} x {len(results.columns)}"
+
+    return bind, shell.user_ns

@@ -1,0 +1,227 @@
+"""The chosen job: all that is known of it, how it goes on, and how its results are to be fetched."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from sutro_magic.models import WIRE_FORMATS, JobStatus
+from sutro_magic.ui import words
+from sutro_magic.ui.cells import in_lines, one_line
+from sutro_magic.ui.panels import Panel, note
+from sutro_magic.ui.progress import progress_words
+from sutro_magic.ui.tasks import Task
+from sutro_magic.watching import JobWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sutro_magic.models import Job, JobProgress
+    from sutro_magic.results import Results
+    from sutro_magic.session import Session
+    from sutro_magic.ui.tasks import Tasks
+
+LONGEST_TEXT = 20_000
+WITHOUT_RESULTS = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.CANCELLING})
+
+
+class FetchPane:
+    """Facts and options of the chosen job, and the button that fetches it.
+
+    Parameters
+    ----------
+    session : Session
+    tasks : Tasks
+        Where fetches run.
+    on_results : callable
+        Told the results of a fetch, on the kernel's own thread.
+    format : str
+    inputs, logprobs : bool
+        What is chosen at first.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        tasks: Tasks,
+        on_results: Callable[[Results], None],
+        *,
+        format: str = "parquet",  # noqa: A002 - the API's own word
+        inputs: bool = False,
+        logprobs: bool = False,
+    ) -> None:
+        self._session = session
+        self._tasks = tasks
+        self._on_results = on_results
+        self._job: Job | None = None
+        self._progress: JobProgress | None = None
+        self._watch: JobWatch | None = None
+        self._lock = threading.Lock()
+        self.facts = Panel("facts", notes=[note("Choose a job above to see what is known of it.", "plain")])
+        wide = {"width": "100%"}
+        self.format = widgets.Dropdown(
+            options=list(WIRE_FORMATS), value=format, description="Format", layout=wide
+        )
+        self.format.tooltip = "how the results travel; the table is the same in every format"
+        self.unfold = widgets.Dropdown(
+            options=[("columns where they fit", None), ("always columns", True), ("text, as sent", False)],
+            description="JSON outputs",
+            layout=wide,
+        )
+        self.unfold.tooltip = "whether the fields of JSON outputs become columns of their own"
+        self.inputs = widgets.Checkbox(value=inputs, description="with prompts (inputs)", indent=False)
+        self.inputs.tooltip = "include the prompts"
+        self.logprobs = widgets.Checkbox(value=logprobs, description="with log probabilities", indent=False)
+        self.logprobs.tooltip = "include the cumulative log probabilities"
+        self.fetch = widgets.Button(
+            description="Fetch",
+            icon="download",
+            button_style="primary",
+            disabled=True,
+            layout={"width": "auto"},
+        )
+        self.fetch.on_click(lambda _button: self.start())
+        options = widgets.VBox([self.format, self.unfold, self.inputs, self.logprobs, self.fetch])
+        options.add_class("sb-box")
+        facts = widgets.VBox([self.facts])
+        facts.add_class("sb-box")
+        self.widget = widgets.Box([facts, options])
+        self.widget.add_class("sb-split")
+
+    def choose(self, job: Job) -> None:
+        """Show this job from now on; may be called from any thread."""
+        with self._lock:
+            if self._job is None or self._job.job_id != job.job_id:
+                self._progress = None
+                self._stop_watching()
+            self._job = job
+            if job.status.is_final:
+                self._stop_watching()
+            elif self._watch is None and job.status is not JobStatus.QUEUED:
+                self._watch = JobWatch(self._session.client, job.job_id, self._heard(job.job_id))
+        self._draw()
+
+    def start(self) -> None:
+        """Fetch the results of the chosen job, with the options that are chosen."""
+        job = self._job
+        if job is None or job.status in WITHOUT_RESULTS:
+            return
+        options: dict[str, Any] = {
+            "format": self.format.value,
+            "inputs": self.inputs.value,
+            "logprobs": self.logprobs.value,
+            "unfold": self.unfold.value,
+        }
+        self._start(job, options)
+
+    def close(self) -> None:
+        """Stop listening to the job."""
+        with self._lock:
+            self._stop_watching()
+
+    def _start(self, job: Job, options: dict[str, Any]) -> None:
+        def work(task: Task) -> Results:
+            progress = task.progress
+            results = self._session.results(
+                job.job_id,
+                **options,
+                wait=True,
+                on_bytes=progress.on_bytes,
+                on_poll=progress.on_poll,
+                on_progress=progress.on_progress,
+                cancel=task.cancelled,
+            )
+            results.prepare(progress.on_rows)
+            return results
+
+        extras = [name for name in ("inputs", "logprobs") if options[name]]
+        title = f"{job.name or job.job_id} as {options['format']}" + "".join(f", {name}" for name in extras)
+        self._tasks.add(
+            Task(title, work, self._tasks, then=self._on_results, again=lambda: self._start(job, options))
+        )
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def _heard(self, job_id: str) -> Callable[[JobProgress], None]:
+        def heard(progress: JobProgress) -> None:
+            if self._job is not None and self._job.job_id == job_id:
+                self._progress = progress
+                self._draw()
+
+        return heard
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _draw(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        self.facts.show(**job_facts(job, self._progress))
+        self._tasks.home.call(self._offer)
+
+    def _offer(self) -> None:
+        """Let the button say what it would do now."""
+        job = self._job
+        if job is None or self.fetch.comm is None:
+            return
+        waits = not job.status.is_final and job.status not in WITHOUT_RESULTS
+        self.fetch.description = "Wait, then fetch" if waits else "Fetch"
+        self.fetch.disabled = job.status in WITHOUT_RESULTS
+        self.fetch.tooltip = (
+            "this job has no results"
+            if self.fetch.disabled
+            else "fetch the results as soon as the job has succeeded"
+            if waits
+            else "fetch the results, or take them from the cache"
+        )
+
+
+def job_facts(job: Job, progress: JobProgress | None) -> dict[str, Any]:
+    """Lay out what is known of a job, for a panel of facts."""
+    pairs: list[list[str]] = [["id", one_line(job.job_id, 200)]]
+
+    def add(name: str, value: object, text: str = "") -> None:
+        if value is not None:
+            pairs.append([name, one_line(text or str(value), 600)])
+
+    add("rows", job.num_rows, f"{job.num_rows:,}" if job.num_rows is not None else "")
+    add("model", job.model)
+    add("description", job.description)
+    for name, time in (("created", job.created), ("started", job.started), ("completed", job.completed)):
+        add(name, time, f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else "")
+    if job.started and job.completed and job.completed >= job.started:
+        add("took", job, words.duration((job.completed - job.started).total_seconds()))
+    if job.input_tokens is not None or job.output_tokens is not None:
+        add("tokens", job, f"{job.input_tokens or 0:,} in, {job.output_tokens or 0:,} out")
+    add("cost", job.cost, f"${job.cost:,.6f}" if job.cost is not None else "")
+    add(
+        "estimated cost",
+        job.cost_estimate,
+        f"${job.cost_estimate:,.6f}" if job.cost_estimate is not None else "",
+    )
+    add("priority", job.priority)
+    for name, value in (
+        ("system prompt", job.system_prompt),
+        ("JSON schema", job.json_schema),
+        ("sampling parameters", job.sampling_params),
+    ):
+        if value:
+            text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+            pairs.append([name, in_lines(text[:LONGEST_TEXT]), "long"])
+    state: dict[str, Any] = {
+        "title": one_line(job.name or job.job_id, 200),
+        "badge": job.status.value,
+        "pairs": pairs,
+    }
+    if job.failure_reason:
+        state["notes"] = [note(job.failure_reason, "error")]
+    if progress is not None and not job.status.is_final:
+        said, share = progress_words(job, progress)
+        state["bar"] = {"share": share, "text": said.removeprefix(", ") or f"{progress.rows:,} rows"}
+    return state

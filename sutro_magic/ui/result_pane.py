@@ -1,0 +1,191 @@
+"""Fetched results: their table, and the ways out of it, into a variable or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from sutro_magic.errors import SutroError
+from sutro_magic.ui import words
+from sutro_magic.ui.panels import Panel, close_tree, error_note, note
+from sutro_magic.ui.results_table import NAMED_TYPES, ResultsTable
+from sutro_magic.ui.tasks import Task
+from sutro_magic.variables import check_variable, describe_variable, suggest_variable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sutro_magic.results import Results
+    from sutro_magic.ui.tasks import Tasks
+
+    Bind = Callable[[str, Results, str], str]
+
+ENDINGS = {"Parquet": ".parquet", "CSV": ".csv", "JSON Lines": ".jsonl"}
+PARTS = [("all rows", "all"), ("the rows shown", "filtered"), ("the rows ticked", "selected")]
+
+
+class ResultPane:
+    """The table of the results that were fetched last, with a line to bind and a line to save.
+
+    Parameters
+    ----------
+    tasks : Tasks
+        Where files are written.
+    bind : callable, optional
+        Binds a variable: told its name, a `Results` and the type, answers what it did. Without it no variable is
+        offered.
+    namespace : mapping
+        The variables there are.
+    as_type : str
+        The type that is proposed.
+    page_length : int
+        Rows on a page of the table.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        *,
+        bind: Bind | None,
+        namespace: Mapping[str, Any],
+        as_type: str,
+        page_length: int | None,
+    ) -> None:
+        self._tasks = tasks
+        self._bind = bind
+        self._namespace = namespace
+        self._page_length = page_length
+        self._results: Results | None = None
+        self._table: ResultsTable | None = None
+        narrow = {"width": "auto"}
+        self.part = widgets.Dropdown(options=PARTS, layout={"width": "10em"})
+        self.part.tooltip = "which rows: all, those that search and filters leave, or those with a tick"
+        self.name = widgets.Text(placeholder="name", continuous_update=True, layout={"width": "14em"})
+        self.name.tooltip = "name of the variable"
+        self.as_type = widgets.Dropdown(options=list(NAMED_TYPES), value=as_type, layout={"width": "8em"})
+        self.as_type.tooltip = "type of the variable"
+        self.bind = widgets.Button(
+            description="Bind", tooltip="make a variable of these rows", button_style="primary", layout=narrow
+        )
+        self.said = Panel("facts")
+        self.path = widgets.Text(placeholder="file", continuous_update=False, layout={"width": "18em"})
+        self.path.tooltip = "name of the file, in the notebook's folder unless it says otherwise"
+        self.kind = widgets.Dropdown(options=list(ENDINGS), layout={"width": "8em"})
+        self.kind.tooltip = "format of the file"
+        self.replace = widgets.Checkbox(description="replace", indent=False, layout=narrow)
+        self.replace.tooltip = "write over a file that is there already"
+        self.save = widgets.Button(
+            description="Save", icon="save", tooltip="write these rows to the file", layout=narrow
+        )
+        rows = widgets.HBox([self.part, self.path, self.kind, self.replace, self.save])
+        if bind is not None:
+            rows.children = (self.part, widgets.Label("to variable"), self.name, widgets.Label("as"), self.as_type,
+                             self.bind, widgets.Label("or file"), self.path, self.kind, self.replace, self.save)  # fmt: skip
+        rows.add_class("sb-row")
+        self._ways_out = widgets.VBox([rows, self.said])
+        self._place = widgets.VBox([])
+        self.widget = widgets.VBox([])
+
+        self.name.observe(lambda _change: self._check(), "value")
+        self.name.on_submit(lambda _text: self._bind_now())
+        self.bind.on_click(lambda _button: self._bind_now())
+        self.kind.observe(lambda change: self._follow_kind(change["new"]), "value")
+        self.path.observe(lambda change: self._follow_path(change["new"]), "value")
+        self.save.on_click(lambda _button: self._save_now())
+
+    def show(self, results: Results) -> None:
+        """Show these results instead of those before; on the kernel's own thread."""
+        old = self._table
+        self._results = results
+        self._table = ResultsTable(results, page_length=self._page_length)
+        self._place.children = (self._table,)
+        self.widget.children = (self._ways_out, self._place)
+        if old is not None:
+            close_tree(old)
+        name = suggest_variable(results.job.name or results.job_id)
+        self.name.value = name
+        self.path.value = f"{name}{ENDINGS[self.kind.value]}"
+        self.part.value = "all"
+        self._check()
+
+    def close(self) -> None:
+        """Let go of the table and its memory."""
+        for part in (self._ways_out, self._place):
+            close_tree(part)
+
+    # --- a variable -----------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Say what would become of the variable, as its name is typed."""
+        name = self.name.value.strip()
+        self.bind.disabled = True
+        if not name:
+            self.said.show(notes=[note("Give the variable a name.", "plain")])
+            return
+        try:
+            check_variable(name)
+        except SutroError as error:
+            self.said.show(notes=[note(error.message, "error")])
+            return
+        self.bind.disabled = False
+        held = describe_variable(name, self._namespace)
+        self.said.show(
+            notes=[note(f"{name} holds a {held} now; Bind replaces it.", "warn")]
+            if held
+            else [note(f"{name} is free.", "plain")]
+        )
+
+    def _bind_now(self) -> None:
+        self._tasks.home.call(self._bind_here)
+
+    def _bind_here(self) -> None:
+        bind, results = self._bind, self._results
+        if bind is None or results is None or self.bind.disabled:
+            return
+        try:
+            said = bind(self.name.value.strip(), self._chosen(results), self.as_type.value)
+        except Exception as error:  # noqa: BLE001 - shown nowhere else
+            self.said.show(notes=[error_note(error)])
+        else:
+            self.said.show(notes=[note(f"Bound: {said}.", "good")])
+
+    def _chosen(self, results: Results) -> Results:
+        part = self.part.value
+        return results if part == "all" else results.filtered if part == "filtered" else results.selected
+
+    # --- a file ---------------------------------------------------------------------------------
+
+    def _follow_kind(self, kind: str) -> None:
+        path = self.path.value.strip()
+        stem = path.removesuffix(Path(path).suffix) if Path(path).suffix in ENDINGS.values() else path
+        self.path.value = f"{stem}{ENDINGS[kind]}" if stem else ""
+
+    def _follow_path(self, path: str) -> None:
+        for kind, ending in ENDINGS.items():
+            if path.strip().lower().endswith(ending):
+                self.kind.value = kind
+
+    def _save_now(self) -> None:
+        results, path, replace = self._results, self.path.value.strip(), self.replace.value
+        if results is None:
+            return
+        if not path:
+            self.said.show(notes=[note("Give the file a name.", "warn")])
+            return
+        chosen = self._chosen(results)
+
+        def work(task: Task) -> Path:
+            def on_rows(done: int, total: int) -> None:
+                task.raise_if_cancelled("Nothing was written.")
+                task.progress.on_rows(done, total, "Saving", "row")
+
+            return chosen.save(path, overwrite=replace, on_rows=on_rows)
+
+        def saved(written: Path) -> None:
+            size = words.size(written.stat().st_size)
+            text = f"Saved {words.count(chosen.num_rows, 'row')} to {words.place(written)}, {size}."
+            self.said.show(notes=[note(text, "good")])
+
+        self._tasks.add(Task(f"Save {path}", work, self._tasks, then=saved))

@@ -1,0 +1,196 @@
+"""Long work in the background, each with its line of progress and a way to cancel it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any, Literal
+
+from sutro_magic.errors import FetchCancelledError, SutroError
+from sutro_magic.ui.cells import one_line
+from sutro_magic.ui.panels import Panel
+from sutro_magic.ui.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sutro_magic.ui.worker import Home
+
+State = Literal["running", "done", "failed", "cancelled"]
+MOST_SHOWN = 6
+"""Of those that are over, the oldest go first."""
+
+
+class Task:
+    """Some work on a thread of its own.
+
+    Parameters
+    ----------
+    title : str
+    work : callable
+        The work; given the task, it tells its `progress` how it goes on and ends soon after `cancelled` is set.
+    tasks : Tasks
+    then : callable, optional
+        Called with what the work returned, on the kernel's own thread.
+    again : callable, optional
+        Begins the same work anew.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(
+        self,
+        title: str,
+        work: Callable[[Task], Any],
+        tasks: Tasks,
+        *,
+        then: Callable[[Any], None] = lambda _value: None,
+        again: Callable[[], object] | None = None,
+    ) -> None:
+        self.id = next(self._numbers)
+        self.title = one_line(title, 120)
+        self.state: State = "running"
+        self.progress = Progress(tasks.show)
+        self.cancelled = threading.Event()
+        self.again = again
+        self.text = ""
+        self.hint: str | None = None
+        self.value: Any = None
+        self._work = work
+        self._tasks = tasks
+        self._then = then
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(target=self._run, name="sutro-task", daemon=True).start()
+
+    def cancel(self) -> None:
+        """Ask the work to end; it does so within a second."""
+        self.cancelled.set()
+        self._tasks.show()
+
+    def raise_if_cancelled(self, message: str) -> None:
+        """Raise `FetchCancelledError` with this message if somebody has cancelled the work."""
+        if self.cancelled.is_set():
+            raise FetchCancelledError(message)
+
+    def _run(self) -> None:
+        try:
+            self.value = self._work(self)
+        except FetchCancelledError as error:
+            self._end("cancelled", error.message, error.hint)
+        except SutroError as error:
+            self._end("failed", error.message, error.hint)
+        except Exception as error:  # noqa: BLE001 - shown nowhere else
+            self._end("failed", f"{type(error).__name__}: {error}", None)
+        else:
+            self.text = "done; shown as soon as the kernel is free"
+            self._tasks.show()
+            self._tasks.home.call(self._finish)
+
+    def _finish(self) -> None:
+        try:
+            self._then(self.value)
+        except SutroError as error:
+            self._end("failed", error.message, error.hint)
+        except Exception as error:  # noqa: BLE001 - shown nowhere else
+            self._end("failed", f"{type(error).__name__}: {error}", None)
+        else:
+            self._end("done", self.progress.summary(), None)
+
+    def _end(self, state: State, text: str, hint: str | None) -> None:
+        self.state, self.text, self.hint = state, one_line(text, 600), hint and one_line(hint, 300)
+        self._tasks.show()
+
+
+class Tasks:
+    """All work of one browser, as lines below each other.
+
+    Parameters
+    ----------
+    home : Home
+        Where work comes to its end.
+    show_value : callable
+        Called with what a task has made, when somebody wants to see it again.
+    """
+
+    def __init__(self, home: Home, show_value: Callable[[Task], None]) -> None:
+        self.home = home
+        self.panel = Panel("tasks")
+        self.panel.on("act", self._act)
+        self._show_value = show_value
+        self._tasks: list[Task] = []
+        self._lock = threading.Lock()
+
+    def add(self, task: Task) -> Task:
+        """Begin some work and show its line."""
+        with self._lock:
+            over = [known for known in self._tasks if known.state != "running"]
+            for old in over[: max(0, len(over) + 1 - MOST_SHOWN)]:
+                self._tasks.remove(old)
+            self._tasks.append(task)
+        task.start()
+        self.show()
+        return task
+
+    @property
+    def running(self) -> list[Task]:
+        """Work that is not over yet."""
+        with self._lock:
+            return [task for task in self._tasks if task.state == "running"]
+
+    def close(self) -> None:
+        """Cancel everything."""
+        for task in self.running:
+            task.cancelled.set()
+        self.panel.close()
+
+    def show(self) -> None:
+        """Show how everything is; may be called from any thread."""
+        with self._lock:
+            tasks = list(self._tasks)
+        self.panel.show(tasks=[_line(task) for task in tasks])
+
+    def _act(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            task = next((known for known in self._tasks if known.id == message.get("id")), None)
+        action = message.get("action")
+        if task is None:
+            return
+        if action == "cancel":
+            task.cancel()
+        elif action == "show" and task.state == "done":
+            self._show_value(task)
+        elif action in {"again", "dismiss"} and task.state != "running":
+            with self._lock:
+                self._tasks.remove(task)
+            self.show()
+            if action == "again" and task.again is not None:
+                task.again()
+
+
+def _line(task: Task) -> dict[str, Any]:
+    progress = task.progress
+    actions = []
+    if task.state == "running":
+        text = (
+            "Cancelling…" if task.cancelled.is_set() else task.text or progress.text or "Asking the service…"
+        )
+        if not task.cancelled.is_set() and not task.text:
+            actions.append(["cancel", "Cancel", "cancel this"])
+    else:
+        text = task.text
+        if task.state == "done" and task.value is not None and task.again is not None:
+            actions.append(["show", "Show", "show these results"])
+        elif task.again is not None:
+            actions.append(["again", "Try again", "begin this anew"])
+        actions.append(["dismiss", "✕", "take this line away"])
+    return {
+        "id": task.id,
+        "title": task.title,
+        "state": task.state,
+        "share": progress.share,
+        "text": text,
+        "hint": task.hint,
+        "actions": actions,
+    }

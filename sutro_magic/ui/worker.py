@@ -1,0 +1,78 @@
+"""Work beside the kernel's own thread, and the way back to it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+IDLE_SECONDS = 5.0
+
+
+class Home:
+    """The thread on which it was made, which in a notebook is the kernel's own, where variables are bound."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:  # not in a kernel
+            self._loop = None
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call a function there: now, if this is the place, else as soon as it is free."""
+        if self._loop is None or threading.get_ident() == self._thread:
+            function()
+            return
+        with suppress(RuntimeError):  # the kernel is going down
+            self._loop.call_soon_threadsafe(function)
+
+
+class Worker:
+    """Does one thing after the other on a thread of its own, which is there only while there is something to do."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: OrderedDict[str, Callable[[], None]] = OrderedDict()
+        self._running = False
+        self._closed = False
+
+    def do(self, name: str, work: Callable[[], None]) -> None:
+        """Do this soon; what waits under the same name is dropped for it."""
+        with self._changed:
+            if self._closed:
+                return
+            self._waiting.pop(name, None)
+            self._waiting[name] = work
+            self._changed.notify()
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name="sutro-browser", daemon=True).start()
+
+    def drop(self, name: str) -> None:
+        """Do not do what waits under this name."""
+        with self._changed:
+            self._waiting.pop(name, None)
+
+    def close(self) -> None:
+        """Do nothing more; what runs comes to its end."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting and not self._closed:
+                    self._changed.wait(IDLE_SECONDS)
+                if not self._waiting:
+                    self._running = False
+                    return
+                _, work = self._waiting.popitem(last=False)
+            work()

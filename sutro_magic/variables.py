@@ -1,0 +1,61 @@
+"""Names of variables that results are bound to."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from sutro_magic.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+IPYTHON_NAMES = frozenset({"In", "Out", "get_ipython", "_", "__", "___"})
+LONGEST_SUGGESTION = 24
+
+
+def check_variable(name: str) -> None:
+    """Raise `ArgumentError` if results cannot, or should not, be bound to this name."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise ArgumentError(
+            f"{name[:60]!r} cannot be the name of a variable.",
+            hint="Use letters, digits and _, like --name df.",
+        )
+    if hasattr(builtins, name) or name in IPYTHON_NAMES:
+        raise ArgumentError(
+            f"{name!r} would hide what Python or IPython calls by that name.", hint=f"--name my_{name}"
+        )
+
+
+def describe_variable(name: str, namespace: Mapping[str, Any]) -> str | None:
+    """Say in a few words what a variable holds now; None if there is none. Never data, never long work."""
+    if name not in namespace:
+        return None
+    value = namespace[name]
+    kind = type(value).__name__
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape and all(type(size) is int for size in shape):
+        return f"{kind} of {' x '.join(f'{size:,}' for size in shape)}"
+    if isinstance(value, str | bytes | list | tuple | dict | set | frozenset):
+        return f"{kind} of {len(value):,}"
+    return kind
+
+
+def suggest_variable(title: str) -> str:
+    """Make a name of a job's: ``"Film reviews, judged"`` gives ``film_reviews_judged``."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    words = re.findall(r"[a-z0-9]+", plain)
+    name = ""
+    for word in words:
+        if len(name) + len(word) > LONGEST_SUGGESTION and name:
+            break
+        name = f"{name}_{word}" if name else word[:LONGEST_SUGGESTION]
+    name = name if name[:1].isalpha() else f"job_{name}".rstrip("_")
+    try:
+        check_variable(name)
+    except ArgumentError:
+        return f"my_{name}"
+    return name
