@@ -23,7 +23,7 @@ from sutro_magic.ui.worker import Home, Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sutro_magic.models import Job, ResultsRequest
+    from sutro_magic.models import ResultsRequest
 
     Bind = Callable[[str, Results, str], str]
 

@@ -24,6 +24,11 @@ WRAP = "white-space:normal;overflow-wrap:anywhere"
 LONGEST_PROPERTY = 2_000
 
 
+def make_token() -> str:
+    """Make the class by which a widget hides the static output behind it while it lives."""
+    return f"sutro-static-{secrets.token_hex(8)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableView:
     """Rows to be shown, with what must be said about them.
@@ -51,7 +56,7 @@ class TableView:
     caption: list[str] = field(default_factory=list)
     noun: str = "row"
     whole_first: bool = False
-    token: str = field(default_factory=lambda: make_token())
+    token: str = field(default_factory=make_token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +133,6 @@ def note_to_html(text: str, token: str) -> str:
     return (
         f'<div class="sutro-results {NO_MATH} {token}">{html.escape(text)}{_hide_broken_widget(token)}</div>'
     )
-
-
-def make_token() -> str:
-    """Make the class by which a widget hides the static output behind it while it lives."""
-    return f"sutro-static-{secrets.token_hex(8)}"
 
 
 def _hide_broken_widget(token: str) -> str:

@@ -30,6 +30,7 @@ def _sutro_magic_autoload() -> None:
             "sutro_jobs",
             "sutro_status",
             "sutro_wait",
+            "sutro_browse",
             "sutro_cache",
             "sutro_login",
             "sutro_demo",
