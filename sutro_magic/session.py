@@ -287,9 +287,11 @@ class Session:
 
             def on_bytes(d, t):
                 from sutro_magic.errors import FetchCancelledError
+
                 if cancel.is_set():
                     raise FetchCancelledError("Cancelled.")
                 inner(d, t)
+
         begin = time.monotonic()
         request = ResultsRequest(
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs

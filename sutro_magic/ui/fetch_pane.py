@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sutro_magic.ui.tasks import Tasks
 
 LONGEST_TEXT = 20_000
+UNFOLD = {"columns where they fit": None, "always columns": True, "text, as sent": False}
 WITHOUT_RESULTS = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.CANCELLING})
 
 
@@ -63,13 +64,15 @@ class FetchPane:
         self.facts = Panel("facts", notes=[note("Choose a job above to see what is known of it.", "plain")])
         wide = {"width": "100%"}
         self.format = widgets.Dropdown(
-            options=list(WIRE_FORMATS), value=format, description="Format", layout=wide
+            options=list(WIRE_FORMATS),
+            value=format,
+            description="Format",
+            style={"description_width": "7em"},
+            layout=wide,
         )
         self.format.tooltip = "how the results travel; the table is the same in every format"
         self.unfold = widgets.Dropdown(
-            options=[("columns where they fit", None), ("always columns", True), ("text, as sent", False)],
-            description="JSON outputs",
-            layout=wide,
+            options=list(UNFOLD), description="JSON outputs", style={"description_width": "7em"}, layout=wide
         )
         self.unfold.tooltip = "whether the fields of JSON outputs become columns of their own"
         self.inputs = widgets.Checkbox(value=inputs, description="with prompts (inputs)", indent=False)
@@ -113,7 +116,7 @@ class FetchPane:
             "format": self.format.value,
             "inputs": self.inputs.value,
             "logprobs": self.logprobs.value,
-            "unfold": self.unfold.value,
+            "unfold": UNFOLD[self.unfold.value],
         }
         self._start(job, options)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PAGE = 10
 """Jobs on one page of the list."""
+ANY = "any status"
 COLUMNS = [
     {"name": "job", "kind": "name"},
     {"name": "status", "kind": "badge"},
@@ -83,7 +84,7 @@ class JobPane:
         )
         self.search.tooltip = "finds jobs by a part of their name, id, description or model, among all jobs"
         self.status = widgets.Dropdown(
-            options=[("any status", None), *((status.value.lower(), status) for status in JobStatus)],
+            options=[(ANY, ""), *((status.value.lower(), status.value) for status in JobStatus)],
             layout={"width": "10em"},
         )
         self.status.tooltip = "only jobs with this status"
@@ -236,7 +237,8 @@ class JobPane:
     # --- what is shown ------------------------------------------------------------------------
 
     def _asked(self) -> tuple[str, JobStatus | None]:
-        return self.search.value.strip(), self.status.value
+        status = self.status.value
+        return self.search.value.strip(), JobStatus(status) if status else None
 
     def _draw(self, *, cached: bool = True) -> None:
         if self._closed.is_set():

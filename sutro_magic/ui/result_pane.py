@@ -11,6 +11,7 @@ from sutro_magic.errors import SutroError
 from sutro_magic.ui import words
 from sutro_magic.ui.panels import Panel, close_tree, error_note, note
 from sutro_magic.ui.results_table import NAMED_TYPES, ResultsTable
+from sutro_magic.ui.table import results_caption
 from sutro_magic.ui.tasks import Task
 from sutro_magic.variables import check_variable, describe_variable, suggest_variable
 
@@ -62,7 +63,7 @@ class ResultPane:
         narrow = {"width": "auto"}
         self.part = widgets.Dropdown(options=PARTS, layout={"width": "10em"})
         self.part.tooltip = "which rows: all, those that search and filters leave, or those with a tick"
-        self.name = widgets.Text(placeholder="name", continuous_update=True, layout={"width": "14em"})
+        self.name = widgets.Text(placeholder="name", continuous_update=True, layout={"width": "13em"})
         self.name.tooltip = "name of the variable"
         self.as_type = widgets.Dropdown(options=list(NAMED_TYPES), value=as_type, layout={"width": "8em"})
         self.as_type.tooltip = "type of the variable"
@@ -70,7 +71,7 @@ class ResultPane:
             description="Bind", tooltip="make a variable of these rows", button_style="primary", layout=narrow
         )
         self.said = Panel("facts")
-        self.path = widgets.Text(placeholder="file", continuous_update=False, layout={"width": "18em"})
+        self.path = widgets.Text(placeholder="file", continuous_update=False, layout={"width": "15em"})
         self.path.tooltip = "name of the file, in the notebook's folder unless it says otherwise"
         self.kind = widgets.Dropdown(options=list(ENDINGS), layout={"width": "8em"})
         self.kind.tooltip = "format of the file"
@@ -79,11 +80,17 @@ class ResultPane:
         self.save = widgets.Button(
             description="Save", icon="save", tooltip="write these rows to the file", layout=narrow
         )
-        rows = widgets.HBox([self.part, self.path, self.kind, self.replace, self.save])
+        groups = [widgets.HBox([self.part])]
         if bind is not None:
-            rows.children = (self.part, widgets.Label("to variable"), self.name, widgets.Label("as"), self.as_type,
-                             self.bind, widgets.Label("or file"), self.path, self.kind, self.replace, self.save)  # fmt: skip
-        rows.add_class("sb-row")
+            groups.append(
+                widgets.HBox(
+                    [widgets.Label("to variable"), self.name, widgets.Label("as"), self.as_type, self.bind]
+                )
+            )
+        groups.append(widgets.HBox([widgets.Label("to file"), self.path, self.kind, self.replace, self.save]))
+        rows = widgets.HBox(groups)
+        for row in (rows, *groups):
+            row.add_class("sb-row")
         self._ways_out = widgets.VBox([rows, self.said])
         self._place = widgets.VBox([])
         self.widget = widgets.VBox([])
@@ -99,7 +106,9 @@ class ResultPane:
         """Show these results instead of those before; on the kernel's own thread."""
         old = self._table
         self._results = results
-        self._table = ResultsTable(results, page_length=self._page_length)
+        self._table = ResultsTable(
+            results, caption=results_caption(results, None)[1:], page_length=self._page_length
+        )
         self._place.children = (self._table,)
         self.widget.children = (self._ways_out, self._place)
         if old is not None:
@@ -134,7 +143,7 @@ class ResultPane:
         self.said.show(
             notes=[note(f"{name} holds a {held} now; Bind replaces it.", "warn")]
             if held
-            else [note(f"{name} is free.", "plain")]
+            else [note(f"{name} is not used yet.", "plain")]
         )
 
     def _bind_now(self) -> None:

@@ -13,7 +13,7 @@ from sutro_magic.ui.paged_table import PagedTable
 from sutro_magic.ui.table import results_caption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sutro_magic.ui.display import Bound
 
@@ -35,6 +35,8 @@ class ResultsTable(PagedTable):
         The variable that holds the results.
     as_type : str
         What the table proposes to bind.
+    caption : sequence of str, optional
+        Lines above the table; what the results are by default.
     page_length : int, optional
     hides : str
         As in `PagedTable`.
@@ -58,6 +60,7 @@ class ResultsTable(PagedTable):
         bind: Bind | None = None,
         bound: Bound | None = None,
         as_type: str = "pandas",
+        caption: Sequence[str] | None = None,
         page_length: int | None = None,
         hides: str = "",
     ) -> None:
@@ -68,7 +71,7 @@ class ResultsTable(PagedTable):
             results.new_pages(),
             results.head(page_length or 10),
             num_rows=results.num_rows,
-            caption=results_caption(results, bound),
+            caption=results_caption(results, bound) if caption is None else caption,
             page_length=page_length,
             hides=hides,
         )

@@ -56,6 +56,7 @@ class Task:
         self.text = ""
         self.hint: str | None = None
         self.value: Any = None
+        self._summary = ""
         self._work = work
         self._tasks = tasks
         self._then = then
@@ -84,7 +85,8 @@ class Task:
         except Exception as error:  # noqa: BLE001 - shown nowhere else
             self._end("failed", f"{type(error).__name__}: {error}", None)
         else:
-            self.text = "done; shown as soon as the kernel is free"
+            self._summary = self.progress.summary()
+            self.text = "Done; shown as soon as the kernel is free."
             self._tasks.show()
             self._tasks.home.call(self._finish)
 
@@ -96,7 +98,7 @@ class Task:
         except Exception as error:  # noqa: BLE001 - shown nowhere else
             self._end("failed", f"{type(error).__name__}: {error}", None)
         else:
-            self._end("done", self.progress.summary(), None)
+            self._end("done", self._summary, None)
 
     def _end(self, state: State, text: str, hint: str | None) -> None:
         self.state, self.text, self.hint = state, one_line(text, 600), hint and one_line(hint, 300)
