@@ -91,7 +91,7 @@ class JobFeed:
             client = self._client_now()
             fresh: dict[str, Job] = {}
             cursor: str | None = None
-            for _ in range(MOST_PAGES_AT_ONCE):
+            for _ in range(MOST_PAGES_AT_ONCE if self._jobs else 1):
                 jobs, cursor = client.job_page(cursor)
                 fresh.update((job.job_id, job) for job in jobs)
                 if cursor is None or any(job.job_id in self._jobs for job in jobs):

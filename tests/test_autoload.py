@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first test wait
 
 ROOT = Path(__file__).parents[1]
 STARTUP_FILE = ROOT / "jupyter-config/ipython/startup/50-sutro-magic.py"
-MAGICS = [f"sutro_{name}" for name in ("cache", "demo", "jobs", "login", "results", "status", "wait")]
+MAGICS = [
+    f"sutro_{name}" for name in ("browse", "cache", "demo", "jobs", "login", "results", "status", "wait")
+]
 NOT_FOUND = "Line magic function `%sutro_results` not found."
 ENVIRON = dict(os.environ)  # before a fixture changes it: pip keeps its settings and its downloads
 # What would carry the developer's own packages, settings and keys into the fresh environment.

@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from scripted import scripted
+from scripted import Jobs, scripted
 
 from sutro_magic import errors
 from sutro_magic.job_feed import JobFeed
 from sutro_magic.models import JobStatus
-
-
-class Jobs:
-    """So many jobs, newest first, in pages of a hundred."""
-
-    def __init__(self, count):
-        self.jobs = [
-            {"job_id": f"job-{n:04}", "status": "SUCCEEDED", "name": f"name {n}", "num_rows": n}
-            for n in range(count, 0, -1)
-        ]
-        self.fails_at = None
-
-    def page(self, _path, query):
-        first = int(query.get("cursor", 0))
-        if self.fails_at is not None and first >= self.fails_at:
-            return 500
-        following = first + int(query["limit"])
-        more = following < len(self.jobs)
-        return {"jobs": self.jobs[first:following], "next_cursor": str(following) if more else None}
-
-    def one(self, path, _query):
-        found = next((job for job in self.jobs if job["job_id"] == path.rpartition("/")[2]), None)
-        return 404 if found is None else {"job": found}
-
-    def routes(self):
-        return {"list_jobs": self.page, "jobs": self.one}
 
 
 def ids(jobs):

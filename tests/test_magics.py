@@ -179,7 +179,7 @@ def test_help_shows_flags_and_examples(kernel):
         kernel.run("print(get_ipython().find_line_magic('sutro_results').__doc__)").text,
     ):
         assert "JOB_ID" in text and "--format" in text and "%sutro_results job-123" in text
-    for name in ("jobs", "status", "wait", "cache", "login", "demo"):
+    for name in ("jobs", "status", "wait", "browse", "cache", "login", "demo"):
         assert f"%sutro_{name}" in kernel.run(f"%sutro_{name} --help").text
 
 

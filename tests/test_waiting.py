@@ -96,9 +96,11 @@ def test_a_stream_that_counts_all_rows_proves_nothing(tmp_path):
         yield line("progress", 100)
         job.finish("FAILED")
 
-    with scripted(tmp_path, **job.routes(stream_job_progress=stream)) as (_, session):
-        with pytest.raises(errors.JobFailedError, match="the model ran out of memory"):
-            session.wait(JOB)
+    with (
+        scripted(tmp_path, **job.routes(stream_job_progress=stream)) as (_, session),
+        pytest.raises(errors.JobFailedError, match="the model ran out of memory"),
+    ):
+        session.wait(JOB)
 
 
 @pytest.mark.parametrize("answer", [404, 405, 403, 410])
@@ -132,9 +134,11 @@ def test_an_outage_in_the_middle_does_not_end_the_wait_and_is_said(tmp_path):
 def test_an_outage_without_end_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(waiting, "OUTAGE_SECONDS", 0.2)
     job = RunningJob()
-    with scripted(tmp_path, **{**job.routes(), "job_status": lambda _path, _query: 503}) as (_, session):
-        with pytest.raises(errors.ServiceError, match="503"):
-            session.wait(JOB)
+    with (
+        scripted(tmp_path, **{**job.routes(), "job_status": lambda _path, _query: 503}) as (_, session),
+        pytest.raises(errors.ServiceError, match="503"),
+    ):
+        session.wait(JOB)
 
 
 def test_a_refused_key_in_the_middle_ends_the_wait_at_once(tmp_path):

@@ -67,6 +67,7 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     ) -> None:
         if bind is None:
             bind, namespace = _notebook_variables()
+        variables: Mapping[str, Any] = {} if namespace is None else namespace
         self.session = session or Session()
         self.token = make_token()
         self._worker = Worker()
@@ -78,7 +79,7 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._jobs = JobPane(self.session, feed, self._worker, self._fetch.choose, hides=self.token)
         self._cache = CachePane(self.session, self._worker, self._open, self._jobs.forget_cached)
         self._result = ResultPane(
-            self._tasks, bind=bind, namespace=namespace or {}, as_type=as_type, page_length=page_length
+            self._tasks, bind=bind, namespace=variables, as_type=as_type, page_length=page_length
         )
         jobs = widgets.VBox([self._jobs.widget, self._fetch.widget])
         tabs = widgets.Tab([jobs, self._cache.widget], titles=("Jobs", "Cache"))

@@ -61,6 +61,7 @@ class FetchPane:
         self._progress: JobProgress | None = None
         self._watch: JobWatch | None = None
         self._lock = threading.Lock()
+        self._closed = False
         self.facts = Panel("facts", notes=[note("Choose a job above to see what is known of it.", "plain")])
         wide = {"width": "100%"}
         self.format = widgets.Dropdown(
@@ -97,6 +98,8 @@ class FetchPane:
     def choose(self, job: Job) -> None:
         """Show this job from now on; may be called from any thread."""
         with self._lock:
+            if self._closed:
+                return
             if self._job is None or self._job.job_id != job.job_id:
                 self._progress = None
                 self._stop_watching()
@@ -123,6 +126,7 @@ class FetchPane:
     def close(self) -> None:
         """Stop listening to the job."""
         with self._lock:
+            self._closed = True
             self._stop_watching()
 
     def _start(self, job: Job, options: dict[str, Any]) -> None:

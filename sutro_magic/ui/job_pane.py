@@ -155,14 +155,12 @@ class JobPane:
         self._worker.do("look", lambda: self._look(job.job_id))
 
     def _turn(self, message: dict[str, Any]) -> None:
-        found = len(self._feed.jobs(*self._asked()))
-        self._first = max(0, self._first + (PAGE if message.get("by") == 1 else -PAGE))
-        if self._first + PAGE > found and not self._feed.complete:
-            self._worker.do("read on", self._read_on)
-        self._first = (
-            min(self._first, max(0, (found - 1) // PAGE * PAGE)) if self._feed.complete else self._first
-        )
-        self._draw(cached=False)
+        wanted = max(0, self._first + (PAGE if message.get("by") == 1 else -PAGE))
+        if wanted < len(self._feed.jobs(*self._asked())):
+            self._first = wanted
+            self._draw(cached=False)
+        elif not self._feed.complete:
+            self._worker.do("read on", lambda: self._read_on(wanted))
 
     def _seen(self, message: dict[str, Any]) -> None:
         viewer = str(message.get("id"))
@@ -195,13 +193,22 @@ class JobPane:
         if self._error is None and self._asked() != ("", None) and not self._feed.complete:
             self._worker.do("read on", self._read_on)
 
-    def _read_on(self) -> None:
-        """Read older jobs: as many as a search needs, else one page."""
+    def _read_on(self, wanted: int | None = None) -> None:
+        """Read older jobs: all, where something is looked for, else until a page is there that somebody wants.
+
+        Parameters
+        ----------
+        wanted : int, optional
+            Place of the first job of that page.
+        """
+        asked = self._asked()
+        self._reading = True
         while not self._closed.is_set() and not self._feed.complete:
-            self._reading = True
             self._try(self._feed.read_on)
-            enough = len(self._feed.jobs(*self._asked())) >= self._first + PAGE
-            if self._error is not None or (self._asked() == ("", None) and enough):
+            there = wanted is not None and wanted < len(self._feed.jobs(*self._asked()))
+            if there and wanted is not None and asked == self._asked():
+                self._first, wanted = wanted, None
+            if self._error is not None or (self._asked() == ("", None) and (there or wanted is None)):
                 break
         self._reading = False
         self._draw()

@@ -80,23 +80,20 @@ class ResultPane:
         self.save = widgets.Button(
             description="Save", icon="save", tooltip="write these rows to the file", layout=narrow
         )
-        groups = [widgets.HBox([self.part])]
-        if bind is not None:
-            groups.append(
-                widgets.HBox(
-                    [widgets.Label("to variable"), self.name, widgets.Label("as"), self.as_type, self.bind]
-                )
-            )
-        groups.append(widgets.HBox([widgets.Label("to file"), self.path, self.kind, self.replace, self.save]))
-        rows = widgets.HBox(groups)
-        for row in (rows, *groups):
+        to_variable = widgets.HBox(
+            [widgets.Label("to variable"), self.name, widgets.Label("as"), self.as_type, self.bind]
+        )
+        to_file = widgets.HBox([widgets.Label("to file"), self.path, self.kind, self.replace, self.save])
+        if bind is None:
+            to_variable.layout.display = "none"
+        rows = widgets.HBox([self.part, to_variable, to_file])
+        for row in (rows, to_variable, to_file):
             row.add_class("sb-row")
         self._ways_out = widgets.VBox([rows, self.said])
         self._place = widgets.VBox([])
         self.widget = widgets.VBox([])
 
         self.name.observe(lambda _change: self._check(), "value")
-        self.name.on_submit(lambda _text: self._bind_now())
         self.bind.on_click(lambda _button: self._bind_now())
         self.kind.observe(lambda change: self._follow_kind(change["new"]), "value")
         self.path.observe(lambda change: self._follow_path(change["new"]), "value")
