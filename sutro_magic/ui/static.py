@@ -9,7 +9,7 @@ import html
 import secrets
 import shutil
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sutro_magic.ui.cells import cell_text, is_number, one_line
 
@@ -42,7 +42,7 @@ class TableView:
     whole_first : bool
         Cut the first column last: it holds something to be typed again.
     token : str
-        A class of its own in HTML.
+        A class of its own in HTML, where an interactive table is the output before it; else empty.
     """
 
     columns: list[str]
@@ -51,7 +51,12 @@ class TableView:
     caption: list[str] = field(default_factory=list)
     noun: str = "row"
     whole_first: bool = False
-    token: str = field(default_factory=lambda: f"sutro-static-{secrets.token_hex(8)}")
+    token: str = ""
+
+
+def below_a_widget(view: TableView) -> TableView:
+    """Return the view with a class of its own: it and the interactive table before it hide each other."""
+    return replace(view, token=f"sutro-static-{secrets.token_hex(8)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +99,8 @@ def pairs_to_plain(view: PairsView, width: int | None = None) -> str:
 def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     """Render the first rows as HTML without a program.
 
-    The one rule of style in it hides the output before it, an interactive table, while that is no table:
-    in a notebook opened again, JupyterLab shows an error message in its place.
+    Below an interactive table, a rule of style hides the output before this one while that is no table: in a
+    notebook opened again, JupyterLab shows an error message in its place.
     """
     columns = view.columns[:STATIC_COLUMNS]
     lines = [f'<div class="sutro-results {NO_MATH} {view.token}">']
@@ -118,6 +123,8 @@ def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     note = _left_out(view, rows, STATIC_COLUMNS)
     if note:
         lines.append(f"<div>{html.escape(note)}</div>")
+    if not view.token:
+        return "".join([*lines, "</div>"])
     before = f".jp-OutputArea-child:not(:has(.sutro-results)):has(+ .jp-OutputArea-child .{view.token})"
     lines.append(f"<style>{before} {{ display: none }}</style>")
     lines.append("</div>")
