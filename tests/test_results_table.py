@@ -191,6 +191,26 @@ def test_a_table_whose_view_is_gone_lets_go_of_its_memory_and_goes_on(asked):
     assert asked.ask("page", **page(order=[[1, "asc"]])) == first
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [["\u6771" * 5_000] * 25] * 10, [["<\"&" * 500] * 25] * 10, [["\"\\" * 500] * 25] * 10, [["y" * 5_000] * 300] * 10, [[1 / 3] * 300] * 10,
+    ],
+)  # fmt: skip
+def test_five_tables_add_less_than_a_megabyte_to_a_notebook_that_is_saved(cells):
+    from sutro_magic.ui import table as words
+    from sutro_magic.ui.static import TableView
+
+    columns = [f"a column {i}" for i in range(len(cells[0]))]
+    table = pa.table([pa.array(column) for column in zip(*cells, strict=True)], names=columns)
+    widget = PagedTable(Pages(lambda: table), table, num_rows=10)
+    view = TableView(columns=columns, rows=cells, total=10)
+    saved = {
+        "a": {"b": {"c": {"d": {"state": widget.get_state(), "output": words.mimebundle(view, html=True)}}}}
+    }
+    assert len(json.dumps(saved, default=str, ensure_ascii=False, indent=1).encode()) < 200_000
+
+
 def test_a_widget_of_its_own_has_plain_rows_for_where_no_program_runs(results):
     data, _ = results.table()._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data

@@ -8,6 +8,7 @@ the message came on, since some front ends hear nothing from other threads.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -141,7 +142,12 @@ class PagedTable(anywidget.AnyWidget):
             "lengths": lengths,
             "classes": str(options.classes),
             "hides": hides,
-            "rows": rows.encode(range(first.num_rows), first),
+            # As one text, since a notebook that is saved would put each cell on a line of its own.
+            "rows": json.dumps(
+                rows.encode(range(first.num_rows), first, rows.STATE_BYTES),
+                ensure_ascii=False,
+                separators=(",", ":"),
+            ),
         }
 
     # --- messages -----------------------------------------------------------------------------

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PAGE_BYTES = 90_000
 """Of one page as JSON, at most; where it would be more, cells are cut shorter."""
+STATE_BYTES = 50_000
+"""Of the first page, at most, which is saved with a notebook."""
 SHORTEST_LIMIT = 4
 LONGEST_LIST = 40
 """Elements of a list that are shown in a cell."""
@@ -32,7 +34,7 @@ Cell = str | list[Any] | None
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 
 
-def encode(rows: Sequence[int], table: pa.Table) -> list[list[Any]]:
+def encode(rows: Sequence[int], table: pa.Table, most: int = PAGE_BYTES) -> list[list[Any]]:
     """Return rows for a browser.
 
     Parameters
@@ -41,6 +43,8 @@ def encode(rows: Sequence[int], table: pa.Table) -> list[list[Any]]:
         Their numbers.
     table : pyarrow.Table
         Just these rows.
+    most : int
+        Bytes as JSON.
 
     Returns
     -------
@@ -52,9 +56,9 @@ def encode(rows: Sequence[int], table: pa.Table) -> list[list[Any]]:
         columns = [_cells(table.column(i), limit) for i in range(table.num_columns)]
         found = [list(row) for row in zip(map(int, rows), *columns, strict=True)]
         size = len(json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode())
-        if size <= PAGE_BYTES or limit <= SHORTEST_LIMIT:
+        if size <= most or limit <= SHORTEST_LIMIT:
             return found
-        limit = max(SHORTEST_LIMIT, min(limit // 2, limit * PAGE_BYTES // size))
+        limit = max(SHORTEST_LIMIT, min(limit // 2, limit * most // size))
 
 
 def page_lengths(columns: int, wanted: Sequence[int]) -> list[int]:

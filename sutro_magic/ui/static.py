@@ -15,7 +15,9 @@ from sutro_magic.ui.cells import cell_text, is_number, one_line
 
 STATIC_ROWS = 10
 PLAIN_ROWS = 20
-STATIC_CELL = 160
+STATIC_CELLS = (160, 80, 40, 20)
+"""Characters of a cell: the most with which a row has few enough bytes."""
+STATIC_ROW_BYTES = 5_000
 STATIC_COLUMNS = 20
 NARROWEST_COLUMN = 6
 NO_MATH = "tex2jax_ignore mathjax_ignore"
@@ -102,6 +104,14 @@ def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     Below an interactive table, a rule of style hides the output before this one while that is no table: in a
     notebook opened again, JupyterLab shows an error message in its place.
     """
+    for limit in STATIC_CELLS:
+        text = _to_html(view, rows, limit)
+        if len(text.encode()) <= rows * STATIC_ROW_BYTES:
+            break
+    return text
+
+
+def _to_html(view: TableView, rows: int, limit: int) -> str:
     columns = view.columns[:STATIC_COLUMNS]
     lines = [f'<div class="sutro-results {NO_MATH} {view.token}">']
     for index, text in enumerate(view.caption):
@@ -116,7 +126,7 @@ def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
         lines.append("<tr>")
         for value in row[:STATIC_COLUMNS]:
             align = "right" if is_number(value) else "left"
-            text = html.escape(cell_text(value, STATIC_CELL))
+            text = html.escape(cell_text(value, limit))
             lines.append(f'<td dir="auto" style="text-align:{align};{WRAP}">{text}</td>')
         lines.append("</tr>")
     lines.append("</tbody></table>")
