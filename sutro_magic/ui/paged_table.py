@@ -154,7 +154,9 @@ class PagedTable(anywidget.AnyWidget):
 
     def _on_message(self, _widget: object, content: Any, _buffers: object) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
-        answer: Callable[[dict[str, Any]], dict[str, Any] | None] | None = getattr(self, f"_answer_{kind}", None)
+        answer: Callable[[dict[str, Any]], dict[str, Any] | None] | None = getattr(
+            self, f"_answer_{kind}", None
+        )
         if answer is None:
             return
         # Taken now, in the order in which people asked.

@@ -94,7 +94,9 @@ class ResultsTable(PagedTable):
             results.touch(self._pages, question)
             results.ticked = tuple(self.selected_rows)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]] | None:
+    def _repr_mimebundle_(
+        self, **kwargs: Any
+    ) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]] | None:
         # A notebook that is opened without a kernel shows the plain rows instead.
         found = super()._repr_mimebundle_(**kwargs)
         data, metadata = found if isinstance(found, tuple) else (found, {})

@@ -310,7 +310,8 @@ class TableView {
       const menu = h("button", {
         type: "button", class: "st-menu", title: "sort, filter, hide", "aria-label": `column ${column.name}: sort, filter, hide`,
         onclick: (event) => { event.stopPropagation(); this.showColumn(i); },
-        onkeydown: (event) => event.stopPropagation(),
+        // Else DataTables takes Enter here for a wish to sort.
+        onkeypress: (event) => event.stopPropagation(),
       }, "▾");
       const summary = h("div", { class: "st-summary", onclick: (event) => event.stopPropagation() });
       return h("th", { scope: "col", class: this.layout[i], "data-column": i }, h("div", { class: "st-head" }, title, menu), summary);

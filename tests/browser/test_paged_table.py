@@ -408,7 +408,9 @@ def test_the_first_page_is_there_while_later_cells_run(run, page, lab_server, tm
     expect(table.locator(".st-foot")).to_have_text("10,000 rows; the rest comes when the kernel is free")
     table.locator(".st-search").fill("volcano")
     done.touch()
-    expect(table.locator(".dt-info")).to_contain_text("found among 10,000")  # what was typed meanwhile is asked
+    expect(table.locator(".dt-info")).to_contain_text(
+        "found among 10,000"
+    )  # what was typed meanwhile is asked
     expect(table.locator(".st-foot")).to_have_text("")
 
 
@@ -458,7 +460,10 @@ def test_what_cannot_be_answered_is_said_and_taken_back(run, page, traffic):
     table.locator(".st-tick-all").click()
     expect(table.locator(".st-chip")).to_have_count(0)
     go_to_page = table.get_by_label("go to page")
-    for typed, said in (("1", "No rows are found, so there is no page."), ("words", "words is no whole number.")):
+    for typed, said in (
+        ("1", "No rows are found, so there is no page."),
+        ("words", "words is no whole number."),
+    ):
         go_to_page.fill(typed)
         go_to_page.press("Enter")
         expect(problem).to_have_text(said)
@@ -498,7 +503,10 @@ def test_columns_shuffling_and_binding_while_the_table_changes(run, page, traffi
     expect(columns).to_be_focused()
     table.get_by_role("button", name="Summaries").click()
 
-    shuffle, year = table.get_by_role("button", name="Shuffle"), table.locator("th[data-column]", has_text="year")
+    shuffle, year = (
+        table.get_by_role("button", name="Shuffle"),
+        table.locator("th[data-column]", has_text="year"),
+    )
     shuffle.click()
     expect(table.locator(".st-chip")).to_contain_text("shuffled, seed")
     year.locator(".st-title").click()
@@ -542,7 +550,9 @@ def test_it_can_be_used_by_keyboard_and_says_what_is_what(run, page):
     run(MADE, "shown(pa.table({'only': [3, 1, 2]}))")
     table = ready(page, 1)
     expect(table.get_by_role("table", name="3 rows, one page of them")).to_be_visible()
-    head = table.get_by_role("button", name="only: press to sort, with Shift to sort by it as well", exact=True)
+    head = table.get_by_role(
+        "button", name="only: press to sort, with Shift to sort by it as well", exact=True
+    )
     head.focus()
     page.keyboard.press("Enter")
     expect(first_row(table)).to_contain_text("1")
@@ -573,7 +583,8 @@ def test_a_table_that_was_shown_again_at_once_has_its_program(run, page, lab_ser
         lab_server.root / "again.ipynb",
         [
             MADE,
-            "import time\ntable = pa.table({'a': list(range(50))})\ndisplay(shown(table))\ntime.sleep(1)\n" + again,
+            "import time\ntable = pa.table({'a': list(range(50))})\ndisplay(shown(table))\ntime.sleep(1)\n"
+            + again,
             wait,
         ],
     )
