@@ -194,7 +194,7 @@ def test_a_table_whose_view_is_gone_lets_go_of_its_memory_and_goes_on(asked):
 @pytest.mark.parametrize(
     "cells",
     [
-        [["\u6771" * 5_000] * 25] * 10, [["<\"&" * 500] * 25] * 10, [["\"\\" * 500] * 25] * 10, [["y" * 5_000] * 300] * 10, [[1 / 3] * 300] * 10,
+        [["\u6771" * 5_000] * 25] * 10, [['<"&' * 500] * 25] * 10, [['"\\' * 500] * 25] * 10, [["y" * 5_000] * 300] * 10, [[1 / 3] * 300] * 10,
     ],
 )  # fmt: skip
 def test_five_tables_add_less_than_a_megabyte_to_a_notebook_that_is_saved(cells):

@@ -61,7 +61,7 @@ def one_line(text: str, limit: int = LONGEST_CELL) -> str:
     return text.replace("\r\n", "\n").translate(_PICTURES)
 
 
-def value_of(scalar: Any) -> object:
+def value_of(scalar: Any) -> Any:
     """Return the value of an Arrow scalar; as text where Python has no such value, like a year beyond 9999."""
     try:
         return scalar.as_py()

@@ -94,13 +94,11 @@ class ResultsTable(PagedTable):
             results.touch(self._pages, question)
             results.ticked = tuple(self.selected_rows)
 
-    def _repr_mimebundle_(
-        self, **kwargs: Any
-    ) -> dict[str, Any] | tuple[dict[str, Any], dict[str, Any]] | None:
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         # A notebook that is opened without a kernel shows the plain rows instead.
         found = super()._repr_mimebundle_(**kwargs)
-        data, metadata = found if isinstance(found, tuple) else (found, {})
-        return {**(data or {}), **mimebundle(results_view(self.results), html=True)}, metadata
+        data, metadata = found or ({}, {})
+        return {**data, **mimebundle(results_view(self.results), html=True)}, metadata
 
     def _answer_bind(self, content: dict[str, Any]) -> dict[str, Any]:
         bind, as_type = self._bind, content.get("as")

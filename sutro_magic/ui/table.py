@@ -169,8 +169,8 @@ def widget_bundle(widget: Any) -> dict[str, Any]:
     from anywidget import AnyWidget
 
     bundle = AnyWidget._repr_mimebundle_(widget)  # without the fallback of its own
-    bundle = bundle[0] if isinstance(bundle, tuple) else bundle
-    found = {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
+    data = bundle[0] if bundle else {}
+    found = {kind: value for kind, value in data.items() if kind.startswith("application/")}
     return found | {"text/plain": "Interactive table: run this cell to use it. Its first rows:"}
 
 
