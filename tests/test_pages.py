@@ -179,6 +179,14 @@ def test_a_few_rows_that_were_found_are_sorted_like_all_of_them(many):
     assert len(few) == len([i for i in range(100_000) if "row 123" in f"row {i}"])
 
 
+def test_a_search_and_contains_are_in_any_case_and_the_others_as_written():
+    table = pa.table({"text": ["Émile", "émile", "other", None]})
+    pages = Pages(lambda: table)
+    assert pages.rows(Question(search="ÉM")).tolist() == [0, 1]
+    for kind, found in (("contains", [0, 1]), ("starts", [1]), ("equals", [])):
+        assert pages.rows(Question(filters=(Filter(0, kind, ("ém",)),))).tolist() == found
+
+
 def test_turning_pages_sorts_once(many):
     question = Question(order=(Order(0),))
     first = many.rows(question)
@@ -216,10 +224,19 @@ def test_a_newer_question_cancels_the_one_that_runs():
         except SupersededError:
             ends.append("superseded")
 
+    looks = []
+    look = pages.lane._raise_if_stale
+
+    def looked(ticket):
+        look(ticket)
+        looks.append(threading.current_thread())
+
+    pages.lane._raise_if_stale = looked
     first = threading.Thread(target=slow, args=(pages.lane.ticket(), False))
     first.start()
     deadline = time.monotonic() + 30
-    while pages.lane._current is None and first.is_alive() and time.monotonic() < deadline:
+    # It looks twice whether it is stale, the second time just before its query: that must be interrupted.
+    while looks.count(first) < 2 and first.is_alive() and time.monotonic() < deadline:
         time.sleep(0.001)
     assert len(pages.rows(Question(search="123456"), pages.lane.ticket())) > 0
     first.join()
