@@ -106,6 +106,12 @@ class Pages:
         """Return some rows, in the order given."""
         return self._picking().take(np.asarray(rows, dtype=np.int64))
 
+    def rest(self) -> None:
+        """Let go of all memory when nothing runs: nobody looks for now; the next question opens the table anew."""
+        with self.lane.turn(), self._opening:
+            self._table = self._numbers = None
+            self._kept.clear()
+
     def close(self) -> None:
         """Cancel what runs, and let go of all memory; the next question opens the table anew."""
         self.lane.cancel()

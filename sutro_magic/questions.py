@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -223,14 +224,14 @@ def parse_question(data: Mapping[str, Any], schema: pa.Schema) -> Question:
     return Question(order, search, filters, seed)
 
 
-def parse_bound(text: str | None, kind: pa.DataType) -> Any:
-    """Read the bound of a range; None for an empty text."""
+def parse_bound(text: str | None, kind: pa.DataType, *, upper: bool = False) -> Any:
+    """Read the bound of a range; None for an empty text. A day as the upper bound is meant with all its hours."""
     text = (text or "").strip()
     if not text:
         return None
     try:
         if kind_of(kind) == "time":
-            return _parse_time(text, kind)
+            return _parse_time(text, kind, upper=upper)
         number = Decimal(text.replace(",", "").replace("_", ""))
     except (InvalidOperation, ValueError):
         what = "time, like 2026-01-31 or 2026-01-31 12:00" if kind_of(kind) == "time" else "number"
@@ -253,7 +254,13 @@ def _parse_filter(entry: Mapping[str, Any], schema: pa.Schema) -> Filter:
     if kind in _WITH_TEXT:
         return Filter(place, kind, (str(entry["text"]),))
     if kind == "range":
-        lower, upper = (parse_bound(entry.get(name), column_type) for name in ("min", "max"))
+        lower = parse_bound(entry.get("min"), column_type)
+        upper = parse_bound(entry.get("max"), column_type, upper=True)
+        if lower is not None and upper is not None and lower > upper:
+            raise ArgumentError(
+                f"Nothing lies from {shorten(str(entry['min']), 40)} to {shorten(str(entry['max']), 40)}.",
+                hint="Swap the bounds.",
+            )
         if pa.types.is_integer(column_type):
             # Whole numbers are compared with whole numbers, so that none is rounded.
             lower = None if lower is None else math.ceil(lower)
@@ -264,9 +271,12 @@ def _parse_filter(entry: Mapping[str, Any], schema: pa.Schema) -> Filter:
     return Filter(place, kind)
 
 
-def _parse_time(text: str, kind: pa.DataType) -> date | datetime | time:
+def _parse_time(text: str, kind: pa.DataType, *, upper: bool) -> date | datetime | time:
     if pa.types.is_time(kind):
         return time.fromisoformat(text)
+    if upper and pa.types.is_timestamp(kind):
+        with suppress(ValueError):
+            return datetime.combine(date.fromisoformat(text), time.max)
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is not None:
         from datetime import UTC

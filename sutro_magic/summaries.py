@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ class Summary:
     lowest, highest, mean : object
         Of numbers and times; None for others.
     bins : list of int
-        Rows in each of `BINS` equal parts of the range, for numbers.
+        Rows in each of `BINS` equal parts of the range, for numbers; infinite ones are in none.
     commonest : list of (object, int)
         Values and their rows, for text and booleans.
     """
@@ -84,7 +85,10 @@ def summarize(lane: Lane, table: pa.Table, column: int) -> Summary:
             asked,
         )[0]
         common["nans"] = rows - nulls - counted
-        bins = _bins(lane, asked, what, real, (float(low), float(high))) if number and counted else []
+        bins = _bins(lane, asked, what, floating=floating) if number and counted else []
+        if pa.types.is_duration(kind) and counted:
+            per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+            low, high = timedelta(seconds=low / per_second), timedelta(seconds=high / per_second)
         return Summary(**common, lowest=low, highest=high, mean=average, bins=bins)
 
 
@@ -120,10 +124,12 @@ def _commonest(
     return [(value, int(count)) for value, count in lane.rows(sql, asked)]
 
 
-def _bins(
-    lane: Lane, asked: dict[str, pa.Table], what: str, where: str, ends: tuple[float, float]
-) -> list[int]:
-    low, high = ends
+def _bins(lane: Lane, asked: dict[str, pa.Table], what: str, *, floating: bool) -> list[int]:
+    where = f"where isfinite({what})" if floating else f"where {what} is not null"  # a null is not finite
+    low, high = lane.rows(f"select min({what}), max({what}) from t {where}", asked)[0]  # noqa: S608
+    if low is None:
+        return []
+    low, high = float(low), float(high)
     width = (high - low) / BINS
     if not 0 < width < float("inf"):
         return []

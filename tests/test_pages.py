@@ -179,6 +179,14 @@ def test_a_few_rows_that_were_found_are_sorted_like_all_of_them(many):
     assert len(few) == len([i for i in range(100_000) if "row 123" in f"row {i}"])
 
 
+def test_a_search_and_contains_are_in_any_case_and_the_others_as_written():
+    table = pa.table({"text": ["Émile", "émile", "other", None]})
+    pages = Pages(lambda: table)
+    assert pages.rows(Question(search="ÉM")).tolist() == [0, 1]
+    for kind, found in (("contains", [0, 1]), ("starts", [1]), ("equals", [])):
+        assert pages.rows(Question(filters=(Filter(0, kind, ("ém",)),))).tolist() == found
+
+
 def test_turning_pages_sorts_once(many):
     question = Question(order=(Order(0),))
     first = many.rows(question)
@@ -216,10 +224,19 @@ def test_a_newer_question_cancels_the_one_that_runs():
         except SupersededError:
             ends.append("superseded")
 
+    looks = []
+    look = pages.lane._raise_if_stale
+
+    def looked(ticket):
+        look(ticket)
+        looks.append(threading.current_thread())
+
+    pages.lane._raise_if_stale = looked
     first = threading.Thread(target=slow, args=(pages.lane.ticket(), False))
     first.start()
     deadline = time.monotonic() + 30
-    while pages.lane._current is None and first.is_alive() and time.monotonic() < deadline:
+    # It looks twice whether it is stale, the second time just before its query: that must be interrupted.
+    while looks.count(first) < 2 and first.is_alive() and time.monotonic() < deadline:
         time.sleep(0.001)
     assert len(pages.rows(Question(search="123456"), pages.lane.ticket())) > 0
     first.join()
@@ -270,6 +287,29 @@ def test_every_type_of_column_can_be_shown_and_those_with_an_order_sorted():
         assert pages.rows(parse_question(asked, table.schema)).tolist() == [0], asked
 
 
+def test_a_range_is_refused_where_nothing_can_lie_in_it_and_a_day_has_all_its_hours():
+    table = pa.table(
+        {
+            "when": pa.array(["2026-01-31 18:30", "2026-02-01 00:00"]).cast(pa.timestamp("us")),
+            "n": [1, 2],
+        }
+    )
+
+    def found(column, low, high):
+        asked = {"filters": [{"column": column, "kind": "range", "min": low, "max": high}]}
+        return Pages(lambda: table).rows(parse_question(asked, table.schema)).tolist()
+
+    assert found(0, "2026-01-31", "2026-01-31") == [0]
+    assert found(0, "2026-01-31", "2026-01-31 18:00") == []
+    assert found(1, "1", "1.5") == [0]
+    for column, low, high in ((0, "2026-02-01", "2026-01-31"), (1, "3", "2.5")):
+        with pytest.raises(ArgumentError, match=f"Nothing lies from {low} to {high}"):
+            found(column, low, high)
+    for day in ("2026-02-30", "yesterday", "31.1.2026"):
+        with pytest.raises(ArgumentError, match=f"'{day}' is no time, like 2026-01-31"):
+            found(0, day, "")
+
+
 @pytest.mark.parametrize("bound", ["x", "1e999999999", "nan", "inf", "1" * 60])
 def test_a_bound_that_is_no_number_is_said(bound):
     asked = {"filters": [{"column": 3, "kind": "range", "min": bound}]}
@@ -310,6 +350,22 @@ def test_summaries_are_what_pandas_counts():
     assert summarize(pages.lane, table, 1).commonest == list(values.items())
     assert list_values(pages.lane, table, 1) == [*values.items(), (None, 1)]
     assert list_values(pages.lane, table, 0) is None
+
+
+def test_summaries_of_durations_and_of_numbers_without_end():
+    table = pa.table(
+        {
+            "took": pa.array([dt.timedelta(seconds=70), dt.timedelta(seconds=5), None], pa.duration("us")),
+            "logprob": [-math.inf, -4.0, -1.0],
+            "only infinite": [math.inf, math.inf, None],
+        }
+    )
+    lane = Pages(lambda: table).lane
+    took = summarize(lane, table, 0)
+    assert (took.lowest, took.highest, took.nulls) == (dt.timedelta(seconds=5), dt.timedelta(seconds=70), 1)
+    logprob = summarize(lane, table, 1)
+    assert logprob.lowest == -math.inf and sum(logprob.bins) == 2 and logprob.bins[0] == logprob.bins[-1] == 1
+    assert summarize(lane, table, 2).bins == []
 
 
 def test_limits_are_set_and_a_wrong_one_changes_nothing(many):

@@ -156,6 +156,68 @@ def test_prompts_are_offered_with_their_size_and_come(session):
     assert again.ask("prompts_size")["said"] == "They are in the cache already."
 
 
+def test_what_people_hold_follows_the_table_after_prompts_came_too(session):
+    results = session.results("job-demo-reviews")
+    asked = Asked(results.table())
+    asked.table.selected_rows = [5]
+    asked.ask("page", **page(search="a"))
+    assert results.filtered.num_rows < 2_000
+    asked.ask("prompts")
+    assert results.filtered.num_rows == 2_000  # the table that came instead is not searched
+    asked.table.selected_rows = [5, 7]
+    found = asked.ask("page", **page(order=[[0, "desc"]]))
+    for held in (results, asked.table.results):
+        assert held.selected.arrow()["_row"].to_pylist() == [5, 7]
+        assert held.filtered.arrow()["_row"].to_pylist()[:10] == [row[0] for row in found["rows"]]
+
+
+def test_times_that_python_cannot_hold_are_shown_all_the_same():
+    far = pa.array([2**62, 0, None, 1_500_000], pa.timestamp("us"))
+    table = pa.table({"when": far, "inside": pa.StructArray.from_arrays([far], ["when"])})
+    asked = Asked(PagedTable(Pages(lambda: table), table, num_rows=4))
+    shown = [row[1] for row in asked.ask("page", **page())["rows"]]
+    assert "4611686018427387904" in shown[0]
+    assert shown[1:] == ["1970-01-01 00:00:00", None, "1970-01-01 00:00:01.500000"]
+    detail = asked.ask("row", row=0)["values"]
+    assert all("4611686018427387904" in value["text"] for value in detail)
+    assert asked.ask("summary", column=0)["summary"]["lowest"] == "1970-01-01 00:00:00"
+
+
+def test_a_table_whose_view_is_gone_lets_go_of_its_memory_and_goes_on(asked):
+    first = asked.ask("page", **page(order=[[1, "asc"]]))
+    pages = asked.table._pages
+    asked.table._handle_custom_msg({"kind": "rest", "id": "2"}, [])
+    assert asked.sent == [] and not pages._kept and pages._table is None and pages._numbers is None
+    assert asked.ask("page", **page(order=[[1, "asc"]])) == first
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [["\u6771" * 5_000] * 25] * 10, [['<"&' * 500] * 25] * 10, [['"\\' * 500] * 25] * 10, [["y" * 5_000] * 300] * 10, [[1 / 3] * 300] * 10,
+    ],
+)  # fmt: skip
+def test_five_tables_add_less_than_a_megabyte_to_a_notebook_that_is_saved(cells):
+    from sutro_magic.ui import table as words
+    from sutro_magic.ui.static import TableView
+
+    columns = [f"a column {i}" for i in range(len(cells[0]))]
+    table = pa.table([pa.array(column) for column in zip(*cells, strict=True)], names=columns)
+    widget = PagedTable(Pages(lambda: table), table, num_rows=10)
+    view = TableView(columns=columns, rows=cells, total=10)
+    saved = {
+        "a": {"b": {"c": {"d": {"state": widget.get_state(), "output": words.mimebundle(view, html=True)}}}}
+    }
+    assert len(json.dumps(saved, default=str, ensure_ascii=False, indent=1).encode()) < 200_000
+
+
+def test_a_widget_of_its_own_has_plain_rows_for_where_no_program_runs(results):
+    data, _ = results.table()._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert "The Ministry of Naps" in data["text/html"] and "The Ministry of Naps" in data["text/plain"]
+    assert "<style>" not in data["text/html"]  # which would hide what stands above it
+
+
 def test_prompts_that_cannot_be_fetched_leave_the_table_as_it_was(session, demo):
     asked = Asked(session.results("job-demo-reviews").table())
     demo.set_fault("half_parquet")

@@ -61,6 +61,18 @@ def one_line(text: str, limit: int = LONGEST_CELL) -> str:
     return text.replace("\r\n", "\n").translate(_PICTURES)
 
 
+def value_of(scalar: Any) -> Any:
+    """Return the value of an Arrow scalar; as text where Python has no such value, like a year beyond 9999."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        if hasattr(scalar, "items"):
+            return {name: value_of(value) for name, value in scalar.items()}
+        if hasattr(scalar, "values"):
+            return [value_of(value) for value in scalar.values or ()]
+        return str(scalar.cast("string"))
+
+
 def in_one_line(text: str) -> str:
     """Put text on one line, whole, with control characters made visible."""
     return text.replace("\r\n", "\n").translate(_PICTURES)

@@ -105,7 +105,7 @@ class Display:
 
     def results(self, results: Results, bound: Bound | None = None) -> dict[str, Any]:
         """Render a `Results`, bound to a variable or not."""
-        from sutro_magic.ui import table
+        from sutro_magic.ui import static, table
 
         if results in quiet:
             quiet.discard(results)
@@ -115,6 +115,7 @@ class Display:
         if not self.notebook:
             return table.mimebundle(view, html=False)
         if view.columns:
+            view = static.below_a_widget(view)
             from sutro_magic.ui.results_table import ResultsTable
 
             widget = ResultsTable(
@@ -130,14 +131,14 @@ class Display:
 
     def jobs(self, jobs: JobList, bound: str | None = None) -> dict[str, Any]:
         """Render a list of jobs, bound to a variable or not."""
-        from sutro_magic.ui import table
+        from sutro_magic.ui import static, table
 
         view = table.jobs_view(jobs, bound)
         if self.notebook and jobs:
             from sutro_magic.pages import Pages
             from sutro_magic.ui.paged_table import PagedTable
 
-            rows = table.jobs_table(jobs)
+            view, rows = static.below_a_widget(view), table.jobs_table(jobs)
             widget = PagedTable(
                 Pages(lambda: rows),
                 rows,

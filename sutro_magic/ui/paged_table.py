@@ -8,6 +8,7 @@ the message came on, since some front ends hear nothing from other threads.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from sutro_magic.errors import ArgumentError, SutroError
 from sutro_magic.questions import Question, is_sortable, kind_of, parse_question
 from sutro_magic.summaries import list_values, summarize
 from sutro_magic.ui import bundle, rows
-from sutro_magic.ui.cells import cell_text, in_one_line, one_line
+from sutro_magic.ui.cells import in_one_line, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -141,14 +142,21 @@ class PagedTable(anywidget.AnyWidget):
             "lengths": lengths,
             "classes": str(options.classes),
             "hides": hides,
-            "rows": rows.encode(range(first.num_rows), first),
+            # As one text, since a notebook that is saved would put each cell on a line of its own.
+            "rows": json.dumps(
+                rows.encode(range(first.num_rows), first, rows.STATE_BYTES),
+                ensure_ascii=False,
+                separators=(",", ":"),
+            ),
         }
 
     # --- messages -----------------------------------------------------------------------------
 
     def _on_message(self, _widget: object, content: Any, _buffers: object) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
-        answer: Callable[[dict[str, Any]], dict[str, Any]] | None = getattr(self, f"_answer_{kind}", None)
+        answer: Callable[[dict[str, Any]], dict[str, Any] | None] | None = getattr(
+            self, f"_answer_{kind}", None
+        )
         if answer is None:
             return
         # Taken now, in the order in which people asked.
@@ -168,7 +176,7 @@ class PagedTable(anywidget.AnyWidget):
         threading.Thread(target=run, name="sutro-table", daemon=True).start()
 
     def _try(
-        self, answer: Callable[[dict[str, Any]], dict[str, Any]], content: dict[str, Any]
+        self, answer: Callable[[dict[str, Any]], dict[str, Any] | None], content: dict[str, Any]
     ) -> dict[str, Any] | None:
         try:
             return answer(content)
@@ -222,6 +230,9 @@ class PagedTable(anywidget.AnyWidget):
 
         return {"rows": found, "found": count, "total": self._pages.table.num_rows, "after": touched}
 
+    def _answer_rest(self, _content: dict[str, Any]) -> None:
+        self._pages.rest()  # its view is gone: the cell was run again, or its output cleared
+
     def _answer_place(self, content: dict[str, Any]) -> dict[str, Any]:
         row = int(content["row"])
         total = self._pages.table.num_rows
@@ -254,8 +265,8 @@ class PagedTable(anywidget.AnyWidget):
                 "nulls": found.nulls,
                 "nans": found.nans,
                 "distinct": found.distinct,
-                "lowest": None if found.lowest is None else cell_text(found.lowest, 40),
-                "highest": None if found.highest is None else cell_text(found.highest, 40),
+                "lowest": None if found.lowest is None else rows.text_of(found.lowest),
+                "highest": None if found.highest is None else rows.text_of(found.highest),
                 "mean": None if found.mean is None else f"{found.mean:.6g}",
                 "bins": found.bins,
                 "commonest": [[_label(value), count] for value, count in found.commonest],

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from sutro_magic.errors import ArgumentError
+from sutro_magic.questions import Question
 from sutro_magic.results import AS_TYPES, Results
 from sutro_magic.ui import words
 from sutro_magic.ui.paged_table import PagedTable
-from sutro_magic.ui.table import results_caption
+from sutro_magic.ui.table import mimebundle, results_caption, results_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,6 +68,7 @@ class ResultsTable(PagedTable):
         self._bind = bind
         self._as_type = as_type
         self._hides = hides
+        self._handles = [results]  # what people may hold: all of them follow the table
         super().__init__(
             results.new_pages(),
             results.head(page_length or 10),
@@ -87,11 +89,19 @@ class ResultsTable(PagedTable):
         }
 
     def _ticked(self, change: dict[str, Any]) -> None:
-        self.results.ticked = tuple(change["new"])
+        for results in self._handles:
+            results.ticked = tuple(change["new"])
 
     def _touched(self, question: Any) -> None:
-        self.results.touch(self._pages, question)
-        self.results.ticked = tuple(self.selected_rows)
+        for results in self._handles:
+            results.touch(self._pages, question)
+            results.ticked = tuple(self.selected_rows)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        # A notebook that is opened without a kernel shows the plain rows instead.
+        found = super()._repr_mimebundle_(**kwargs)
+        data, metadata = found or ({}, {})
+        return {**data, **mimebundle(results_view(self.results), html=True)}, metadata
 
     def _answer_bind(self, content: dict[str, Any]) -> dict[str, Any]:
         bind, as_type = self._bind, content.get("as")
@@ -99,8 +109,7 @@ class ResultsTable(PagedTable):
             raise ArgumentError(
                 "This table binds no variables.", hint="r.filtered and r.selected have its rows."
             )
-        self.results.touch(self._pages, self._question(content))
-        self.results.ticked = tuple(self.selected_rows)
+        self._touched(self._question(content))
         part = self.results.selected if content.get("part") == "selected" else self.results.filtered
         return {"said": bind(str(content.get("name", "")), part, as_type)}
 
@@ -125,7 +134,9 @@ class ResultsTable(PagedTable):
 
         def show() -> None:
             self._pages.close()
-            self._pages, fetched.ticked = pages, tuple(self.selected_rows)
+            self._pages = pages
+            self._handles.append(fetched)
+            self._touched(Question())
             self._lists.clear()
             described = self._describe(
                 head,

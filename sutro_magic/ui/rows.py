@@ -14,13 +14,15 @@ import pyarrow.compute as pc
 
 from sutro_magic.questions import kind_of
 from sutro_magic.ui import words
-from sutro_magic.ui.cells import LONGEST_CELL, Excerpt, cell_text, in_lines, in_one_line
+from sutro_magic.ui.cells import LONGEST_CELL, cell_text, in_lines, in_one_line, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PAGE_BYTES = 90_000
 """Of one page as JSON, at most; where it would be more, cells are cut shorter."""
+STATE_BYTES = 50_000
+"""Of the first page, at most, which is saved with a notebook."""
 SHORTEST_LIMIT = 4
 LONGEST_LIST = 40
 """Elements of a list that are shown in a cell."""
@@ -32,7 +34,7 @@ Cell = str | list[Any] | None
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 
 
-def encode(rows: Sequence[int], table: pa.Table) -> list[list[Any]]:
+def encode(rows: Sequence[int], table: pa.Table, most: int = PAGE_BYTES) -> list[list[Any]]:
     """Return rows for a browser.
 
     Parameters
@@ -41,6 +43,8 @@ def encode(rows: Sequence[int], table: pa.Table) -> list[list[Any]]:
         Their numbers.
     table : pyarrow.Table
         Just these rows.
+    most : int
+        Bytes as JSON.
 
     Returns
     -------
@@ -52,9 +56,9 @@ def encode(rows: Sequence[int], table: pa.Table) -> list[list[Any]]:
         columns = [_cells(table.column(i), limit) for i in range(table.num_columns)]
         found = [list(row) for row in zip(map(int, rows), *columns, strict=True)]
         size = len(json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode())
-        if size <= PAGE_BYTES or limit <= SHORTEST_LIMIT:
+        if size <= most or limit <= SHORTEST_LIMIT:
             return found
-        limit = max(SHORTEST_LIMIT, min(limit // 2, limit * PAGE_BYTES // size))
+        limit = max(SHORTEST_LIMIT, min(limit // 2, limit * most // size))
 
 
 def page_lengths(columns: int, wanted: Sequence[int]) -> list[int]:
@@ -102,7 +106,7 @@ def pretty_json(text: str) -> str | None:
 
 
 def _property(column: pa.ChunkedArray, limit: int | None) -> dict[str, Any]:
-    value = column[0].as_py()
+    value = value_of(column[0])
     if value is None:
         return {"text": None}
     kind = kind_of(column.type)
@@ -125,7 +129,7 @@ def _property(column: pa.ChunkedArray, limit: int | None) -> dict[str, Any]:
             "cut": len(cut) < len(pretty),
             "pretty": in_lines(cut),
         }
-    return {"text": _scalar(value)}
+    return {"text": text_of(value)}
 
 
 def _cells(column: pa.ChunkedArray, limit: int) -> list[Cell]:
@@ -141,7 +145,11 @@ def _cells(column: pa.ChunkedArray, limit: int) -> list[Cell]:
         ]
     if kind_of(kind) == "nested":
         return [_nested(scalar, limit) for scalar in column]
-    return [None if value is None else _scalar(value) for value in column.to_pylist()]
+    try:
+        values = column.to_pylist()
+    except (OverflowError, ValueError):
+        values = [value_of(scalar) for scalar in column]
+    return [None if value is None else text_of(value) for value in values]
 
 
 def _nested(scalar: pa.Scalar, limit: int) -> Cell:
@@ -153,7 +161,7 @@ def _nested(scalar: pa.Scalar, limit: int) -> Cell:
         if len(values) > LONGEST_LIST:
             text = json.dumps(values[:LONGEST_LIST].to_pylist(), ensure_ascii=False, default=str)
             return [in_one_line(text[: min(limit, len(text) - 1)]), f"{len(values):,} elements"]
-    text = json.dumps(scalar.as_py(), ensure_ascii=False, default=str)
+    text = json.dumps(value_of(scalar), ensure_ascii=False, default=str)
     return _cut(text[:limit], len(text), limit)
 
 
@@ -162,8 +170,9 @@ def _cut(start: str, length: int, limit: int) -> Cell:
     return text if length <= limit else [text, length]
 
 
-def _scalar(value: object) -> str:
-    from datetime import timedelta
+def text_of(value: object) -> str:
+    """Say a value that is no text; whole, but for a long run of bytes."""
+    from datetime import datetime, timedelta
 
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -171,4 +180,7 @@ def _scalar(value: object) -> str:
         return words.duration(value.total_seconds())
     if isinstance(value, bytes):
         return value[:40].hex(" ") + (f" … ({len(value):,} bytes)" if len(value) > 40 else "")  # noqa: PLR2004
-    return cell_text(value, 10_000) if not isinstance(value, Excerpt) else str(value)
+    if isinstance(value, datetime) and value.microsecond:
+        whole = cell_text(value)  # to the second, perhaps with a zone behind it
+        return f"{whole[:19]}.{value.microsecond:06d}{whole[19:]}"
+    return cell_text(value, 10_000)

@@ -9,13 +9,15 @@ import html
 import secrets
 import shutil
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sutro_magic.ui.cells import cell_text, is_number, one_line
 
 STATIC_ROWS = 10
 PLAIN_ROWS = 20
-STATIC_CELL = 160
+STATIC_CELLS = (160, 80, 40, 20)
+"""Characters of a cell: the most with which a row has few enough bytes."""
+STATIC_ROW_BYTES = 5_000
 STATIC_COLUMNS = 20
 NARROWEST_COLUMN = 6
 NO_MATH = "tex2jax_ignore mathjax_ignore"
@@ -47,7 +49,7 @@ class TableView:
     whole_first : bool
         Cut the first column last: it holds something to be typed again.
     token : str
-        A class of its own in HTML.
+        A class of its own in HTML, where an interactive table is the output before it; else empty.
     """
 
     columns: list[str]
@@ -56,7 +58,12 @@ class TableView:
     caption: list[str] = field(default_factory=list)
     noun: str = "row"
     whole_first: bool = False
-    token: str = field(default_factory=make_token)
+    token: str = ""
+
+
+def below_a_widget(view: TableView) -> TableView:
+    """Return the view with a class of its own: it and the interactive table before it hide each other."""
+    return replace(view, token=make_token())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +106,17 @@ def pairs_to_plain(view: PairsView, width: int | None = None) -> str:
 def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     """Render the first rows as HTML without a program.
 
-    The one rule of style in it hides the output before it, an interactive table, while that is no table:
-    in a notebook opened again, JupyterLab shows an error message in its place.
+    Below an interactive table, a rule of style hides the output before this one while that is no table: in a
+    notebook opened again, JupyterLab shows an error message in its place.
     """
+    for limit in STATIC_CELLS:
+        text = _to_html(view, rows, limit)
+        if len(text.encode()) <= rows * STATIC_ROW_BYTES:
+            break
+    return text
+
+
+def _to_html(view: TableView, rows: int, limit: int) -> str:
     columns = view.columns[:STATIC_COLUMNS]
     lines = [f'<div class="sutro-results {NO_MATH} {view.token}">']
     for index, text in enumerate(view.caption):
@@ -116,14 +131,15 @@ def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
         lines.append("<tr>")
         for value in row[:STATIC_COLUMNS]:
             align = "right" if is_number(value) else "left"
-            text = html.escape(cell_text(value, STATIC_CELL))
+            text = html.escape(cell_text(value, limit))
             lines.append(f'<td dir="auto" style="text-align:{align};{WRAP}">{text}</td>')
         lines.append("</tr>")
     lines.append("</tbody></table>")
     note = _left_out(view, rows, STATIC_COLUMNS)
     if note:
         lines.append(f"<div>{html.escape(note)}</div>")
-    lines.append(_hide_broken_widget(view.token))
+    if view.token:
+        lines.append(_hide_broken_widget(view.token))
     lines.append("</div>")
     return "".join(lines)
 

@@ -25,7 +25,8 @@ const plural = (n, noun) => `${grouped(n)} ${noun}${n === 1 ? "" : "s"}`;
 
 // --- the bundle, once for a page of the browser ------------------------------------------------------------
 
-const shared = (globalThis.__sutroMagic ??= { page: crypto.randomUUID?.() ?? String(Math.random()), waiting: [] });
+const newName = () => crypto.randomUUID?.() ?? String(Math.random());
+const shared = (globalThis.__sutroMagicTables ??= { page: newName(), waiting: new Set() });
 
 async function unpack(buffer) {
   const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -42,7 +43,8 @@ async function takeBundle(buffers) {
   DataTable.ext.errMode = "none";
   document.head.append(h("style", { "data-from": "itables" }, style));
   shared.DataTable = DataTable;
-  for (const ready of shared.waiting.splice(0)) ready();
+  for (const view of shared.waiting) view.start();
+  shared.waiting.clear();
 }
 
 // --- cells --------------------------------------------------------------------------------------------------
@@ -106,10 +108,16 @@ class TableView {
     this.model.off("change:_setup", this.onSetup);
     this.model.off("change:selected_rows", this.onTicks);
     this.teardown();
+    try { this.model.send({ kind: "rest" }); } catch { /* no kernel to be told */ }
+    if (shared.DataTable || shared.loading) return;
+    // The bundle may have been on its way to this view: under a new name, the others are sent it again.
+    shared.page = newName();
+    for (const view of shared.waiting) { view.askBundle(); break; }
   }
 
   teardown() {
     this.gone = true;
+    shared.waiting.delete(this);
     clearTimeout(this.busyTimer);
     clearTimeout(this.silentTimer);
     clearTimeout(this.bundleTimer);
@@ -185,11 +193,12 @@ class TableView {
   // --- the frame ---
 
   build() {
-    const setup = (this.setup = this.model.get("_setup"));
+    const state = this.model.get("_setup");
+    const setup = (this.setup = { ...state, rows: JSON.parse(state.rows) });
     this.gone = false;
     this.filters = new Map();
     this.seed = null;
-    this.first = true;
+    this.shown = null;
     this.open = null;
     this.layout = setup.columns.map((column, i) => layoutClass(column, i, setup.rows));
     this.lead = setup.numbered || setup.ticks ? 1 : 0;
@@ -204,7 +213,7 @@ class TableView {
     this.place = h("div", { class: "st-place" });
     this.head = h("thead");
     this.body = h("tbody");
-    this.table = h("table", { class: `${setup.classes} st-grid`, style: "width:100%" }, this.head, this.body);
+    this.table = h("table", { class: `${setup.classes} st-grid`, style: "width:100%", "aria-label": `${plural(setup.total, setup.noun)}, one page of them` }, this.head, this.body);
     this.place.append(h("div", { class: "st-scroll" }, this.table));
     const caption = h("div", { class: "st-caption" }, ...setup.caption.map((line) => h("div", { dir: "auto" }, line)));
     this.root = h(
@@ -232,12 +241,13 @@ class TableView {
     this.showTicks();
     if (shared.DataTable) this.start();
     else {
-      shared.waiting.push(() => !this.gone && !this.dt && this.start());
+      shared.waiting.add(this);
       this.askBundle();
     }
   }
 
   askBundle() {
+    clearTimeout(this.bundleTimer);
     if (!this.send({ kind: "bundle", id: `${this.id}-bundle`, page: shared.page })) return;
     this.bundleTimer = setTimeout(() => { if (!shared.DataTable && !this.gone) this.askBundle(); }, ASK_BUNDLE_AGAIN_MS);
   }
@@ -271,7 +281,7 @@ class TableView {
       const input = h("input", {
         type: "text", inputmode: "numeric", class: "st-go", "aria-label": what,
         onkeydown: (event) => {
-          if (event.key !== "Enter") return;
+          if (event.key !== "Enter" || !input.value.trim()) return;
           const number = Number(input.value.replaceAll(",", ""));
           if (Number.isInteger(number)) act(number);
           else this.complain(`${input.value} is no whole number.`);
@@ -283,13 +293,14 @@ class TableView {
       "div", { class: "st-goto" },
       go("page", "go to page", (page) => {
         const { pages } = this.dt.page.info();
-        if (page < 1 || page > pages) this.complain(`Pages go from 1 to ${grouped(pages)}.`);
+        if (!pages) this.complain(`No ${noun}s are found, so there is no page.`);
+        else if (page < 1 || page > pages) this.complain(`Pages go from 1 to ${grouped(pages)}.`);
         else { this.complain(""); this.dt.page(page - 1).draw("page"); }
       }),
       this.setup.numbered ? go(noun, `go to ${noun}, by its number`, (row) => this.goToRow(row)) : null,
     );
     this.goTo.hidden = true;
-    this.footer = h("div", { class: "st-foot" }, h("span", {}, `${plural(this.setup.total, noun)}`));
+    this.footer = h("div", { class: "st-foot" }, h("span", {}, `${plural(this.setup.total, noun)}; the rest comes when the kernel is free`));
     return this.footer;
   }
 
@@ -299,7 +310,8 @@ class TableView {
       const menu = h("button", {
         type: "button", class: "st-menu", title: "sort, filter, hide", "aria-label": `column ${column.name}: sort, filter, hide`,
         onclick: (event) => { event.stopPropagation(); this.showColumn(i); },
-        onkeydown: (event) => event.stopPropagation(),
+        // Else DataTables takes Enter here for a wish to sort.
+        onkeypress: (event) => event.stopPropagation(),
       }, "▾");
       const summary = h("div", { class: "st-summary", onclick: (event) => event.stopPropagation() });
       return h("th", { scope: "col", class: this.layout[i], "data-column": i }, h("div", { class: "st-head" }, title, menu), summary);
@@ -345,7 +357,7 @@ class TableView {
     clearTimeout(this.bundleTimer);
     this.body.replaceChildren();
     const columns = setup.columns.map((column, i) => ({
-      data: i + 1, orderable: column.sortable, className: this.layout[i], type: "string",
+      data: i + 1, ariaTitle: column.name || "unnamed", orderable: column.sortable, className: this.layout[i], type: "string",
       render: (value, type) => (type === "display" ? cellNode(value, column.kind) : ""),
     }));
     if (this.lead) {
@@ -377,7 +389,7 @@ class TableView {
       },
       drawCallback: () => this.drawn(),
     });
-    this.goTo.hidden = false;
+    this.goTo.hidden = setup.total === 0;
     this.footer.replaceChildren();
     this.dt.on("order", () => { if (this.dt?.order().length) this.seed = null; });
   }
@@ -396,18 +408,38 @@ class TableView {
   }
 
   async page(request, done) {
-    if (this.first) { // it came with the widget
-      this.first = false;
+    const asked = {
+      start: request.start, search: this.search.value, filters: new Map(this.filters), seed: this.seed,
+      order: request.order.filter(({ dir }) => dir).map(({ column, dir }) => [column, dir]),
+    };
+    if (!this.shown) { // the first page came with the widget
       const { total, rows } = this.setup;
+      this.shown = { ...asked, search: "", filters: new Map(), seed: null, answer: { total, found: total, rows } };
       done({ draw: request.draw, recordsTotal: total, recordsFiltered: total, data: rows });
+      // What was typed before DataTables was there is asked now.
+      if (asked.search || asked.seed !== null) setTimeout(() => this.redraw());
       return;
     }
     const question = this.question(request.order.filter(({ dir }) => dir));
     this.drawChips();
-    const answer = await this.ask("page", { start: request.start, length: request.length, question }, true);
-    if (answer.error || answer.superseded || this.gone) return;
+    let answer = await this.ask("page", { start: request.start, length: request.length, question }, true);
+    if (answer.superseded || this.gone) return;
+    if (answer.error) answer = this.takeBack(asked);
+    else this.shown = { ...asked, answer };
     done({ draw: request.draw, recordsTotal: answer.total, recordsFiltered: answer.found, data: answer.rows });
     if (answer.found && request.start >= answer.found) this.dt.page("last").draw("page");
+  }
+
+  // A question that cannot be answered is taken back: the table goes on with what it showed.
+  takeBack(asked) {
+    const { search, filters, seed, order, start, answer } = this.shown;
+    if (this.search.value === asked.search) this.search.value = search;
+    this.filters = new Map(filters);
+    this.dt.order(order);
+    this.seed = seed;
+    this.dt.page(Math.floor(start / this.dt.page.len()));
+    this.drawChips();
+    return answer;
   }
 
   redraw() { if (this.dt) { this.complain(""); this.dt.draw(); } }
@@ -423,8 +455,7 @@ class TableView {
   rows() { return [...this.body.querySelectorAll("tr[data-row]")]; }
 
   shuffle() {
-    if (!this.dt) return;
-    this.dt.order([]);
+    this.dt?.order([]);
     this.seed = Math.floor(Math.random() * 1e6);
     this.redraw();
   }
@@ -467,22 +498,42 @@ class TableView {
 
   showPanel(name, ...children) {
     if (!this.panel.hidden && this.panel.dataset.name === name) { this.hidePanel(); return false; }
+    if (!this.panel.contains(document.activeElement)) this.opener = document.activeElement;
     this.panel.dataset.name = name;
+    this.countParts = null;
     this.panel.replaceChildren(...children, h("button", { type: "button", class: "st-close", title: "close (Esc)", "aria-label": "close", onclick: () => this.hidePanel() }, "✕"));
     this.panel.hidden = false;
     this.panel.querySelector("input,select,button")?.focus();
     return true;
   }
 
-  hidePanel() { this.panel.hidden = true; this.panel.dataset.name = ""; }
+  hidePanel() {
+    const focused = this.panel.contains(document.activeElement);
+    this.panel.hidden = true;
+    this.panel.dataset.name = "";
+    this.countParts = null;
+    if (focused) this.opener?.focus();
+  }
 
   showColumns() {
-    const boxes = this.setup.columns.map((column, i) => {
-      const box = h("input", { type: "checkbox", onchange: () => this.dt?.column(i + this.lead).visible(box.checked) });
-      box.checked = this.dt ? this.dt.column(i + this.lead).visible() : true;
-      return h("label", { class: "st-choice", dir: "auto" }, box, " ", column.name || " ");
+    if (!this.dt) return;
+    const boxes = this.setup.columns.map((_, i) => {
+      const box = h("input", { type: "checkbox", onchange: () => this.showOrHide([i], box.checked) });
+      box.checked = this.dt.column(i + this.lead).visible();
+      return box;
     });
-    this.showPanel("columns", h("b", {}, "Columns"), h("div", { class: "st-list" }, ...boxes));
+    const all = (label, on) => h("button", { type: "button", class: "st-button", onclick: () => {
+      for (const box of boxes) box.checked = on;
+      this.showOrHide(boxes.map((_, i) => i), on);
+    } }, label);
+    const labels = boxes.map((box, i) => h("label", { class: "st-choice", dir: "auto" }, box, " ", this.setup.columns[i].name || " "));
+    this.showPanel("columns", h("b", {}, "Columns"), all("Show all", true), all("Hide all", false),
+      h("div", { class: "st-list", role: "group", "aria-label": "columns" }, ...labels));
+  }
+
+  showOrHide(columns, on) {
+    this.dt.columns(columns.map((i) => i + this.lead)).visible(on);
+    if (on && this.root.classList.contains("st-summaries")) this.summarize();
   }
 
   async showColumn(i) {
@@ -495,7 +546,7 @@ class TableView {
     const filter = h("div", { class: "st-filter" });
     const shown = this.showPanel(
       `column ${i}`, h("b", { dir: "auto" }, column.name), ...sorts,
-      button("Hide", () => { this.dt.column(i + this.lead).visible(false); this.hidePanel(); }), filter,
+      button("Hide", () => { this.showOrHide([i], false); this.hidePanel(); }), filter,
     );
     if (shown) this.drawFilter(filter, i, column);
   }
@@ -518,14 +569,19 @@ class TableView {
       const act = () => {
         const label = choices.find(([value]) => value === how.value)[1];
         const wordless = ["empty", "null", "not null"].includes(how.value);
-        set(wordless ? { kind: how.value } : { kind: how.value, text: text.value }, wordless ? label : `${label} “${text.value.slice(0, 40)}”`);
+        if (!text.value && ["contains", "starts"].includes(how.value)) set(null); // all texts do
+        else set(wordless ? { kind: how.value } : { kind: how.value, text: text.value }, wordless ? label : `${label} “${text.value.slice(0, 40)}”`);
       };
       const text = h("input", { type: "text", "aria-label": "text", onkeydown: onEnter(act) });
       if (before && has(choices)) { how.value = before.kind; text.value = before.text ?? ""; }
       parts.push(how, text, apply(act));
     } else if (column.kind === "number" || column.kind === "time") {
       const hint = column.kind === "time" ? "2026-01-31 12:00" : "";
-      const act = () => set({ kind: "range", min: low.value, max: high.value }, `${low.value ? `from ${low.value} ` : ""}${high.value ? `to ${high.value}` : ""}` || "is not null");
+      const act = () => {
+        const [min, max] = [low.value.trim(), high.value.trim()];
+        const text = [min && `from ${min}`, max && `to ${max}`].filter(Boolean).join(" ");
+        set(text ? { kind: "range", min, max } : null, text);
+      };
       const low = h("input", { type: "text", "aria-label": "from", placeholder: hint, onkeydown: onEnter(act) });
       const high = h("input", { type: "text", "aria-label": "to", placeholder: hint, onkeydown: onEnter(act) });
       if (before?.kind === "range") { low.value = before.min; high.value = before.max; }
@@ -571,18 +627,23 @@ class TableView {
     const name = h("input", { type: "text", "aria-label": "name of the variable", placeholder: "name", size: 14, onkeydown: (event) => { if (event.key === "Enter") bind(); } });
     const as = h("select", { "aria-label": "type" }, ...types.map((value) => h("option", { value }, value)));
     as.value = type;
-    const found = this.dt ? this.dt.page.info().recordsDisplay : this.setup.total;
-    const part = h("select", { "aria-label": "rows" },
-      h("option", { value: "filtered" }, `the ${plural(found, "row")} shown`),
-      h("option", { value: "selected" }, `the ${plural(this.ticks().size, "row")} ticked`));
+    if (!this.dt) return;
+    const [shown, ticked] = ["filtered", "selected"].map((value) => h("option", { value }));
+    const part = h("select", { "aria-label": "rows" }, shown, ticked);
+    const count = () => {
+      shown.textContent = `the ${plural(this.dt.page.info().recordsDisplay, "row")} shown`;
+      ticked.textContent = `the ${plural(this.ticks().size, "row")} ticked`;
+    };
+    count();
     if (this.ticks().size) part.value = "selected";
     const said = h("span", { role: "status", class: "st-said" });
     const bind = async () => {
       said.textContent = "";
-      const answer = await this.ask("bind", { name: name.value, as: as.value, part: part.value, question: this.dt ? this.currentQuestion() : {} });
+      const answer = await this.ask("bind", { name: name.value, as: as.value, part: part.value, question: this.currentQuestion() });
       if (answer.said) said.textContent = answer.said;
     };
-    this.showPanel("bind", "Bind ", part, " to ", name, " as ", as, h("button", { type: "button", class: "st-button st-apply", onclick: bind }, "Bind"), said);
+    if (!this.showPanel("bind", "Bind ", part, " to ", name, " as ", as, h("button", { type: "button", class: "st-button st-apply", onclick: bind }, "Bind"), said)) return;
+    this.countParts = count; // as the table is searched and rows are ticked meanwhile
     name.focus();
   }
 
@@ -611,6 +672,7 @@ class TableView {
     this.tickAll.checked = boxes.length > 0 && boxes.every((box) => box.checked);
     this.tickAll.title = "tick all rows of this page";
     this.drawChips();
+    this.countParts?.();
   }
 
   // --- one row ---

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.ui import words
-from sutro_magic.ui.cells import LONGEST_CELL, Excerpt, one_line
+from sutro_magic.ui.cells import LONGEST_CELL, Excerpt, one_line, value_of
 from sutro_magic.ui.static import (
     PLAIN_ROWS,
     PairsView,
@@ -49,7 +49,7 @@ def results_view(results: Results, bound: Bound | None = None) -> TableView:
     return TableView(
         columns=results.columns,
         # Value by value, because one text may have many megabytes.
-        rows=[[_short(column[i].as_py()) for column in columns] for i in range(head.num_rows)],
+        rows=[[_short(value_of(column[i])) for column in columns] for i in range(head.num_rows)],
         total=results.num_rows,
         caption=results_caption(results, bound),
     )
@@ -168,9 +168,12 @@ def widget_bundle(
     It is an output of its own, because JupyterLab shows an output's widget or nothing: in a notebook
     that was saved and opened again, the static table beside it is what can still be read.
     """
-    bundle = widget._repr_mimebundle_()
-    bundle = bundle[0] if isinstance(bundle, tuple) else bundle
-    found = {kind: value for kind, value in bundle.items() if kind.startswith("application/")}
+    from anywidget import AnyWidget
+
+    kind = AnyWidget if isinstance(widget, AnyWidget) else type(widget)
+    bundle = kind._repr_mimebundle_(widget)  # without the fallback of a table of its own
+    data = bundle[0] if isinstance(bundle, tuple) else bundle or {}
+    found = {kind: value for kind, value in data.items() if kind.startswith("application/")}
     return found | {"text/plain": text}
 
 
@@ -191,7 +194,7 @@ def jobs_table(jobs: JobList) -> pa.Table:
             "status": pa.array([job.status.value for job in jobs], pa.string()),
             "model": pa.array([job.model for job in jobs], pa.string()),
             "rows": pa.array([job.num_rows for job in jobs], pa.int64()),
-            "created (UTC)": pa.array([job.created for job in jobs], pa.timestamp("us")),
+            "created (UTC)": pa.array([job.created for job in jobs], pa.timestamp("s")),
             "took": pa.array(took, pa.duration("us")),
             "cost (USD)": pa.array([job.cost for job in jobs], pa.float64()),
         }

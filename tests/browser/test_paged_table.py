@@ -405,8 +405,13 @@ def test_the_first_page_is_there_while_later_cells_run(run, page, lab_server, tm
     table = cell_output(page, 2)
     expect(table.locator(".st-grid tbody tr").first).to_contain_text("The Ministry of Naps", timeout=30_000)
     expect(table.locator(".dt-info")).to_have_count(0)  # no program yet: its messages wait
+    expect(table.locator(".st-foot")).to_have_text("10,000 rows; the rest comes when the kernel is free")
+    table.locator(".st-search").fill("volcano")
     done.touch()
-    expect(table.locator(".dt-info")).to_have_text("rows 1 to 10 of 10,000")
+    expect(table.locator(".dt-info")).to_contain_text(
+        "found among 10,000"
+    )  # what was typed meanwhile is asked
+    expect(table.locator(".st-foot")).to_have_text("")
 
 
 def test_it_follows_the_theme(run, page):
@@ -419,6 +424,178 @@ def test_it_follows_the_theme(run, page):
     set_theme(page, dark=True)
     text, back, info, head = table.locator(".sutro-table").evaluate(colours)
     assert max(back, head) < 300 < min(text, info)
+
+
+def test_what_cannot_be_answered_is_said_and_taken_back(run, page, traffic):
+    run("%load_ext sutro_magic", "r = %sutro_results job-demo-films\nr")
+    table = ready(page, 1)
+    info, problem, panel = table.locator(".dt-info"), table.locator(".st-problem"), table.locator(".st-panel")
+    year = table.locator("th[data-column]", has_text="year")
+    year.locator(".dt-column-order").click()
+    expect(first_row(table)).to_contain_text("1950")
+    table.locator(".dt-paging-button.next").click()
+    expect(info).to_have_text("rows 11 to 20 of 10,000")
+    year.locator(".st-menu").click()
+    for low, high, said in (
+        ("abc", "", "'abc' is no number. Correct the bound."),
+        ("2000", "1990", "Nothing lies from 2000 to 1990. Swap the bounds."),
+    ):
+        panel.get_by_label("from").fill(low)
+        panel.get_by_label("to", exact=True).fill(high)
+        panel.get_by_role("button", name="Filter").click()
+        expect(problem).to_have_text(said)
+        expect(table.locator(".st-chip")).to_have_count(0)
+        expect(info).to_have_text("rows 11 to 20 of 10,000")
+        expect(year).to_have_attribute("aria-sort", "ascending")
+    table.locator(".st-search").fill("volcano")  # goes on as if that had not been asked
+    expect(info).to_contain_text("found among 10,000")
+    expect(problem).to_be_hidden()
+    panel.get_by_label("from").fill("")
+    panel.get_by_label("to", exact=True).fill(" ")
+    panel.get_by_role("button", name="Filter").click()  # no bounds are no filter
+    expect(table.locator(".st-chip")).to_have_count(0)
+
+    table.locator(".st-search").fill("no such film")
+    expect(info).to_have_text("no rows found among 10,000")
+    table.locator(".st-tick-all").click()
+    expect(table.locator(".st-chip")).to_have_count(0)
+    go_to_page = table.get_by_label("go to page")
+    for typed, said in (
+        ("1", "No rows are found, so there is no page."),
+        ("words", "words is no whole number."),
+    ):
+        go_to_page.fill(typed)
+        go_to_page.press("Enter")
+        expect(problem).to_have_text(said)
+    table.locator(".st-search").fill("")
+    expect(info).to_have_text("rows 1 to 10 of 10,000")
+    for typed in ("0", "-1", "1001"):
+        go_to_page.fill(typed)
+        go_to_page.press("Enter")
+        expect(problem).to_have_text("Pages go from 1 to 1,000.")
+    go_to_page.fill("1000")
+    go_to_page.press("Enter")
+    expect(info).to_have_text("rows 9,991 to 10,000 of 10,000")
+    for name in ("go to page", "go to row, by its number"):
+        table.get_by_label(name).fill(" ")
+        table.get_by_label(name).press("Enter")
+    table.locator(".dt-length select").select_option("100")
+    expect(info).to_have_text("rows 9,901 to 10,000 of 10,000")
+    assert traffic.errors == []
+
+
+def test_columns_shuffling_and_binding_while_the_table_changes(run, page, traffic):
+    run("%load_ext sutro_magic", "r = %sutro_results job-demo-films\nr")
+    table = ready(page, 1)
+    panel, heads = table.locator(".st-panel"), table.locator("thead th[data-column]")
+    columns = table.get_by_role("button", name="Columns")
+    columns.click()
+    panel.get_by_role("button", name="Hide all").click()
+    expect(heads).to_have_count(0)
+    table.get_by_role("button", name="Summaries").click()
+    panel.get_by_label("genre").check()
+    expect(heads).to_have_count(1)
+    expect(heads.locator(".st-summary")).to_contain_text("6 distinct")  # it was hidden when summaries came
+    panel.get_by_role("button", name="Show all").click()
+    expect(heads).to_have_count(6)
+    panel.get_by_label("genre").focus()
+    page.keyboard.press("Escape")
+    expect(columns).to_be_focused()
+    table.get_by_role("button", name="Summaries").click()
+
+    shuffle, year = (
+        table.get_by_role("button", name="Shuffle"),
+        table.locator("th[data-column]", has_text="year"),
+    )
+    shuffle.click()
+    expect(table.locator(".st-chip")).to_contain_text("shuffled, seed")
+    year.locator(".st-title").click()
+    expect(first_row(table)).to_contain_text("1950")
+    expect(table.locator(".st-chip")).to_have_count(0)
+    shuffle.click()
+    expect(table.locator(".st-chip")).to_contain_text("shuffled, seed")
+    expect(table.locator("th[aria-sort]")).to_have_count(0)
+
+    table.get_by_role("button", name="Bind…").click()
+    rows = panel.get_by_label("rows").locator("option")
+    expect(rows).to_have_text(["the 10,000 rows shown", "the 0 rows ticked"])
+    table.locator(".st-search").fill("volcano")
+    expect(rows.first).not_to_have_text("the 10,000 rows shown")
+    table.locator(".st-tick").first.check()
+    expect(rows.last).to_have_text("the 1 row ticked")
+    for name, said in (
+        ("", "'' cannot be the name of a variable"),
+        ("class", "'class' cannot be the name of a variable"),
+        ("print", "'print' would hide what Python or IPython calls by that name"),
+    ):
+        panel.get_by_label("name of the variable").fill(name)
+        panel.get_by_label("name of the variable").press("Enter")
+        expect(table.locator(".st-problem")).to_contain_text(said)
+    assert traffic.errors == []
+
+
+def test_prompts_come_and_what_is_held_follows(run, page):
+    run("%load_ext sutro_magic", "r = %sutro_results job-demo-reviews\nr")
+    table = ready(page, 1)
+    table.locator(".st-tick").nth(2).check()
+    table.get_by_role("button", name="Fetch prompts").click()
+    table.get_by_role("button", name="Fetch the prompts").click()
+    expect(table.locator("th", has_text="inputs")).to_be_visible()
+    expect(table.locator(".st-chip")).to_have_text("1 row ticked✕")
+    table.locator(".st-tick").nth(4).check()
+    expect_in_kernel(page, "print(r.selected.pandas()._row.tolist())", "[2, 4]")
+
+
+def test_it_can_be_used_by_keyboard_and_says_what_is_what(run, page):
+    run(MADE, "shown(pa.table({'only': [3, 1, 2]}))")
+    table = ready(page, 1)
+    expect(table.get_by_role("table", name="3 rows, one page of them")).to_be_visible()
+    head = table.get_by_role(
+        "button", name="only: press to sort, with Shift to sort by it as well", exact=True
+    )
+    head.focus()
+    page.keyboard.press("Enter")
+    expect(first_row(table)).to_contain_text("1")
+    menu = table.get_by_role("button", name="column only: sort, filter, hide", exact=True)
+    menu.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # sort downwards
+    expect(first_row(table)).to_contain_text("3")
+    page.keyboard.press("Escape")
+    expect(menu).to_be_focused()
+    first_row(table).focus()
+    page.keyboard.press("Enter")
+    expect(table.get_by_role("region", name="one row")).to_contain_text("row 0")
+    page.keyboard.press("ArrowDown")
+    expect(table.get_by_role("region", name="one row")).to_contain_text("row 2")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Space")
+    expect(table.get_by_label("tick row 2")).to_be_checked()
+
+
+def test_a_table_that_was_shown_again_at_once_has_its_program(run, page, lab_server, tmp_path):
+    done = tmp_path / "done"
+    run(MADE)
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(done)!r}).exists(): time.sleep(0.05)"
+    again = "from IPython.display import clear_output\nclear_output()\nshown(table)"
+    notebook(
+        lab_server.root / "again.ipynb",
+        [
+            MADE,
+            "import time\ntable = pa.table({'a': list(range(50))})\ndisplay(shown(table))\ntime.sleep(1)\n"
+            + again,
+            wait,
+        ],
+    )
+    open_notebook(page, lab_server, "again.ipynb")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    table = cell_output(page, 1)
+    # Both views have asked for the program; the first is gone before any of it comes.
+    expect(table.locator(".st-foot")).to_contain_text("50 rows", timeout=30_000)
+    page.wait_for_function("() => document.querySelectorAll('.sutro-table').length === 1")
+    done.touch()
+    expect(table.locator(".dt-info")).to_have_text("rows 1 to 10 of 50", timeout=15_000)
 
 
 def test_two_tables_keep_apart_and_share_one_bundle(run, page):

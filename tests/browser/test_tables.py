@@ -136,3 +136,21 @@ def test_a_saved_notebook_without_a_kernel_still_shows_rows(opened, lab_server):
     expect(cell_output(opened, 5).locator("table").first).to_be_visible()
     if SCREENSHOTS:
         opened.screenshot(path=Path(SCREENSHOTS) / "table-saved.png")
+
+
+def test_what_was_printed_before_a_list_stays_to_be_read(lab_server, page, demo, tmp_path):
+    cells = [
+        "%load_ext sutro_magic",
+        "print('printed before')\n%sutro_cache",
+        "print('printed before')\n%sutro_jobs --search nothing-like-that",
+        "r = %sutro_results job_12345\nprint('printed before')\nr.table()",
+    ]
+    notebook(lab_server.root / "printed.ipynb", cells)
+    open_notebook(page, lab_server, "printed.ipynb")
+    set_kernel_env(
+        page,
+        {"SUTRO_API_URL": demo.url, "SUTRO_API_KEY": demo.api_key, "SUTRO_MAGIC_CACHE_DIR": str(tmp_path)},
+    )
+    run_all(page)
+    for index in (1, 2, 3):
+        expect(cell_output(page, index).get_by_text("printed before")).to_be_visible()
