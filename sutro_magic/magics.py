@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo import DemoService
-    from sutro_magic.results import Results
     from sutro_magic.session import Session
     from sutro_magic.ui.browser import JobBrowser
     from sutro_magic.ui.progress import ProgressLine
@@ -90,7 +89,7 @@ class SutroMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self.shell: Any = shell
-        self.display = Display(shell, lambda: self.page_length, self._bind, lambda: self.as_type)
+        self.display = Display(shell, lambda: self.page_length, lambda: self.as_type)
         self._session: Session | None = None
         self._demo: DemoService | None = None
         self._before_demo: Credentials | None = None
@@ -242,8 +241,6 @@ class SutroMagics(Magics):
             old.close()
         browser = JobBrowser(
             self.session,
-            bind=self._bind,
-            namespace=self.shell.user_ns,
             format=self.format,
             inputs=self.inputs,
             logprobs=self.logprobs,
@@ -406,15 +403,6 @@ class SutroMagics(Magics):
         finally:
             self.session.on_retry = lambda _reason: None
         progress.done()
-
-    def _bind(self, name: str, results: Results, as_type: Any) -> str:
-        """Bind a variable for a table, by the rules of ``--name``."""
-        from sutro_magic.results import require
-
-        check_variable(name)
-        require(as_type)
-        self.shell.user_ns[name] = results.to(as_type)
-        return f"{Bound(name, as_type)}, {results.num_rows:,} x {len(results.columns)}"
 
     def _parse(self, parser: arguments.MagicParser, line: str) -> argparse.Namespace | None:
         try:

@@ -14,6 +14,7 @@ from sutro_magic.session import Session
 from sutro_magic.ui.cache_pane import CachePane
 from sutro_magic.ui.fetch_pane import FetchPane
 from sutro_magic.ui.job_pane import JobPane
+from sutro_magic.ui.notebook import notebook_variables
 from sutro_magic.ui.panels import close_tree
 from sutro_magic.ui.result_pane import ResultPane
 from sutro_magic.ui.static import make_token
@@ -65,9 +66,8 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         as_type: str = "pandas",
         page_length: int | None = None,
     ) -> None:
-        if bind is None:
-            bind, namespace = _notebook_variables()
-        variables: Mapping[str, Any] = {} if namespace is None else namespace
+        here, variables = notebook_variables()
+        bind, variables = bind or here, variables if namespace is None else namespace
         self.session = session or Session()
         self.token = make_token()
         self._worker = Worker()
@@ -133,18 +133,3 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._tasks.add(
             Task(request.job_id, work, self._tasks, then=self._show, again=lambda: self._open(request))
         )
-
-
-def _notebook_variables() -> tuple[Bind | None, Mapping[str, Any] | None]:
-    """Return how variables of the notebook are bound, and which there are."""
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
-    if shell is None:
-        return None, None
-
-    def bind(name: str, results: Results, as_type: Any) -> str:
-        shell.user_ns[name] = results.to(as_type)
-        return f"{name}: {as_type}, {results.num_rows:,} x {len(results.columns)}"
-
-    return bind, shell.user_ns

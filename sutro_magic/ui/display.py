@@ -58,8 +58,6 @@ class Display:
     shell : IPython.core.interactiveshell.InteractiveShell
     page_length : callable
         Rows on one page of an interactive table.
-    bind : callable, optional
-        Binds a variable for a table: told its name, a `Results` and the type, answers what it did.
     as_type : callable
         What a table proposes to bind.
     """
@@ -68,12 +66,10 @@ class Display:
         self,
         shell: Any,
         page_length: Callable[[], int] = lambda: 10,
-        bind: Callable[[str, Results, str], str] | None = None,
         as_type: Callable[[], str] = lambda: "pandas",
     ) -> None:
         self.shell = shell
         self._page_length = page_length
-        self._bind = bind
         self._as_type = as_type
 
     @property
@@ -120,7 +116,6 @@ class Display:
 
             widget = ResultsTable(
                 results,
-                bind=self._bind,
                 bound=bound,
                 as_type=self._as_type(),
                 page_length=self._page_length(),

@@ -10,6 +10,7 @@ from sutro_magic.errors import ArgumentError
 from sutro_magic.questions import Question
 from sutro_magic.results import AS_TYPES, Results
 from sutro_magic.ui import words
+from sutro_magic.ui.notebook import notebook_variables
 from sutro_magic.ui.paged_table import PagedTable
 from sutro_magic.ui.table import mimebundle, results_caption, results_view
 
@@ -30,8 +31,8 @@ class ResultsTable(PagedTable):
     ----------
     results : Results
     bind : callable, optional
-        Binds a variable: told its name, a `Results` and the type, answers what it did. Without it the table
-        offers no variable.
+        Binds a variable: told its name, a `Results` and the type, answers what it did. By default it binds those of
+        the notebook; outside of one the table offers no variable.
     bound : Bound, optional
         The variable that holds the results.
     as_type : str
@@ -65,7 +66,7 @@ class ResultsTable(PagedTable):
         page_length: int | None = None,
         hides: str = "",
     ) -> None:
-        self._bind = bind
+        self._bind = bind or notebook_variables()[0]
         self._as_type = as_type
         self._hides = hides
         self._handles = [results]  # what people may hold: all of them follow the table
