@@ -41,6 +41,7 @@ class ProgressLine:
         self._download_begin: float | None = None
         self._unfold_begin: float | None = None
         self._retried = False
+        self._save_begin: float | None = None
 
     # --- what it is told ----------------------------------------------------------------------
 
@@ -66,6 +67,12 @@ class ProgressLine:
         if done < total:
             self._update(f"Unfolding: {done:,} of {words.count(total, 'output')} ({done / total:.0%})")
 
+    def on_saved(self, done: int, total: int) -> None:
+        """Tell how many rows are in the file that is saved."""
+        self._save_begin = self._save_begin or time.monotonic()
+        if done < total:
+            self._update(f"Saving: {done:,} of {words.count(total, 'row')} ({done / total:.0%})")
+
     def on_retry(self, reason: str) -> None:
         """Tell that a request failed and is tried again."""
         self._retried = True
@@ -83,9 +90,9 @@ class ProgressLine:
         if not self._text:
             return
         text = self._text
-        now = time.monotonic()
+        now = self._save_begin or time.monotonic()
         if self._bytes[0] and self._download_begin is not None:
-            seconds = (self._unfold_begin or now) - self._download_begin
+            seconds = (self._unfold_begin or self._save_begin or now) - self._download_begin
             size = self._bytes[0]
             text = (
                 f"Downloaded {words.size(size)} in {words.duration(seconds)} ({words.size(size / seconds)}/s)"
@@ -94,6 +101,8 @@ class ProgressLine:
                 text += f", unfolded in {words.duration(now - self._unfold_begin)}"
         elif self._unfold_begin is not None:
             text = f"Unfolded in {words.duration(now - self._unfold_begin)}"
+        elif self._save_begin is not None:
+            text = f"Saved in {words.duration(time.monotonic() - self._save_begin)}"
         if self._retried:
             text = f"Done in {words.duration(now - self._begin)}, after trying again"
         self._write(text)
