@@ -148,6 +148,7 @@ def results_parser() -> MagicParser:
             "df = %sutro_results job-123 --as polars",
             "r = %sutro_results 'my job'     # a Results: r.pandas(), r.polars(), r.arrow(), r.path",
             "%sutro_results job-123 --raw             # JSON outputs as text instead of columns",
+            "%sutro_results job-123 --save films.csv  # or .parquet, .jsonl",
             "%sutro_results {job_id} --refresh",
         ],
         "As the last line of a cell it returns a Results, which shows itself; with --name it\n"
@@ -155,7 +156,8 @@ def results_parser() -> MagicParser:
         "`df = %sutro_results ... --name df` the assignment would replace df by None.",
         usage=(
             "%(prog)s JOB_ID [--format parquet|csv|json] [--inputs] [--logprobs] [--name VAR]\n"
-            "                      [--as TYPE] [--raw | --unfold] [--refresh] [--wait] [--quiet]"
+            "                      [--as TYPE] [--raw | --unfold] [--save PATH [--overwrite]]\n"
+            "                      [--refresh] [--wait] [--quiet]"
         ),
     )
     add = parser.add_argument
@@ -194,6 +196,8 @@ def results_parser() -> MagicParser:
         const=True,
         help="make columns of JSON outputs even if most outputs are none",
     )
+    add("--save", metavar="PATH", help="save the table, too: as .parquet, .csv or .jsonl, by the ending")
+    add("--overwrite", action="store_true", help="let --save replace a file that is there")
     add("--refresh", action="store_true", help="ignore the cache and fetch anew")
     add("--wait", action="store_true", help="if the job is not final yet, wait for it first")
     add("--quiet", action="store_true", help="bind, show nothing")

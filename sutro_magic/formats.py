@@ -13,7 +13,7 @@ import os
 import re
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,12 +23,12 @@ from sutro_magic.canonical import CanonicalTable, Column, map_columns, output_na
 from sutro_magic.csv_rows import open_rows
 from sutro_magic.errors import CorruptResultsError
 from sutro_magic.json_columns import read_columns
+from sutro_magic.row_groups import ROW_GROUP_ROWS, RowGroupWriter
 from sutro_magic.views import canonical_schema, convert, read_batches, read_schema, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from sutro_magic.models import ResultsRequest
 
@@ -44,10 +44,6 @@ __all__ = [
     "read_table",
     "sniff",
 ]
-
-ROW_GROUP_ROWS = 100_000
-ROW_GROUP_BYTES = 128 << 20
-"""Rows wait in memory until a row group is full, so long texts make groups of fewer rows."""
 
 _HEAD_BYTES = 4096
 _TITLE_LENGTH = 60
@@ -113,7 +109,7 @@ def canonicalize(
             _check_rows(table, expected_rows)
             os.replace(body, target)  # noqa: PTH105 - atomic on purpose, as in the docstring
         elif kind in {BodyKind.ZIP, BodyKind.JSON}:
-            with _whole_or_absent(target), _Writer(target) as writer:
+            with _whole_or_absent(target), RowGroupWriter(target) as writer:
                 table = (_convert_csv if kind is BodyKind.ZIP else _convert_json)(body, writer, request)
                 _check_rows(table, expected_rows)
         else:
@@ -139,13 +135,13 @@ def csv_keeps_types(path: Path, table: CanonicalTable) -> bool:
     return True
 
 
-def _convert_csv(body: Path, writer: _Writer, request: ResultsRequest) -> CanonicalTable:
+def _convert_csv(body: Path, writer: RowGroupWriter, request: ResultsRequest) -> CanonicalTable:
     with open_rows(body) as (names, batches):
         schema = pa.schema([pa.field(name, pa.string()) for name in names])
         return _convert(schema, batches, writer, request)
 
 
-def _convert_json(body: Path, writer: _Writer, request: ResultsRequest) -> CanonicalTable:
+def _convert_json(body: Path, writer: RowGroupWriter, request: ResultsRequest) -> CanonicalTable:
     columns = read_columns(body, outputs=output_names(request.job_id), optional=_OPTIONAL)
     if not columns:
         raise CorruptResultsError("The JSON holds no columns; it may be an error message.")
@@ -154,7 +150,7 @@ def _convert_json(body: Path, writer: _Writer, request: ResultsRequest) -> Canon
 
 
 def _convert(
-    wire: pa.Schema, batches: Iterable[pa.RecordBatch], writer: _Writer, request: ResultsRequest
+    wire: pa.Schema, batches: Iterable[pa.RecordBatch], writer: RowGroupWriter, request: ResultsRequest
 ) -> CanonicalTable:
     columns = _map_asked(wire.names, request)
     schema = canonical_schema(CanonicalTable(num_rows=0, columns=columns), wire, inputs=True, logprobs=True)
@@ -234,58 +230,6 @@ def _whole_or_absent(path: Path) -> Iterator[None]:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-
-
-class _Writer:
-    """Writes batches into row groups of the right size."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: Any = None
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = 0
-        self._waiting_bytes = 0
-        self.num_rows = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._flush()
-        finally:
-            if self._writer is not None:
-                self._writer.close()
-
-    def open(self, schema: pa.Schema) -> None:
-        # Made beforehand, so that nobody else can read it even for a moment.
-        os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-        self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        self.num_rows += batch.num_rows
-        while self._waiting_rows + batch.num_rows >= ROW_GROUP_ROWS:
-            room = ROW_GROUP_ROWS - self._waiting_rows
-            self._wait(batch.slice(0, room))
-            self._flush()
-            batch = batch.slice(room)
-        self._wait(batch)
-        if self._waiting_bytes >= ROW_GROUP_BYTES:
-            self._flush()
-
-    def _wait(self, batch: pa.RecordBatch) -> None:
-        if batch.num_rows:
-            self._waiting.append(batch)
-            self._waiting_rows += batch.num_rows
-            self._waiting_bytes += batch.nbytes
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting), ROW_GROUP_ROWS)
-        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
 
 def _head(path: Path) -> bytes:

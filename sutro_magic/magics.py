@@ -151,8 +151,15 @@ class SutroMagics(Magics):
         from sutro_magic.results import require
 
         require(as_type)
+        if options.overwrite and options.save is None:
+            raise ArgumentError("--overwrite is for --save.", hint="--save PATH --overwrite")
+        if options.save is not None:
+            from sutro_magic.saving import check_target
+
+            check_target(options.save, overwrite=options.overwrite)  # before anything is fetched
         interrupted = (
-            "nothing was bound, and what is complete stays in the cache. Run the cell again to go on."
+            f"nothing was bound{' or saved' if options.save else ''}, and what is complete stays in the cache. "
+            "Run the cell again to go on."
         )
         with self._progress(interrupted, silent=options.quiet) as progress:
             results = self.session.results(
@@ -170,7 +177,12 @@ class SutroMagics(Magics):
             )
             if as_type != "path" or options.name is not None:
                 results.prepare(progress.on_rows)
+            saved = options.save and results.save(
+                options.save, overwrite=options.overwrite, on_rows=progress.on_saved
+            )
             value = results.to(as_type)
+        if saved and not options.quiet:
+            print(self.display.saved(results, saved))  # noqa: T201 - the answer
         if options.name is None:
             if options.quiet and as_type == "results":
                 from sutro_magic.ui.display import quiet

@@ -16,6 +16,7 @@ from sutro_magic.models import Job, JobStatus
 from sutro_magic.sources import ResultsFile, UnfoldedResults
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
@@ -334,6 +335,53 @@ class Results:
         require("dask")
         frame: dask.dataframe.DataFrame = self._source.dask()
         return frame
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        on_rows: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Path:
+        """Save the table as a file: Parquet, CSV or JSON Lines, as its name ends.
+
+        The rows are streamed, so memory stays flat. The file has its name only when it is whole: until
+        then, and after any error, nothing is there, or what was there before.
+
+        Parquet keeps every type. In a CSV, null is an empty field and an empty text is ``""``; lists and
+        objects are JSON text. JSON Lines has one object a row, its keys in the order of the columns, with
+        all digits of a number; NaN and Infinity, which JSON does not have, are null. In both, times are
+        ISO 8601 and binary values Base64.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ends in ``.parquet``, ``.csv``, ``.jsonl`` or ``.ndjson``; ``~`` is the home folder.
+        overwrite : bool
+            Replace a file that is there.
+        on_rows : callable
+            Told how many rows of how many are written.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        ArgumentError
+            When the ending is another, the folder is missing, or the file is there already.
+        SutroError
+            When the disk is full or may not be written to.
+
+        Examples
+        --------
+        >>> results.save("films.csv")  # doctest: +SKIP
+        >>> results.filtered.save("~/good.parquet", overwrite=True)  # doctest: +SKIP
+        """
+        from sutro_magic import saving
+
+        return saving.save(self, path, overwrite=overwrite, on_rows=on_rows)
 
     def to(self, as_type: AsType) -> Any:
         """Return the table as one of `AS_TYPES`.

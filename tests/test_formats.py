@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sutro_magic import csv_rows, formats, json_columns
+from sutro_magic import csv_rows, formats, json_columns, row_groups
 from sutro_magic.errors import CorruptResultsError
 from sutro_magic.formats import BodyKind, CanonicalTable, canonicalize, sniff
 from sutro_magic.models import ResultsRequest
@@ -719,7 +719,7 @@ def test_row_groups_compression_and_mode(bench, monkeypatch):
 
 
 def test_long_texts_make_smaller_row_groups(bench, monkeypatch):
-    monkeypatch.setattr(formats, "ROW_GROUP_BYTES", 10_000)
+    monkeypatch.setattr(row_groups, "ROW_GROUP_BYTES", 10_000)
     monkeypatch.setattr(csv_rows, "CHUNK_BYTES", 5_000)
     bench.csv("outputs\n" + ("x" * 1000 + "\n") * 100).canonicalize(expected_rows=100)
     assert pq.ParquetFile(bench.target).metadata.num_row_groups > 5

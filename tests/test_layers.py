@@ -14,11 +14,11 @@ FLOORS = [
     {"errors", "models"},
     {
         "cache", "canonical", "client", "credentials", "csv_rows", "download", "formats", "json_columns", "replies",
-        "secrecy", "transport", "views",
+        "row_groups", "secrecy", "transport", "views",
     },
     {
-        "dask_frames", "engine", "frames", "json_chunks", "json_row", "known_rows", "mapped", "output_plan",
-        "output_schema", "pages", "picked", "questions", "results", "shape_arrays", "shape_patterns", "shapes", "sources",
+        "dask_frames", "engine", "frames", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",
+        "output_schema", "pages", "picked", "questions", "results", "saving", "shape_arrays", "shape_patterns", "shapes", "sources",
         "structured", "summaries", "unfolded", "unfolded_file",
     },
     {"job_feed", "naming", "outcomes", "session", "variables", "waiting", "watching", "wider"},

@@ -30,11 +30,13 @@ def test_every_notebook_example_runs(kernel, block):
         assert reply.ok, f"{line}\n{reply.traceback}"
 
 
-def test_the_script_example_runs(kernel):
+def test_the_script_example_runs(kernel, tmp_path):
     [script] = [block for block in BLOCKS if "Session()" in block]
+    assert kernel.run(f"%cd -q {tmp_path}").ok
     reply = kernel.run(script)
     assert reply.ok, reply.traceback
     assert kernel.value("frame.shape") == "(2, 2)"
+    assert (tmp_path / "capitals.csv").read_text().count("\n") == 3
 
 
 def test_every_magic_is_in_the_table():

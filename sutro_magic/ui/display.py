@@ -8,6 +8,7 @@ from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sutro_magic.models import Job, JobList
     from sutro_magic.results import Results
@@ -123,6 +124,15 @@ class Display:
             )
             self.show(table.widget_bundle(widget))
         return table.mimebundle(view, html=True)
+
+    def saved(self, results: Results, path: Path) -> str:
+        """Say what was saved where."""
+        from sutro_magic.ui import words
+        from sutro_magic.ui.cells import one_line
+
+        shape = f"{words.count(results.num_rows, 'row')} x {words.count(len(results.columns), 'column')}"
+        place = one_line(words.place(path), 300)
+        return f"Saved {shape} to {place}, {words.size(path.stat().st_size)}."
 
     def jobs(self, jobs: JobList, bound: str | None = None) -> dict[str, Any]:
         """Render a list of jobs, bound to a variable or not."""

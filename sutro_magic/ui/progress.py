@@ -43,6 +43,7 @@ class Progress:
         self._bytes: tuple[int, int | None] = (0, None)
         self._download_begin: float | None = None
         self._unfold_begin: float | None = None
+        self._save_begin: float | None = None
         self._retried = False
         self._status = ""
         self.text = ""
@@ -74,11 +75,19 @@ class Progress:
         elif done:
             self._say(f"Downloading: {words.size(done)}, {rate}")
 
-    def on_rows(self, done: int, total: int, doing: str = "Unfolding", noun: str = "output") -> None:
-        """Tell how many outputs are unfolded, or how many rows are dealt with otherwise."""
+    def on_rows(self, done: int, total: int) -> None:
+        """Tell how many outputs are unfolded."""
         self._unfold_begin = self._unfold_begin or time.monotonic()
         if done < total:
-            self._say(f"{doing}: {done:,} of {words.count(total, noun)} ({done / total:.0%})", done / total)
+            self._say(
+                f"Unfolding: {done:,} of {words.count(total, 'output')} ({done / total:.0%})", done / total
+            )
+
+    def on_saved(self, done: int, total: int) -> None:
+        """Tell how many rows are in the file that is saved."""
+        self._save_begin = self._save_begin or time.monotonic()
+        if done < total:
+            self._say(f"Saving: {done:,} of {words.count(total, 'row')} ({done / total:.0%})", done / total)
 
     def on_retry(self, reason: str) -> None:
         """Tell that a request failed and is tried again."""
@@ -102,7 +111,7 @@ class Progress:
 
     def summary(self) -> str:
         """Say in a few words what was slow, when it is done."""
-        now = time.monotonic()
+        now = self._save_begin or time.monotonic()
         if self._bytes[0] and self._download_begin is not None:
             seconds = (self._unfold_begin or now) - self._download_begin
             size = self._bytes[0]
@@ -113,6 +122,8 @@ class Progress:
                 text += f", unfolded in {words.duration(now - self._unfold_begin)}"
         elif self._unfold_begin is not None:
             text = f"Unfolded in {words.duration(now - self._unfold_begin)}"
+        elif self._save_begin is not None:
+            text = f"Saved in {words.duration(time.monotonic() - self._save_begin)}"
         else:
             text = self.text
         if self._retried:

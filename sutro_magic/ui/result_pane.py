@@ -185,7 +185,7 @@ class ResultPane:
         def work(task: Task) -> Path:
             def on_rows(done: int, total: int) -> None:
                 task.raise_if_cancelled("Nothing was written.")
-                task.progress.on_rows(done, total, "Saving", "row")
+                task.progress.on_saved(done, total)
 
             return chosen.save(path, overwrite=replace, on_rows=on_rows)
 
