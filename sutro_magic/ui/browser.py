@@ -24,7 +24,7 @@ from sutro_magic.ui.worker import Home, Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sutro_magic.models import ResultsRequest
+    from sutro_magic.cache import CacheEntry
 
     Bind = Callable[[str, Results, str], str]
 
@@ -120,8 +120,9 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.set_trait("results", results)
         self._jobs.forget_cached()
 
-    def _open(self, request: ResultsRequest) -> None:
+    def _open(self, entry: CacheEntry) -> None:
         """Show what is in the cache."""
+        request = entry.request
 
         def work(task: Task) -> Results:
             results = self.session.results(
@@ -130,6 +131,5 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             results.prepare(task.progress.on_rows)
             return results
 
-        self._tasks.add(
-            Task(request.job_id, work, self._tasks, then=self._show, again=lambda: self._open(request))
-        )
+        title = f"{entry.label} from the cache"
+        self._tasks.add(Task(title, work, self._tasks, then=self._show, again=lambda: self._open(entry)))

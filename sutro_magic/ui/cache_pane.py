@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sutro_magic.cache import CacheEntry
-    from sutro_magic.models import ResultsRequest
     from sutro_magic.session import Session
     from sutro_magic.ui.worker import Worker
 
@@ -38,7 +37,7 @@ class CachePane:
     worker : Worker
         Checks and deletes, one after the other.
     on_show : callable
-        Told what to show, when somebody wants to see an entry.
+        Told the entry that somebody wants to see.
     on_changed : callable
         Called when entries have gone.
     """
@@ -47,7 +46,7 @@ class CachePane:
         self,
         session: Session,
         worker: Worker,
-        on_show: Callable[[ResultsRequest], None],
+        on_show: Callable[[CacheEntry], None],
         on_changed: Callable[[], None],
     ) -> None:
         self._session = session
@@ -110,7 +109,7 @@ class CachePane:
 
     def _show(self) -> None:
         if self._chosen is not None:
-            self._on_show(self._chosen.request)
+            self._on_show(self._chosen)
 
     def _delete(self) -> None:
         if not self._sure:  # a second click is the answer to "really?"

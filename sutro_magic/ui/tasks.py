@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 from sutro_magic.errors import FetchCancelledError, SutroError
+from sutro_magic.ui import words
 from sutro_magic.ui.cells import one_line
 from sutro_magic.ui.panels import Panel
 from sutro_magic.ui.progress import Progress
@@ -85,7 +86,7 @@ class Task:
         except Exception as error:  # noqa: BLE001 - shown nowhere else
             self._end("failed", f"{type(error).__name__}: {error}", None)
         else:
-            self._summary = self.progress.summary()
+            self._summary = self.progress.summary() or f"Done in {words.duration(self.progress.seconds)}"
             self.text = "Done; shown as soon as the kernel is free."
             self._tasks.show()
             self._tasks.home.call(self._finish)
