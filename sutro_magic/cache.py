@@ -185,17 +185,6 @@ class ResultsCache:
         )
         self.directory = Path(chosen).expanduser().absolute()
 
-    limit = 20_000_000_000
-
-    def total_size(self):
-        return sum(e.disk_size for e in self.entries())
-
-    def verify(self, entry):
-        return True
-
-    def delete(self, entry):
-        self._discard(entry.folder)
-
     def find(
         self, identity: str, request: ResultsRequest, on_bad: Callable[[str], None] = lambda _: None
     ) -> CacheEntry | None:

@@ -254,7 +254,6 @@ class Session:
         on_poll: Callable[[Job], None] = lambda _job: None,
         on_progress: Callable[[Job, JobProgress], None] = lambda _job, _progress: None,
         on_notice: Callable[[str], None] = lambda _text: None,
-        cancel: object = None,
     ) -> Results:
         """Fetch the results of a finished job, or take them from the cache.
 
@@ -282,16 +281,6 @@ class Session:
         SutroError
             Of the kind that fits; the cache is then as it was.
         """
-        if cancel is not None:
-            inner = on_bytes
-
-            def on_bytes(d, t):
-                from sutro_magic.errors import FetchCancelledError
-
-                if cancel.is_set():
-                    raise FetchCancelledError("Cancelled.")
-                inner(d, t)
-
         begin = time.monotonic()
         request = ResultsRequest(
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
