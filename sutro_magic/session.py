@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sutro_magic import download, formats
+from sutro_magic import download, engine, formats
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.client import Client
 from sutro_magic.credentials import Secret, normalise_url, resolve
@@ -30,12 +30,11 @@ from sutro_magic.errors import (
 from sutro_magic.models import Job, JobList, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
     clean_job,
-    closest,
-    match_job,
     may_be_an_id,
     mentions,
     parse_format,
     parse_status,
+    resolve_job,
 )
 from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
 from sutro_magic.results import Results
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.download import Progress
+    from sutro_magic.locks import FileLock
 
 CONFLICT = 409
 REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
@@ -81,6 +81,7 @@ class Session:
         self.fixed_credentials: Credentials | None = None
         self._client: Client | None = None
         self.cache = ResultsCache(cache_dir)
+        engine.limit_arrow()
         self.on_retry: Callable[[str], None] = lambda _text: None
         """Told in a few words when a request failed and is tried again."""
 
@@ -270,20 +271,34 @@ class Session:
         request = ResultsRequest(
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
         )
-        if not refresh:
-            cached = self._cached(request, begin, unfold, on_notice)
-            if cached is not None:
-                return cached
+
+        def cached(request: ResultsRequest) -> Results | None:
+            return None if refresh else self._cached(request, begin, unfold, on_notice)
+
+        def fetch(request: ResultsRequest) -> Results:
+            identity = self.credentials.identity
+            with self.cache.fetching(identity, request, on_notice, wait=not refresh) as lock:
+                # Another process may have fetched it meanwhile.
+                return cached(request) or self._fetch(
+                    request,
+                    begin,
+                    lock,
+                    unfold=unfold,
+                    wait=wait,
+                    on_bytes=on_bytes,
+                    on_poll=on_poll,
+                    on_notice=on_notice,
+                )
+
+        found = cached(request)
+        if found is not None:
+            return found
         try:
             if not may_be_an_id(request.job_id):
                 raise self._not_found(request.job_id)
-            return self._fetch(request, begin, unfold=unfold, wait=wait, on_bytes=on_bytes, on_poll=on_poll)
+            return fetch(request)
         except JobNotFoundError as not_found:
-            request = replace(request, job_id=self._resolve(request.job_id, not_found))
-        cached = None if refresh else self._cached(request, begin, unfold, on_notice)
-        return cached or self._fetch(
-            request, begin, unfold=unfold, wait=wait, on_bytes=on_bytes, on_poll=on_poll
-        )
+            return fetch(replace(request, job_id=self._resolve(request.job_id, not_found)))
 
     def _cached(
         self, request: ResultsRequest, begin: float, unfold: bool | None, on_notice: Callable[[str], None]
@@ -295,11 +310,13 @@ class Session:
         self,
         request: ResultsRequest,
         begin: float,
+        lock: FileLock,
         *,
         unfold: bool | None,
         wait: bool,
         on_bytes: Progress,
         on_poll: Callable[[Job], None],
+        on_notice: Callable[[str], None],
     ) -> Results:
         client = self.client
         with self.cache.staging() as staged:
@@ -307,7 +324,11 @@ class Session:
             try:
                 download.fetch(client, request, body, on_bytes)
             except (JobNotFoundError, ServiceError) as refusal:
-                self._explain(request, refusal, wait, on_poll)
+                with lock.released():  # whoever waits for the job keeps nobody from asking how it is
+                    self._explain(request, refusal, wait, on_poll)
+                found = self._cached(request, begin, unfold, on_notice)
+                if found is not None:  # fetched by somebody who waited as well
+                    return found
                 self._fetch_late(request, body, on_bytes)
             job = self._details(request.job_id)
             if job is not None and job.status is not JobStatus.UNKNOWN:
@@ -323,6 +344,7 @@ class Session:
                 table=table,
                 job=job,
                 typed=request.format != "csv" or formats.csv_keeps_types(staged / RESULTS_FILE, table),
+                on_notice=on_notice,
             )
         return self._handle(entry, request, unfold, from_cache=False, begin=begin)
 
@@ -415,22 +437,7 @@ class Session:
             jobs = self.jobs()
         except SutroError:
             raise not_found from None
-        job_id = match_job(text, jobs)
-        if job_id is not None:
-            return job_id
-        names = {name for job in jobs for name in (job.job_id, job.name) if name}
-        if text in names:
-            raise JobNotFoundError(
-                f"{text} is among the jobs, but the service has no results of it.",
-                job_id=text,
-                hint=f"%sutro_status {text} says how it is; results are kept for a limited time.",
-            )
-        close = closest(text, sorted(names))
-        if close:
-            raise JobNotFoundError(
-                not_found.message, job_id=text, hint=f"Did you mean {close}? %sutro_jobs lists all."
-            ) from None
-        raise not_found
+        return resolve_job(text, jobs, not_found)
 
     def _not_found(self, text: str) -> JobNotFoundError:
         return JobNotFoundError(

@@ -66,6 +66,16 @@ class ProgressLine:
         if done < total:
             self._update(f"Unfolding: {done:,} of {words.count(total, 'output')} ({done / total:.0%})")
 
+    def on_verified(self, done: int, total: int) -> None:
+        """Tell how much of the cache is verified."""
+        if done < total:
+            self._update(f"Verifying: {words.size(done)} of {words.size(total)} ({done / total:.0%})")
+        elif self._text:
+            self._update(
+                f"Verified {words.size(total)} in {words.duration(time.monotonic() - self._begin)}",
+                force=True,
+            )
+
     def on_retry(self, reason: str) -> None:
         """Tell that a request failed and is tried again."""
         self._retried = True
