@@ -16,6 +16,7 @@
     │   ├── JobCancelledError
     │   └── WaitTimeoutError     the job was not final in the time given
     ├── CorruptResultsError      the body is not the results: cut, mislabelled or inconsistent
+    ├── ResultsTooLargeError     the results, or what they claim to be, are beyond a limit
     ├── CacheError               the cache folder cannot be used
     └── MissingPackageError      an optional engine is not installed
 
@@ -146,6 +147,10 @@ class WaitTimeoutError(JobError):
 
 class CorruptResultsError(SutroError):
     """What arrived is not the job's results: cut, mislabelled or inconsistent."""
+
+
+class ResultsTooLargeError(SutroError):
+    """The results, or what they claim to be, are beyond what can be taken without harm; the hint says what can be done."""
 
 
 class CacheError(SutroError):

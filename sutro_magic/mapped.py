@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from sutro_magic import views
 from sutro_magic.cache import RAW_TABLE_FILE
+from sutro_magic.disks import check_room, is_on_network
 from sutro_magic.errors import CacheError
-from sutro_magic.network_disk import is_on_network
 from sutro_magic.unfolded_file import TOKEN, read_unfolded
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def _write(entry: CacheEntry, path: Path, token: str, on_rows: Callable[[int, in
     total, done = entry.table.num_rows, 0
     with pa.ipc.new_file(path, schema.with_metadata({TOKEN: token.encode()})) as writer:
         for batch in views.read_batches(entry.path, entry.table, inputs=True, logprobs=True):
+            check_room(path.parent)
             writer.write_batch(batch.replace_schema_metadata({TOKEN: token.encode()}))
             done += batch.num_rows
             on_rows(done, total)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sutro_magic.cache import TABLE_FILE
+from sutro_magic.disks import check_room, is_on_network
 from sutro_magic.errors import CacheError
-from sutro_magic.network_disk import is_on_network
 from sutro_magic.structured import Unfolding, unfold
 from sutro_magic.unfolded_file import read_unfolded
 
@@ -137,6 +137,11 @@ def _make(
     entry: CacheEntry, folder: Path, *, forced: bool, on_rows: Callable[[int, int], None]
 ) -> tuple[Unfolding, str]:
     token = secrets.token_hex(8)
+
+    def on_chunk(done: int, total: int) -> None:
+        check_room(folder)
+        on_rows(done, total)
+
     unfolding = unfold(
         entry.path,
         entry.table,
@@ -144,7 +149,7 @@ def _make(
         token=token,
         schema=entry.job.json_schema if entry.job else None,
         forced=forced,
-        on_rows=on_rows,
+        on_rows=on_chunk,
     )
     return unfolding, token
 

@@ -13,8 +13,8 @@ PACKAGE = Path(sutro_magic.__file__).parent
 FLOORS = [
     {"errors", "models"},
     {
-        "cache", "cache_entry", "canonical", "client", "container", "credentials", "csv_rows", "download", "eviction",
-        "formats", "json_columns", "locks", "network_disk", "private_files", "replies", "secrecy", "transport", "views",
+        "cache", "cache_entry", "canonical", "client", "container", "credentials", "csv_rows", "disks", "download", "eviction",
+        "formats", "json_columns", "locks", "parquet_footer", "private_files", "replies", "secrecy", "transport", "views",
     },
     {
         "dask_frames", "engine", "frames", "json_chunks", "json_row", "known_rows", "mapped", "output_plan",
