@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -179,9 +180,7 @@ def test_a_wait_for_the_job_itself_keeps_nobody_from_looking(session, demo):
     thread.start()
     assert waiting.wait(30)
     said = []
-    try:
+    with contextlib.suppress(JobNotReadyError):  # or it has just finished
         session.results("job-demo-queued", on_notice=said.append)
-    except JobNotReadyError:
-        pass  # or it has just finished
     thread.join()
     assert not said and results[0].num_rows
