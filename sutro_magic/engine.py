@@ -109,7 +109,7 @@ def configure(threads: int = 0, memory_limit: str = "") -> None:
         For a limit that is none; the earlier ones stay.
     """
     _database.configure(threads, memory_limit)
-    limit_arrow(threads)
+    limit_arrow()
 
 
 def default_threads() -> int:
@@ -123,20 +123,17 @@ def default_memory() -> int:
     return max(LEAST_MEMORY, min(most, container.memory() or most) // SHARE_OF_MEMORY)
 
 
-def limit_arrow(threads: int = 0) -> None:
-    """Let Arrow use no more cores than are ours: it counts those of the machine, and a container's quota not.
+def limit_arrow() -> None:
+    """Let Arrow use no more cores than are ours, or than `configure` said: by itself it knows no container's quota.
 
-    Parameters
-    ----------
-    threads : int
-        So many instead; 0 for what the container or the machine has. Where that is all of them, Arrow is left alone.
+    Where all that it counts are ours, it is left as it is.
     """
     import pyarrow as pa
 
     if not _arrow:
         _arrow.extend((pa.cpu_count(), pa.io_thread_count()))
     counted, waiting = _arrow
-    cores = threads or min(counted, default_threads())
+    cores = _database.threads or min(counted, default_threads())
     if pa.cpu_count() != cores:
         pa.set_cpu_count(cores)
     waiting = waiting if cores >= counted else max(2, min(waiting, 2 * cores))
