@@ -14,7 +14,8 @@ FLOORS = [
     {"errors", "models"},
     {
         "cache", "cache_entry", "canonical", "client", "container", "credentials", "csv_rows", "disks", "download", "eviction",
-        "formats", "json_columns", "locks", "parquet_footer", "private_files", "replies", "secrecy", "transport", "views",
+        "formats", "json_columns", "locks", "parquet_footer", "private_files", "replies", "secrecy", "thrift_compact",
+        "transport", "views",
     },
     {
         "dask_frames", "engine", "frames", "json_chunks", "json_row", "known_rows", "mapped", "output_plan",

@@ -357,6 +357,41 @@ def test_changed_bytes_of_a_footer_end_in_a_table_or_a_refusal(body):
     print(done.stdout)
 
 
+@pytest.mark.parametrize("compression", ["zstd", "snappy", "gzip"])
+@pytest.mark.parametrize("place", [0, 4_999])
+def test_a_page_that_would_unpack_to_too_much_is_refused_unread(body, monkeypatch, compression, place):
+    monkeypatch.setattr(parquet_footer, "MAX_PAGE_BYTES", 20 * MB)
+    rows = [f"row {number}" for number in range(5_000)]
+    rows[place] = "x" * 10 * MB
+    for size, refused in ((10, False), (30, True)):
+        rows[place] = "x" * size * MB
+        pq.write_table(
+            pa.table({"id": rows[::-1], JOB: rows}),
+            body,
+            compression=compression,
+            use_dictionary=False,
+            row_group_size=1000,
+        )
+        if refused:
+            assert "would unpack to 30,0" in refusal(body, ResultsTooLargeError)
+        else:
+            assert canonicalize(body).num_rows == 5_000
+            body.with_name("results.parquet").unlink()
+
+
+@pytest.mark.slow
+def test_a_cell_of_more_than_a_gigabyte_in_a_small_file_takes_no_memory(body):
+    huge = pa.array(["x" * (600 << 20)], pa.large_string())
+    pq.write_table(
+        pa.table({JOB: huge}), body, compression="zstd", use_dictionary=False, write_statistics=False
+    )
+    del huge
+    assert body.stat().st_size < 100_000
+    said, peak = apart(body)
+    assert "ResultsTooLargeError" in said and "would unpack to" in said
+    assert peak < 100 * MB
+
+
 # --- a disk without room --------------------------------------------------------------------------
 
 
