@@ -104,16 +104,16 @@ class ResultsCache:
         ConfigurationError
             When ``SUTRO_MAGIC_CACHE_LIMIT`` is not a size.
         """
-        if self._limit is not None:
-            return self._limit
-        configured = os.environ.get(eviction.LIMIT_VARIABLE, "").strip()
-        if configured:
-            return eviction.parse_size(configured)
-        return eviction.default_limit(self.directory, self.total_size())
+        configured = self._configured_limit()
+        return configured or eviction.default_limit(self.directory, self.total_size())
 
     @limit.setter
     def limit(self, limit: int | str | None) -> None:
         self._limit = eviction.parse_size(limit) if limit else None
+
+    def _configured_limit(self) -> int | None:
+        text = os.environ.get(eviction.LIMIT_VARIABLE, "").strip()
+        return self._limit or (eviction.parse_size(text) if text else None)
 
     def total_size(self, identity: str | None = None) -> int:
         """Return the bytes of all entries, or of those of one identity, tables made of them included."""
@@ -166,7 +166,7 @@ class ResultsCache:
         wait : bool
             Wait, for `LOCK_SECONDS` at most; otherwise go on at once, with the lock or without.
         """
-        _ = self.limit  # a wrong one is said before anything is fetched, not after
+        self._configured_limit()  # a wrong one is said before anything is fetched, not after
         name = _columns_name(request.job_id, inputs=request.inputs, logprobs=request.logprobs)
         lock = FileLock(
             self.directory / LOCKS_FOLDER / f"{identity}-{name}",
@@ -259,14 +259,6 @@ class ResultsCache:
                 f"The results could not be kept in {self.directory}: {error.strerror}.",
                 hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
             ) from None
-        for other in self.entries(identity):
-            if (
-                other.folder != folder
-                and other.fetched <= entry.fetched  # of two that come at once, one stays
-                and other.request.job_id == request.job_id
-                and entry.serves(other.request)
-            ):
-                self._discard(other.folder)
         self.make_room(entry, on_notice)
         return entry
 
@@ -280,17 +272,14 @@ class ResultsCache:
         on_notice : callable
             Told in one sentence when that one alone is larger than the limit.
         """
-        self._sweep_rests()
-        limit, spare = self.limit, eviction.held_folders() | {entry.folder}
+        entries = self._tidy(entry)
+        spare = eviction.held_folders() | {entry.folder}
+        held = sum(other.disk_size for other in entries)
+        limit = self._configured_limit() or eviction.default_limit(self.directory, held)
         demo = min(limit, eviction.DEMO_BYTES)
-        for identity, most in ((eviction.DEMO_IDENTITY, demo), (None, limit)):
-            for surplus, whole in eviction.surplus(self.entries(identity), most, spare):
-                if whole:
-                    self._discard(surplus.folder)
-                    continue
-                for name in (TABLE_FILE, RAW_TABLE_FILE):
-                    with contextlib.suppress(OSError):  # on Windows, while it is mapped
-                        (surplus.folder / name).unlink()
+        of_demo = [other for other in entries if other.folder.parent.name == eviction.DEMO_IDENTITY]
+        gone = self._evict(of_demo, demo, spare)
+        self._evict([other for other in entries if other.folder not in gone], limit, spare)
         own = demo if entry.folder.parent.name == eviction.DEMO_IDENTITY else limit
         if entry.size > own:
             on_notice(
@@ -298,6 +287,19 @@ class ResultsCache:
                 f"({own / 1e6:,.1f} MB). They are kept until other results come. "
                 "%config SutroMagics.cache_limit = '50GB' grants more."
             )
+
+    def _evict(self, entries: list[CacheEntry], limit: int, spare: set[Path]) -> set[Path]:
+        """Bring entries below a limit, and return the folders of those that are gone."""
+        gone = set()
+        for entry, whole in eviction.surplus(entries, limit, spare):
+            if whole:
+                self._discard(entry.folder)
+                gone.add(entry.folder)
+                continue
+            for name in (TABLE_FILE, RAW_TABLE_FILE):
+                with contextlib.suppress(OSError):  # on Windows, while it is mapped
+                    (entry.folder / name).unlink()
+        return gone
 
     def entries(self, identity: str | None = None) -> list[CacheEntry]:
         """List readable entries, latest first; of one identity or of all."""
@@ -371,11 +373,26 @@ class ResultsCache:
                 self._discard(folder)
         return count, size
 
-    def _sweep_rests(self) -> None:
-        """Delete what nobody needs: entries that nobody can read or that were on their way out, old locks."""
+    def _tidy(self, latest: CacheEntry) -> list[CacheEntry]:
+        """Delete what nobody needs, and return the entries that are left.
+
+        That is entries of which the latest has all, entries that nobody can read, what was on its way out, old locks.
+        """
+        entries = []
         for folder in self._entry_folders(None):
-            if is_dead(folder):
+            entry = read_entry(folder)
+            if entry is None:
+                if is_dead(folder):
+                    self._discard(folder)
+            elif (
+                folder != latest.folder
+                and folder.parent == latest.folder.parent
+                and entry.fetched <= latest.fetched  # of two that come at once, one stays
+                and latest.serves(entry.request)
+            ):
                 self._discard(folder)
+            else:
+                entries.append(entry)
         for gone in (self.directory / STAGING_FOLDER).glob(f"{_GONE}*"):
             _remove(gone)
         oldest = time.time() - STALE_SECONDS
@@ -383,6 +400,7 @@ class ResultsCache:
             with contextlib.suppress(OSError):
                 if lock.stat().st_mtime < oldest:
                     lock.unlink()
+        return entries
 
     def _discard(self, folder: Path) -> None:
         # Moved away first: another process must not see half an entry and take it for a damaged one.
