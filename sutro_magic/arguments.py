@@ -265,21 +265,25 @@ def cache_parser() -> MagicParser:
         [
             "%sutro_cache list",
             "%sutro_cache info job-123",
+            "%sutro_cache verify            # is every byte as it was fetched?",
             "%sutro_cache clear job-123",
             "%sutro_cache clear --older-than 30d",
             "%sutro_cache clear --all",
             "%sutro_cache path",
         ],
+        "verify reads every file of this key's results, or of one job, and deletes those that are damaged.\n"
+        "When the cache outgrows its limit, what was used longest ago goes: tables made of results first,\n"
+        "then results. %config SutroMagics.cache_limit = '5GB' sets the limit.",
     )
     parser.add_argument(
         "action",
         nargs="?",
         default="list",
-        type=one_of("action", ("list", "info", "clear", "path")),
+        type=one_of("action", ("list", "info", "verify", "clear", "path")),
         metavar="ACTION",
-        help="list (default), info, clear or path",
+        help="list (default), info, verify, clear or path",
     )
-    parser.add_argument("job", nargs="?", metavar="JOB_ID", help="the job, for info and clear")
+    parser.add_argument("job", nargs="?", metavar="JOB_ID", help="the job, for info, verify and clear")
     parser.add_argument("--older-than", metavar="AGE", help="clear what was fetched longer ago: 12h, 30d, 8w")
     parser.add_argument("--all", action="store_true", help="clear everything, other keys' results too")
     return parser

@@ -4,7 +4,8 @@ Layout: ``<cache>/<identity>/<job digest>-i<0|1>-l<0|1>-<shape>/`` holds ``resul
 ``entry.json``. The identity is a digest of deployment and key (the key itself is nowhere), the job
 digest stands for the job id, which is untrusted text. The shape is a digest of what the columns of the
 file are: a `Results` that knows one shape never reads a file of another. An entry is built in a staging
-folder and moved into place as a whole, so it is there complete or not at all.
+folder and moved into place as a whole, so it is there complete or not at all. Locks only save work; nothing
+here is wrong without them.
 """
 
 from __future__ import annotations
@@ -17,155 +18,55 @@ import secrets
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import platformdirs
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from sutro_magic.canonical import CanonicalTable
+from sutro_magic import eviction
+from sutro_magic.cache_entry import (
+    ENTRY_FILE,
+    LAYOUT_VERSION,
+    RAW_TABLE_FILE,
+    RESULTS_FILE,
+    TABLE_FILE,
+    CacheEntry,
+    is_dead,
+    mark_used,
+    place,
+    read_entry,
+    read_sound,
+)
 from sutro_magic.errors import CacheError
-from sutro_magic.models import WIRE_FORMATS, Job, ResultsRequest, parse_time
+from sutro_magic.locks import FileLock
+from sutro_magic.models import Job, ResultsRequest
+from sutro_magic.private_files import private_folder, sha256_of, sync_and_hash, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sutro_magic.canonical import CanonicalTable
+
+__all__ = [
+    "ENTRY_FILE",
+    "LAYOUT_VERSION",
+    "RAW_TABLE_FILE",
+    "RESULTS_FILE",
+    "TABLE_FILE",
+    "CacheEntry",
+    "ResultsCache",
+]
+
 DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
-LAYOUT_VERSION = 1
-RESULTS_FILE = "results.parquet"
-ENTRY_FILE = "entry.json"
-TABLE_FILE = "table.arrow"
-"""The unfolded table, which may stand beside the results; see `sutro_magic.unfolded`."""
-RAW_TABLE_FILE = "raw.arrow"
-"""The table as it came, laid out for paging; see `sutro_magic.mapped`."""
+LOCKS_FOLDER = "locks"
+LOCK_SECONDS = 300.0
+"""So long a fetch waits for another process that is fetching the same; then it fetches itself."""
 STAGING_FOLDER = "staging"
 STALE_SECONDS = 24 * 3600
 """A staging folder untouched for so long was left by a process that was killed."""
-
-_CACHEDIR_TAG = (
-    "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# Results of Sutro jobs, kept by sutro_magic. Safe to delete.\n"
-    "# For information about cache directory tags see https://bford.info/cachedir/\n"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheEntry:
-    """One job's results in the cache, with their provenance.
-
-    Attributes
-    ----------
-    folder : pathlib.Path
-    request : ResultsRequest
-        The job, the wire format it came as, and the optional columns the entry holds.
-    deployment : str
-        Where it came from.
-    fetched : datetime.datetime
-        When, in UTC.
-    size : int
-        Bytes of ``results.parquet``.
-    table : CanonicalTable
-        How the file's columns map to the canonical ones.
-    job : Job or None
-        What the service said of the job then.
-    typed : bool
-        Whether every column has the type it was made with; a CSV may have lost some.
-    """
-
-    folder: Path
-    request: ResultsRequest
-    deployment: str
-    fetched: datetime
-    size: int
-    table: CanonicalTable
-    job: Job | None
-    typed: bool = True
-
-    @property
-    def path(self) -> Path:
-        """The Parquet file."""
-        return self.folder / RESULTS_FILE
-
-    @property
-    def table_size(self) -> int:
-        """Bytes of the tables that were made from the results, 0 if there are none."""
-        total = 0
-        for name in (TABLE_FILE, RAW_TABLE_FILE):
-            with contextlib.suppress(OSError):
-                total += (self.folder / name).stat().st_size
-        return total
-
-    @property
-    def disk_size(self) -> int:
-        """Bytes of all that the entry holds."""
-        return self.size + self.table_size
-
-    @property
-    def label(self) -> str:
-        """The job's name where it has one, else its id."""
-        return (self.job and self.job.name) or self.request.job_id
-
-    def serves(self, request: ResultsRequest) -> bool:
-        """Whether the entry holds all that is asked for.
-
-        An entry that lost types on its way as CSV does not stand in for the other formats.
-        """
-        held = self.request
-        if held.job_id != request.job_id:
-            return False
-        if (request.inputs and not held.inputs) or (request.logprobs and not held.logprobs):
-            return False
-        return self.typed or request.format == "csv"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what ``entry.json`` holds."""
-        return {
-            "version": LAYOUT_VERSION,
-            "job_id": self.request.job_id,
-            "format": self.request.format,
-            "inputs": self.request.inputs,
-            "logprobs": self.request.logprobs,
-            "deployment": self.deployment,
-            "fetched": self.fetched.isoformat(),
-            "size": self.size,
-            "table": self.table.to_json(),
-            "job": self.job.to_api() if self.job else None,
-            "typed": self.typed,
-        }
-
-    @classmethod
-    def from_json(cls, folder: Path, data: dict[str, Any]) -> CacheEntry:
-        """Read ``entry.json``; raise `ValueError`, `KeyError` or `TypeError` if it is not one."""
-        if data["version"] != LAYOUT_VERSION:
-            raise ValueError("another layout")
-        fetched = parse_time(data["fetched"])
-        expected = (
-            (int, [data["size"]]),
-            (str, [data["job_id"], data["deployment"]]),
-            (bool, [data["inputs"], data["logprobs"], data["typed"]]),
-        )
-        if fetched is None or data["format"] not in WIRE_FORMATS:
-            raise ValueError("no time or no format")
-        if any(type(value) is not kind for kind, values in expected for value in values):
-            raise ValueError("another type")
-        return cls(
-            folder=folder,
-            request=ResultsRequest(
-                job_id=data["job_id"],
-                format=data["format"],
-                inputs=data["inputs"],
-                logprobs=data["logprobs"],
-            ),
-            deployment=data["deployment"],
-            fetched=fetched,
-            size=data["size"],
-            table=CanonicalTable.from_json(data["table"]),
-            job=Job.from_api(data["job"]) if data["job"] else None,
-            typed=data["typed"],
-        )
+_GONE = "gone-"
+"""Begins the name of an entry on its way out."""
 
 
 class ResultsCache:
@@ -175,15 +76,48 @@ class ResultsCache:
     ----------
     directory : pathlib.Path or str, optional
         ``SUTRO_MAGIC_CACHE_DIR`` or the user's cache folder by default.
+    limit : int or str, optional
+        Bytes, or a size like ``5GB``, that all entries together may take; else ``SUTRO_MAGIC_CACHE_LIMIT``, else
+        the smaller of 20 GB and a tenth of the free disk.
+
+    Raises
+    ------
+    ConfigurationError
+        For a limit that is none.
 
     Nothing is created before the first entry is.
     """
 
-    def __init__(self, directory: Path | str | None = None) -> None:
+    def __init__(self, directory: Path | str | None = None, limit: int | str | None = None) -> None:
         chosen = (
             directory or os.environ.get(DIRECTORY_VARIABLE) or platformdirs.user_cache_path("sutro_magic")
         )
         self.directory = Path(chosen).expanduser().absolute()
+        self._limit = eviction.parse_size(limit) if limit else None
+
+    @property
+    def limit(self) -> int:
+        """Bytes that all entries together may take; the demo service's at most 1 GB of them.
+
+        Raises
+        ------
+        ConfigurationError
+            When ``SUTRO_MAGIC_CACHE_LIMIT`` is not a size.
+        """
+        configured = self._configured_limit()
+        return configured or eviction.default_limit(self.directory, self.total_size())
+
+    @limit.setter
+    def limit(self, limit: int | str | None) -> None:
+        self._limit = eviction.parse_size(limit) if limit else None
+
+    def _configured_limit(self) -> int | None:
+        text = os.environ.get(eviction.LIMIT_VARIABLE, "").strip()
+        return self._limit or (eviction.parse_size(text) if text else None)
+
+    def total_size(self, identity: str | None = None) -> int:
+        """Return the bytes of all entries, or of those of one identity, tables made of them included."""
+        return sum(entry.disk_size for entry in self.entries(identity))
 
     def find(
         self, identity: str, request: ResultsRequest, on_bad: Callable[[str], None] = lambda _: None
@@ -200,26 +134,60 @@ class ResultsCache:
         """
         damaged = False
         for folder in self._candidates(identity, request):
-            entry, bad = _read_sound(folder)
+            entry, bad = read_sound(folder)
             if bad:
                 self._discard(folder)
                 damaged = True
             elif entry is not None and entry.serves(request):
+                mark_used(entry)
                 return entry
         if damaged:
             on_bad(f"The cached results of {request.job_id} were damaged and are fetched again.")
         return None
 
     @contextlib.contextmanager
+    def fetching(
+        self,
+        identity: str,
+        request: ResultsRequest,
+        on_notice: Callable[[str], None] = lambda _: None,
+        *,
+        wait: bool = True,
+    ) -> Iterator[FileLock]:
+        """Let one process at a time fetch what is asked for; look into the cache again when it is our turn.
+
+        Parameters
+        ----------
+        identity : str
+            Cache identity of the credentials.
+        request : ResultsRequest
+        on_notice : callable
+            Told in one sentence when there is somebody to wait for.
+        wait : bool
+            Wait, for `LOCK_SECONDS` at most; otherwise go on at once, with the lock or without.
+        """
+        self._configured_limit()  # a wrong one is said before anything is fetched, not after
+        name = _columns_name(request.job_id, inputs=request.inputs, logprobs=request.logprobs)
+        lock = FileLock(
+            self.directory / LOCKS_FOLDER / f"{identity}-{name}",
+            LOCK_SECONDS if wait else 0,
+            lambda: on_notice(
+                f"Another process is fetching this job; waiting for it (at most {LOCK_SECONDS:.0f} s)…"
+            ),
+        )
+        with contextlib.suppress(OSError):  # there is no lock then
+            private_folder(self.directory, LOCKS_FOLDER)
+        try:
+            lock.acquire()
+            yield lock
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
         """Give a fresh private folder for one fetch; it is gone afterwards, whatever happens."""
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            tag = self.directory / "CACHEDIR.TAG"
-            if not tag.exists():
-                _write_private(tag, _CACHEDIR_TAG)
-            parent = self.directory / STAGING_FOLDER
-            parent.mkdir(mode=0o700, exist_ok=True)
+            parent = private_folder(self.directory, STAGING_FOLDER)
             _sweep(parent)
             begun = f"{time.time():.6f}-"  # `commit` wants to know when the fetch began
             folder = Path(tempfile.mkdtemp(dir=parent, prefix=begun))  # created 0700
@@ -243,13 +211,21 @@ class ResultsCache:
         table: CanonicalTable,
         job: Job | None,
         typed: bool = True,
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> CacheEntry:
-        """Move a staged ``results.parquet`` into the cache; narrower entries of the job go.
+        """Move a staged ``results.parquet`` into the cache; narrower entries of the job go, and what was not used for long.
 
         Parameters
         ----------
         staged : pathlib.Path
             The staging folder, with ``results.parquet`` in it.
+        on_notice : callable
+            Told in one sentence when the results alone are larger than the cache may be.
+
+        Raises
+        ------
+        CacheError
+            When the results cannot be kept; the cache is then as it was.
         """
         held = ResultsRequest(
             job_id=request.job_id,
@@ -258,49 +234,120 @@ class ResultsCache:
             logprobs=table.has_logprobs,
         )
         folder = self._folder(identity, held, table)
-        entry = CacheEntry(
-            folder=folder,
-            request=held,
-            deployment=deployment,
-            fetched=datetime.now(UTC),
-            size=(staged / RESULTS_FILE).stat().st_size,
-            table=table,
-            job=job,
-            typed=typed,
-        )
         try:
             fresh = staged / "entry"
             fresh.mkdir(mode=0o700)
             (staged / RESULTS_FILE).replace(fresh / RESULTS_FILE)
             (fresh / RESULTS_FILE).chmod(0o600)
-            _sync(fresh / RESULTS_FILE)
-            _write_private(fresh / ENTRY_FILE, json.dumps(entry.to_json(), indent=1))
-            folder.parent.mkdir(mode=0o700, exist_ok=True)
+            entry = CacheEntry(
+                folder=folder,
+                request=held,
+                deployment=deployment,
+                fetched=datetime.now(UTC),
+                size=(fresh / RESULTS_FILE).stat().st_size,
+                table=table,
+                job=job,
+                typed=typed,
+                sha256=sync_and_hash(fresh / RESULTS_FILE),
+            )
+            write_private(fresh / ENTRY_FILE, json.dumps(entry.to_json(), indent=1))
+            private_folder(self.directory, identity)
             begun = datetime.fromtimestamp(float(staged.name.partition("-")[0]), UTC)
-            entry = _place(fresh, entry, begun, aside=staged / "old")
+            entry = place(fresh, entry, begun, aside=staged / "old")
         except OSError as error:
             raise CacheError(
                 f"The results could not be kept in {self.directory}: {error.strerror}.",
                 hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
             ) from None
-        for other in self.entries(identity):
-            if (
-                other.folder != folder
-                and other.fetched <= entry.fetched  # of two that come at once, one stays
-                and other.request.job_id == request.job_id
-                and entry.serves(other.request)
-            ):
-                self._discard(other.folder)
+        self.make_room(entry, on_notice)
         return entry
+
+    def make_room(self, entry: CacheEntry, on_notice: Callable[[str], None] = lambda _: None) -> None:
+        """Delete what was used longest ago until all fits into the limit; never what this process reads.
+
+        Parameters
+        ----------
+        entry : CacheEntry
+            One that stays in any case.
+        on_notice : callable
+            Told in one sentence when that one alone is larger than the limit.
+        """
+        entries = self._tidy(entry)
+        spare = eviction.held_folders() | {entry.folder}
+        held = sum(other.disk_size for other in entries)
+        limit = self._configured_limit() or eviction.default_limit(self.directory, held)
+        demo = min(limit, eviction.DEMO_BYTES)
+        of_demo = [other for other in entries if other.folder.parent.name == eviction.DEMO_IDENTITY]
+        gone = self._evict(of_demo, demo, spare)
+        self._evict([other for other in entries if other.folder not in gone], limit, spare)
+        own = demo if entry.folder.parent.name == eviction.DEMO_IDENTITY else limit
+        if entry.size > own:
+            on_notice(
+                f"The results of {entry.request.job_id} take {entry.size / 1e6:,.1f} MB, more than the cache may "
+                f"({own / 1e6:,.1f} MB). They are kept until other results come. "
+                "%config SutroMagics.cache_limit = '50GB' grants more."
+            )
+
+    def _evict(self, entries: list[CacheEntry], limit: int, spare: set[Path]) -> set[Path]:
+        """Bring entries below a limit, and return the folders of those that are gone."""
+        gone = set()
+        for entry, whole in eviction.surplus(entries, limit, spare):
+            if whole:
+                self._discard(entry.folder)
+                gone.add(entry.folder)
+                continue
+            for name in (TABLE_FILE, RAW_TABLE_FILE):
+                with contextlib.suppress(OSError):  # on Windows, while it is mapped
+                    (entry.folder / name).unlink()
+        return gone
 
     def entries(self, identity: str | None = None) -> list[CacheEntry]:
         """List readable entries, latest first; of one identity or of all."""
         found = []
         for folder in self._entry_folders(identity):
-            entry = _read_entry(folder)
+            entry = read_entry(folder)
             if entry is not None:
                 found.append(entry)
         return sorted(found, key=lambda entry: entry.fetched, reverse=True)
+
+    def verify(self, entry: CacheEntry, on_bytes: Callable[[int], None] = lambda _done: None) -> bool:
+        """Tell whether every byte of an entry is as it was fetched.
+
+        Parameters
+        ----------
+        entry : CacheEntry
+        on_bytes : callable
+            Told how many bytes are done.
+        """
+        for _ in range(10):
+            try:
+                if (
+                    entry.path.stat().st_size == entry.size
+                    and sha256_of(entry.path, on_bytes) == entry.sha256
+                ):
+                    return True
+            except OSError:
+                pass
+            there = read_entry(entry.folder)
+            if there is None or there == entry:
+                return False
+            entry = there  # another fetch has put it there meanwhile
+        return False
+
+    def delete(self, entry: CacheEntry) -> None:
+        """Delete an entry.
+
+        Raises
+        ------
+        CacheError
+            When it cannot be deleted.
+        """
+        self._discard(entry.folder)
+        if read_entry(entry.folder) == entry:
+            raise CacheError(
+                f"The results of {entry.request.job_id} in {self.directory} cannot be deleted: the folder can only be read.",
+                hint="%sutro_cache path says where they are.",
+            )
 
     def clear(
         self, *, identity: str | None = None, job_id: str | None = None, before: datetime | None = None
@@ -320,15 +367,44 @@ class ResultsCache:
             if before is not None and entry.fetched >= before:
                 continue
             count, size = count + 1, size + entry.disk_size
-            self._discard(entry.folder)
+            self.delete(entry)
         if everything:  # damaged entries too
             for folder in self._entry_folders(None):
                 self._discard(folder)
         return count, size
 
+    def _tidy(self, latest: CacheEntry) -> list[CacheEntry]:
+        """Delete what nobody needs, and return the entries that are left.
+
+        That is entries of which the latest has all, entries that nobody can read, what was on its way out, old locks.
+        """
+        entries = []
+        for folder in self._entry_folders(None):
+            entry = read_entry(folder)
+            if entry is None:
+                if is_dead(folder):
+                    self._discard(folder)
+            elif (
+                folder != latest.folder
+                and folder.parent == latest.folder.parent
+                and entry.fetched <= latest.fetched  # of two that come at once, one stays
+                and latest.serves(entry.request)
+            ):
+                self._discard(folder)
+            else:
+                entries.append(entry)
+        for gone in (self.directory / STAGING_FOLDER).glob(f"{_GONE}*"):
+            _remove(gone)
+        oldest = time.time() - STALE_SECONDS
+        for lock in (self.directory / LOCKS_FOLDER).glob("*"):
+            with contextlib.suppress(OSError):
+                if lock.stat().st_mtime < oldest:
+                    lock.unlink()
+        return entries
+
     def _discard(self, folder: Path) -> None:
         # Moved away first: another process must not see half an entry and take it for a damaged one.
-        aside = self.directory / STAGING_FOLDER / f"gone-{secrets.token_hex(8)}"
+        aside = self.directory / STAGING_FOLDER / f"{_GONE}{secrets.token_hex(8)}"
         try:
             folder.rename(aside)
         except OSError:
@@ -356,75 +432,6 @@ class ResultsCache:
 def _columns_name(job_id: str, *, inputs: bool, logprobs: bool) -> str:
     digest = hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
     return f"{digest}-i{inputs:d}-l{logprobs:d}"
-
-
-def _read_sound(folder: Path) -> tuple[CacheEntry | None, bool]:
-    """Read and check an entry; the second value tells whether there is one that is damaged."""
-    for _ in range(10):
-        before = _inode(folder)
-        entry = _read_entry(folder)
-        if entry is not None and _is_sound(entry):
-            return entry, False
-        if _inode(folder) == before:
-            return None, before is not None
-        # Another process has put a new entry there in between: what was read is no judgement on it.
-    return None, False
-
-
-def _inode(folder: Path) -> int | None:
-    try:
-        return folder.stat().st_ino
-    except OSError:
-        return None
-
-
-def _read_entry(folder: Path) -> CacheEntry | None:
-    try:
-        return CacheEntry.from_json(folder, json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
-        return None
-
-
-def _is_sound(entry: CacheEntry) -> bool:
-    """Check size and footer, which is quick; the content is checked when it is read."""
-    try:
-        if entry.path.stat().st_size != entry.size:
-            return False
-        with pq.ParquetFile(entry.path) as file:
-            return bool(file.metadata.num_rows == entry.table.num_rows)
-    except (OSError, pa.ArrowException):
-        return False
-
-
-def _place(fresh: Path, entry: CacheEntry, begun: datetime, *, aside: Path) -> CacheEntry:
-    """Move a new entry into place; if another fetch has put one there since ``begun``, that one stays."""
-    # A folder cannot be replaced by a rename while it has content; between the two renames there is
-    # no entry, which a reader takes as a miss.
-    for _ in range(10):
-        there, _ = _read_sound(entry.folder)
-        if there is not None and there.fetched >= begun:
-            return there
-        with contextlib.suppress(FileNotFoundError):
-            entry.folder.rename(aside)
-        try:
-            fresh.rename(entry.folder)
-        except OSError:  # another process was quicker
-            _remove(aside)
-            continue
-        return entry
-    raise OSError(None, "other processes keep writing the same entry")
-
-
-def _write_private(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    with path.open("r+b") as file:  # Windows syncs only what may be written
-        os.fsync(file.fileno())
 
 
 def _sweep(staging: Path) -> None:

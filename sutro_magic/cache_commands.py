@@ -1,4 +1,4 @@
-"""What ``%sutro_cache`` does: list, describe, clear."""
+"""What ``%sutro_cache`` does: list, describe, verify, clear."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from sutro_magic.errors import ArgumentError, JobNotFoundError
 from sutro_magic.ui import table, words
+from sutro_magic.ui.static import TableView
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from sutro_magic.cache import CacheEntry
     from sutro_magic.session import Session
@@ -18,9 +20,14 @@ if TYPE_CHECKING:
 _HOURS = {"h": 1, "d": 24, "w": 24 * 7}
 
 
-def run(options: argparse.Namespace, session: Session, display: Display) -> None:
-    """Do what a line of ``%sutro_cache`` says."""
-    if options.job and options.action not in {"info", "clear"}:
+def run(
+    options: argparse.Namespace,
+    session: Session,
+    display: Display,
+    on_bytes: Callable[[int, int], None] = lambda _done, _total: None,
+) -> None:
+    """Do what a line of ``%sutro_cache`` says; told how many bytes of how many are verified."""
+    if options.job and options.action not in {"info", "verify", "clear"}:
         raise ArgumentError(
             f"%sutro_cache {options.action} takes no job.", hint=f"%sutro_cache info {options.job}"
         )
@@ -30,6 +37,8 @@ def run(options: argparse.Namespace, session: Session, display: Display) -> None
         _list_cache(session, display)
     elif options.action == "info":
         _describe_entry(session, display, options.job)
+    elif options.action == "verify":
+        _verify(session, display, options.job, on_bytes)
     else:
         _clear_cache(session, options)
 
@@ -44,12 +53,57 @@ def _list_cache(session: Session, display: Display) -> None:
     if others:
         size = words.size(sum(e.disk_size for e in everything) - sum(e.disk_size for e in mine))
         caption.append(f"and {others:,} of other keys or deployments, {size}")
+    held = sum(e.disk_size for e in everything)
+    caption.append(
+        f"{words.size(held)} of at most {words.size(cache.limit)}; what was used longest ago goes first"
+    )
     display.show(display.view(table.entries_view(mine, caption)))
 
 
 def _describe_entry(session: Session, display: Display, job: str | None) -> None:
     for entry in _entries_of(session, job):
         display.show(display.view(table.entry_view(entry)))
+
+
+def _verify(
+    session: Session, display: Display, job: str | None, on_bytes: Callable[[int, int], None]
+) -> None:
+    cache = session.cache
+    entries = _entries_of(session, job) if job else cache.entries(session.credentials.identity)
+    total, before = sum(entry.size for entry in entries), 0
+    rows: list[list[object]] = []
+    bad = 0
+    for entry in entries:
+        sound = cache.verify(entry, lambda done: on_bytes(before + done, total))  # noqa: B023 - called at once
+        before += entry.size
+        if not sound:
+            bad += 1
+            cache.delete(entry)
+        again = None if sound else f"%sutro_results {entry.request.job_id}{_flags(entry)}"
+        state = "sound" if sound else "damaged, deleted"
+        rows.append([entry.request.job_id, words.size(entry.size), state, again])
+    caption = [
+        f"{words.count(len(entries), 'result')} verified, {words.size(total)}: {bad or 'none'} damaged"
+    ]
+    columns = ["job", "size", "state", "to fetch it again"]
+    display.show(
+        display.view(
+            TableView(
+                columns=columns if bad else columns[:-1],
+                rows=rows if bad else [row[:-1] for row in rows],
+                total=len(rows),
+                caption=caption,
+                noun="result",
+                whole_first=True,
+            )
+        )
+    )
+
+
+def _flags(entry: CacheEntry) -> str:
+    asked = entry.request
+    form = "" if asked.format == "parquet" else f" --format {asked.format}"
+    return form + " --inputs" * asked.inputs + " --logprobs" * asked.logprobs
 
 
 def _clear_cache(session: Session, options: argparse.Namespace) -> None:

@@ -192,13 +192,17 @@ def normalise_url(url: str) -> str:
 def save_config(credentials: Credentials, config_path: Path | None = None) -> Path:
     """Write the pair to the SDK's configuration file, atomically and for the owner's eyes only.
 
-    Other settings in the file are kept; the legacy ``base_url`` goes, as with the SDK's own login.
+    Other settings in the file are kept; the legacy ``base_url`` goes, as with the SDK's own login. A key that is there
+    stays only if there is no new one and it is a key of the same deployment.
     """
     path = config_path or default_config_path()
     try:
         settings = _read_config(path)
     except ConfigurationError:
         settings = {}
+    earlier = _setting(settings, "api_url") or _setting(settings, "base_url")
+    if not _same_deployment(earlier, credentials.base_url):
+        settings.pop("api_key", None)
     settings.pop("base_url", None)
     settings["api_url"] = credentials.base_url
     if credentials.key is not None:
@@ -233,16 +237,25 @@ def _ambient(environ: Mapping[str, str], config_path: Path) -> tuple[str, str, s
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
+        _close_to_others(path)
         settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigurationError(
             f"{path} is not valid JSON.", hint="Mend or delete it, or %sutro_login --save to write it anew."
         ) from None
     return settings if isinstance(settings, dict) else {}
+
+
+def _close_to_others(path: Path) -> None:
+    """Take away others' right to read a file with a key in it, as the SDK does when it reads it."""
+    found = path.stat()
+    if os.name != "nt" and found.st_mode & 0o077 and found.st_uid == os.geteuid():
+        with contextlib.suppress(OSError):  # on a disk that can only be read
+            path.chmod(0o600)
 
 
 def _setting(settings: Mapping[str, Any], name: str) -> str:

@@ -18,20 +18,22 @@ import zipfile
 import zlib
 from contextlib import ExitStack, contextmanager
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from sutro_magic.errors import CorruptResultsError
+from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 CHUNK_BYTES = 4 << 20
-MAX_ROW_BYTES = 1 << 30
+MAX_ROW_BYTES = 256 << 20
+"""A row is held in memory, a few times over; the longest known answers of models have some megabytes."""
+MAX_DIRECTORY_BYTES = 16 << 20
 MAX_HEADER_BYTES = 1 << 20
 
 # Deflate cannot pack more than 1032 to 1, results of a few labels reach some 100 to 1. Whatever is
@@ -70,9 +72,10 @@ def open_rows(archive: Path) -> Iterator[tuple[list[str], Iterator[pa.RecordBatc
         When archive or CSV is cut, encrypted, not UTF-8, or its rows do not fit its header.
     """
     with ExitStack() as stack:
-        file = stack.enter_context(archive.open("rb"))
+        file = stack.enter_context(_Archive(archive))
         with _readable():
             opened = stack.enter_context(zipfile.ZipFile(file))
+            file.opened = True
             member = _choose_member(opened, MAX_RATIO * archive.stat().st_size + ALWAYS_ALLOWED_BYTES)
             rows = _Rows(stack.enter_context(opened.open(member)))
         yield rows.names, rows.batches()
@@ -84,6 +87,17 @@ def _readable() -> Iterator[None]:
         yield
     except _BROKEN_ARCHIVE as error:
         raise CorruptResultsError("The ZIP archive is cut off or damaged.") from error
+
+
+class _Archive(io.FileIO):
+    """The file, of which the list of members is not read if it is absurdly long: it would be held whole."""
+
+    opened = False
+
+    def read(self, size: int | None = -1, /) -> bytes | Any:
+        if not self.opened and size is not None and size > MAX_DIRECTORY_BYTES:
+            raise ResultsTooLargeError("The archive lists far too many files.")
+        return super().read(size)
 
 
 def _choose_member(archive: zipfile.ZipFile, limit: int) -> zipfile.ZipInfo:
@@ -98,7 +112,7 @@ def _choose_member(archive: zipfile.ZipFile, limit: int) -> zipfile.ZipInfo:
         raise CorruptResultsError("The archive is encrypted.")
     # The reader stops at the declared size and then compares checksums, so a false one is no way around.
     if member.file_size > limit:
-        raise CorruptResultsError(
+        raise ResultsTooLargeError(
             f"The archive would unpack to {member.file_size:,} bytes; up to {limit:,} are plausible."
         )
     return member
@@ -144,7 +158,9 @@ class _Rows:
                 yield from self._parse(self._pending[:end])
                 self._pending = self._pending[end:]
             elif len(self._pending) > MAX_ROW_BYTES:
-                raise CorruptResultsError(f"A row of the CSV is longer than {MAX_ROW_BYTES:,} bytes.")
+                raise ResultsTooLargeError(
+                    f"Row {self._rows + 1:,} of the CSV is longer than {MAX_ROW_BYTES:,} bytes."
+                )
             more = self._read_more()
         if self._pending:
             yield from self._parse(self._pending)

@@ -7,10 +7,11 @@ import os
 import secrets
 import tempfile
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sutro_magic import container
 from sutro_magic.errors import ConfigurationError, SutroError, shorten
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ _database = _Database()
 
 
 def configure(threads: int = 0, memory_limit: str = "") -> None:
-    """Set the limits of DuckDB; 0 and an empty text stand for what the container or the machine has.
+    """Set the limits of DuckDB, and Arrow's threads; 0 and an empty text stand for what the container or the machine has.
 
     Parameters
     ----------
@@ -108,27 +109,40 @@ def configure(threads: int = 0, memory_limit: str = "") -> None:
         For a limit that is none; the earlier ones stay.
     """
     _database.configure(threads, memory_limit)
+    limit_arrow()
 
 
 def default_threads() -> int:
-    """Return the cores that are ours: of the machine, or what ``CPU_LIMIT`` (JupyterHub's variable) grants."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        return max(1, min(cores, int(float(os.environ.get("CPU_LIMIT") or cores))))
-    except ValueError:
-        return cores
+    """Return the cores that are ours."""
+    return container.cores()
 
 
 def default_memory() -> int:
-    """Return DuckDB's share of the memory, in bytes; ``MEM_LIMIT`` is JupyterHub's variable, in bytes too."""
-    limits = [MOST_MEMORY * SHARE_OF_MEMORY]
-    with suppress(ValueError):
-        limits.append(int(os.environ.get("MEM_LIMIT", "")))
-    with suppress(OSError, ValueError):
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    with suppress(AttributeError, OSError, ValueError):  # not known on every system
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return max(LEAST_MEMORY, min(limits) // SHARE_OF_MEMORY)
+    """Return DuckDB's share of the memory that is ours, in bytes."""
+    most = MOST_MEMORY * SHARE_OF_MEMORY
+    return max(LEAST_MEMORY, min(most, container.memory() or most) // SHARE_OF_MEMORY)
+
+
+def limit_arrow() -> None:
+    """Let Arrow use no more cores than are ours, or than `configure` said: by itself it knows no container's quota.
+
+    Where all that it counts are ours, it is left as it is.
+    """
+    import pyarrow as pa
+
+    if not _arrow:
+        _arrow.extend((pa.cpu_count(), pa.io_thread_count()))
+    counted, waiting = _arrow
+    cores = _database.threads or min(counted, default_threads())
+    if pa.cpu_count() != cores:
+        pa.set_cpu_count(cores)
+    waiting = waiting if cores >= counted else max(2, min(waiting, 2 * cores))
+    if pa.io_thread_count() != waiting:
+        pa.set_io_thread_count(waiting)
+
+
+_arrow: list[int] = []
+"""Arrow's threads for work and for waiting, as they were found."""
 
 
 class Lane:

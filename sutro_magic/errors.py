@@ -17,6 +17,7 @@
     │   └── WaitTimeoutError     the job was not final in the time given
     ├── CorruptResultsError      the body is not the results: cut, mislabelled or inconsistent
     ├── FetchCancelledError      the caller's ``cancel`` event was set
+    ├── ResultsTooLargeError     the results, or what they claim to be, are beyond a limit
     ├── CacheError               the cache folder cannot be used
     └── MissingPackageError      an optional engine is not installed
 
@@ -150,7 +151,11 @@ class CorruptResultsError(SutroError):
 
 
 class FetchCancelledError(SutroError):
-    """The fetch was cancelled by whoever asked for it."""
+    """A fetch was stopped by its caller; what has arrived is kept for the next one."""
+
+
+class ResultsTooLargeError(SutroError):
+    """The results, or what they claim to be, are beyond what can be taken without harm; the hint says what can be done."""
 
 
 class CacheError(SutroError):

@@ -13,7 +13,7 @@ import os
 import re
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from sutro_magic.canonical import CanonicalTable, Column, map_columns, output_names
 from sutro_magic.csv_rows import open_rows
-from sutro_magic.errors import CorruptResultsError
+from sutro_magic.errors import CacheError, CorruptResultsError, ResultsTooLargeError
 from sutro_magic.json_columns import read_columns
+from sutro_magic.parquet_footer import check_footer
 from sutro_magic.row_groups import ROW_GROUP_ROWS, RowGroupWriter
 from sutro_magic.views import canonical_schema, convert, read_batches, read_schema, read_table
 
@@ -100,6 +101,10 @@ def canonicalize(
     ------
     CorruptResultsError
         When the body is not the results that were asked for, whole.
+    ResultsTooLargeError
+        When it is, or claims to be, beyond what can be taken without harm.
+    CacheError
+        When the disk is full.
     """
     head = _head(body)
     kind = _kind(head)
@@ -109,14 +114,19 @@ def canonicalize(
             _check_rows(table, expected_rows)
             os.replace(body, target)  # noqa: PTH105 - atomic on purpose, as in the docstring
         elif kind in {BodyKind.ZIP, BodyKind.JSON}:
-            with _whole_or_absent(target), RowGroupWriter(target) as writer:
+            with _whole_or_absent(target), RowGroupWriter(target, keep_room=True) as writer:
                 table = (_convert_csv if kind is BodyKind.ZIP else _convert_json)(body, writer, request)
                 _check_rows(table, expected_rows)
         else:
             raise _refuse(kind, head)
-    except CorruptResultsError as error:
+    except (CorruptResultsError, ResultsTooLargeError) as error:
         error.hint = error.hint or _hint(request, kind)
         raise
+    except OSError as error:
+        raise CacheError(
+            f"The results could not be rewritten as Parquet: {error.strerror or error}.",
+            hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
+        ) from None
     return table
 
 
@@ -166,41 +176,14 @@ def _convert(
 def _describe_parquet(path: Path, request: ResultsRequest) -> CanonicalTable:
     """Check what can be checked without decoding: footer, row counts, and that every column lies inside the file."""
     try:
+        check_footer(path)
         with pq.ParquetFile(path) as file:
             metadata, names = file.metadata, file.schema_arrow.names
-        whole = _is_whole(metadata, _data_end(path))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptResultsError(
             "The Parquet file is cut off or damaged: its footer cannot be read."
         ) from error
-    if not whole:
-        raise CorruptResultsError("The Parquet file is damaged: its footer does not fit its content.")
     return CanonicalTable(num_rows=metadata.num_rows, columns=_map_asked(names, request))
-
-
-def _data_end(path: Path) -> int:
-    """Return where the footer begins; the file ends in the footer's length and the magic number."""
-    tail = 8
-    with path.open("rb") as file:
-        size = file.seek(-tail, os.SEEK_END) + tail
-        return size - tail - int.from_bytes(file.read(4), "little")
-
-
-def _is_whole(metadata: Any, data_end: int) -> bool:
-    rows = 0
-    for i in range(metadata.num_row_groups):
-        group = metadata.row_group(i)
-        rows += group.num_rows
-        if not group.num_rows:
-            continue  # without pages there is nothing to point to
-        for j in range(group.num_columns):
-            chunk = group.column(j)
-            start = chunk.data_page_offset
-            if chunk.has_dictionary_page:
-                start = min(start, chunk.dictionary_page_offset)
-            if start < len(_PARQUET_MAGIC) or start + chunk.total_compressed_size > data_end:
-                return False
-    return bool(rows == metadata.num_rows)
 
 
 def _map_asked(names: Sequence[str], request: ResultsRequest) -> tuple[Column, ...]:

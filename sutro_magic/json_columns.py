@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
-from sutro_magic.errors import CorruptResultsError
+from sutro_magic import container
+from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
 from sutro_magic.views import json_text
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 2 << 20
 MAX_JSON_BYTES = 1 << 30
 """Largest JSON body; the format is meant for small results, and its columns come one after the other."""
+MEMORY_FACTOR = 4
+"""So many times its body may JSON take in memory, most of it for the finished columns, and `MEMORY_FIXED` beside."""
+MEMORY_FIXED = 300 << 20
+MAX_VALUE_CHARACTERS = 16 << 20
+"""A value is held in memory, a few times over; the longest known answers of models have some megabytes."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DELIMITER = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
@@ -59,12 +65,17 @@ def read_columns(
     Raises
     ------
     CorruptResultsError
-        When the body is too large, cut, not JSON, or not an object of arrays of one length.
+        When the body is cut, not JSON, or not an object of arrays of one length.
+    ResultsTooLargeError
+        When the body or a value in it is too large.
     """
     size = path.stat().st_size
-    if size > MAX_JSON_BYTES:
-        raise CorruptResultsError(
-            f"The JSON body has {size:,} bytes; JSON is for small results, up to {MAX_JSON_BYTES:,} bytes."
+    memory = container.memory()
+    room = MAX_JSON_BYTES if memory is None else max(0, memory - MEMORY_FIXED) // MEMORY_FACTOR
+    limit = min(MAX_JSON_BYTES, room)
+    if size > limit:
+        raise ResultsTooLargeError(
+            f"The JSON body has {size:,} bytes; JSON is for small results, here up to {limit:,} bytes."
         )
     reader = _Reader(outputs, optional)
     try:
@@ -98,6 +109,8 @@ class _Source:
         if self.ended:
             return False
         rest = self.text[self.at :]
+        if len(rest) > MAX_VALUE_CHARACTERS:
+            raise ResultsTooLargeError(f"A value of the JSON has over {MAX_VALUE_CHARACTERS:,} characters.")
         data = self._stream.read(max(CHUNK_BYTES, len(rest)))
         self.ended = not data
         try:
@@ -207,6 +220,7 @@ class _Reader:
                 batch.append(source.value())
                 ended = source.expect(",]") == "]"
             column.add(batch)
+            batch = []  # not two at a time in memory
 
 
 def _elements(source: _Source) -> tuple[list[Any], bool]:

@@ -33,9 +33,6 @@ MAGIC_NAMES = (
     "sutro_login",
     "sutro_demo",
 )
-DEMO_IDENTITY = "demo"
-"""Cache identity of the demo service, whose port and key change at every start."""
-
 T = TypeVar("T")
 
 
@@ -74,6 +71,10 @@ class SutroMagics(Magics):
     cache_dir = Unicode(
         "", help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder."
     ).tag(config=True)
+    cache_limit = Unicode(
+        "",
+        help="Disk that cached results may take, like 5GB; empty for SUTRO_MAGIC_CACHE_LIMIT, or the smaller of 20 GB and a tenth of the free disk.",
+    ).tag(config=True)
     threads = Int(
         0,
         min=0,
@@ -102,6 +103,7 @@ class SutroMagics(Magics):
             from sutro_magic.session import Session
 
             self._session = Session(cache_dir=self.cache_dir or None)
+            self._session.cache.limit = self.cache_limit or None
         return self._session
 
     def close(self) -> None:
@@ -133,7 +135,22 @@ class SutroMagics(Magics):
         if self._session is not None:
             from sutro_magic.cache import ResultsCache
 
-            self._session.cache = ResultsCache(change["new"] or None)
+            self._session.cache = ResultsCache(change["new"] or None, self.cache_limit or None)
+
+    @observe("cache_limit")
+    def _cache_limit_changed(self, change: dict[str, Any]) -> None:
+        from sutro_magic.eviction import parse_size
+
+        try:
+            if change["new"]:
+                parse_size(change["new"])
+        except ConfigurationError as error:
+            # %config only logs what is raised here.
+            print(f"{error.message} The setting stays as it was. {error.hint}")  # noqa: T201 - for a person
+            self.set_trait(change["name"], change["old"])
+        else:
+            if self._session is not None:
+                self._session.cache.limit = change["new"] or None
 
     # --- results ------------------------------------------------------------------------------
 
@@ -272,7 +289,8 @@ class SutroMagics(Magics):
             return
         from sutro_magic import cache_commands
 
-        cache_commands.run(options, self.session, self.display)
+        with self._progress("what was found damaged so far is deleted; run the cell again.") as progress:
+            cache_commands.run(options, self.session, self.display, progress.on_verified)
 
     # --- credentials --------------------------------------------------------------------------
 
@@ -345,6 +363,8 @@ class SutroMagics(Magics):
             print(said if self._stop_demo() else "The demo service is not running.")  # noqa: T201 - the answer
         elif options.action == "reset":
             self._running_demo().reset()
+            from sutro_magic.eviction import DEMO_IDENTITY
+
             self.session.cache.clear(identity=DEMO_IDENTITY)
             print("The demo service is as new: no fault, its cached results are gone.")  # noqa: T201 - the answer
         else:
@@ -353,6 +373,7 @@ class SutroMagics(Magics):
     def _start_demo(self) -> None:
         from sutro_magic import credentials
         from sutro_magic.demo import DemoService
+        from sutro_magic.eviction import DEMO_IDENTITY
 
         fresh = self._demo is None
         if self._demo is None:
@@ -370,6 +391,8 @@ class SutroMagics(Magics):
     def _stop_demo(self) -> bool:
         if self._demo is None:
             return False
+        from sutro_magic.eviction import DEMO_IDENTITY
+
         demo, self._demo = self._demo, None
         if self.session.credentials.identity == DEMO_IDENTITY:
             self.session.use(self._before_demo)

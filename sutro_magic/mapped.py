@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from sutro_magic import views
 from sutro_magic.cache import RAW_TABLE_FILE
+from sutro_magic.disks import check_room, is_on_network
 from sutro_magic.errors import CacheError
 from sutro_magic.unfolded_file import TOKEN, read_unfolded
 
@@ -69,6 +70,8 @@ def open_mapped(
 
 def _open_whole(cache: ResultsCache, entry: CacheEntry, on_rows: Callable[[int, int], None]) -> pa.Table:
     kept, token = entry.folder / RAW_TABLE_FILE, _token(entry)
+    if is_on_network(entry.folder):
+        return _in_scratch(entry, token, on_rows)
     with suppress(OSError, ValueError, pa.ArrowException):
         return read_unfolded(kept, token)
     try:
@@ -78,13 +81,20 @@ def _open_whole(cache: ResultsCache, entry: CacheEntry, on_rows: Callable[[int, 
             with suppress(OSError):  # the entry was replaced or cleared meanwhile, or is only to be read
                 made.chmod(0o600)
                 made.replace(kept)
-                return read_unfolded(kept, token)
+                table = read_unfolded(kept, token)
+                cache.make_room(entry)
+                return table
             return read_unfolded(made, token)  # its folder may go while it is mapped
     except CacheError:
         pass  # the cache can only be read
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
+    return _in_scratch(entry, token, on_rows)
+
+
+def _in_scratch(entry: CacheEntry, token: str, on_rows: Callable[[int, int], None]) -> pa.Table:
+    """Lay the table out in a temporary folder, for as long as it is used."""
     try:
         with tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True) as name:
             made = Path(name) / RAW_TABLE_FILE
@@ -103,6 +113,7 @@ def _write(entry: CacheEntry, path: Path, token: str, on_rows: Callable[[int, in
     total, done = entry.table.num_rows, 0
     with pa.ipc.new_file(path, schema.with_metadata({TOKEN: token.encode()})) as writer:
         for batch in views.read_batches(entry.path, entry.table, inputs=True, logprobs=True):
+            check_room(path.parent)
             writer.write_batch(batch.replace_schema_metadata({TOKEN: token.encode()}))
             done += batch.num_rows
             on_rows(done, total)

@@ -9,7 +9,7 @@ from sutro_magic.errors import ArgumentError, JobNotFoundError, shorten
 from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 LONGEST_JOB_ID = 200
 LONGEST_LIST = 5
@@ -61,35 +61,6 @@ def match_job(text: str, jobs: Iterable[Job]) -> str | None:
     return matches[0] if matches else None
 
 
-def find_job(text: str, jobs: Iterable[Job], not_found: JobNotFoundError) -> str:
-    """Return the id of the job that a prefix or a name stands for.
-
-    Raises
-    ------
-    ArgumentError
-        When several jobs fit.
-    JobNotFoundError
-        ``not_found``, or one that knows better.
-    """
-    known = list(jobs)
-    job_id = match_job(text, known)
-    if job_id is not None:
-        return job_id
-    names = {name for job in known for name in (job.job_id, job.name) if name}
-    if text in names:
-        raise JobNotFoundError(
-            f"{text} is among the jobs, but the service has no results of it.",
-            job_id=text,
-            hint=f"%sutro_status {text} says how it is; results are kept for a limited time.",
-        )
-    close = closest(text, sorted(names))
-    if close:
-        raise JobNotFoundError(
-            not_found.message, job_id=text, hint=f"Did you mean {close}? %sutro_jobs lists all."
-        ) from None
-    raise not_found
-
-
 def parse_format(text: object) -> WireFormat:
     """Read the name of a wire format; raise `ArgumentError` naming the choices."""
     name = str(text).strip().lower()
@@ -126,3 +97,29 @@ def mentions(job: Job, text: str) -> bool:
 def closest(text: str, names: Iterable[str]) -> str | None:
     """Return the name that looks most like a text, if any looks like it."""
     return next(iter(difflib.get_close_matches(text, list(names), n=1)), None)
+
+
+def resolve_job(text: str, jobs: Sequence[Job], not_found: JobNotFoundError) -> str:
+    """Return the id that a prefix or a name stands for, among these jobs.
+
+    Raises
+    ------
+    JobNotFoundError
+        ``not_found``, or one that says what comes close.
+    """
+    job_id = match_job(text, jobs)
+    if job_id is not None:
+        return job_id
+    names = {name for job in jobs for name in (job.job_id, job.name) if name}
+    if text in names:
+        raise JobNotFoundError(
+            f"{text} is among the jobs, but the service has no results of it.",
+            job_id=text,
+            hint=f"%sutro_status {text} says how it is; results are kept for a limited time.",
+        )
+    close = closest(text, sorted(names))
+    if close:
+        raise JobNotFoundError(
+            not_found.message, job_id=text, hint=f"Did you mean {close}? %sutro_jobs lists all."
+        ) from None
+    raise not_found

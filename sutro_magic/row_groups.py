@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sutro_magic.disks import check_room
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
@@ -24,10 +26,13 @@ class RowGroupWriter:
     ----------
     path : pathlib.Path
         The file. If it is not there, it is made such that only its owner can read it.
+    keep_room : bool
+        Stop with an `OSError` when the disk is nearly full, for a file that nobody knows the size of beforehand.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep_room: bool = False) -> None:
         self._path = path
+        self._keep_room = keep_room
         self._writer: Any = None
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
@@ -73,5 +78,7 @@ class RowGroupWriter:
 
     def _flush(self) -> None:
         if self._waiting:
+            if self._keep_room:
+                check_room(self._path.parent)
             self._writer.write_table(pa.Table.from_batches(self._waiting), ROW_GROUP_ROWS)
         self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0

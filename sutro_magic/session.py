@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sutro_magic import download, formats
+from sutro_magic import download, engine, formats
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.client import Client
 from sutro_magic.credentials import Secret, normalise_url, resolve
@@ -32,11 +32,11 @@ from sutro_magic.errors import (
 from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
     clean_job,
-    find_job,
     may_be_an_id,
     mentions,
     parse_format,
     parse_status,
+    resolve_job,
 )
 from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
 from sutro_magic.results import Results
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.download import Progress
+    from sutro_magic.locks import FileLock
 
 CONFLICT = 409
 REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
@@ -81,6 +82,7 @@ class Session:
         self.fixed_credentials: Credentials | None = None
         self._client: Client | None = None
         self.cache = ResultsCache(cache_dir)
+        engine.limit_arrow()
         self.on_retry: Callable[[str], None] = lambda _text: None
         """Told in a few words when a request failed and is tried again."""
 
@@ -286,18 +288,33 @@ class Session:
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
         )
         waiting = partial(self.wait, on_poll=on_poll, on_progress=on_progress) if wait else None
-        if not refresh:
-            cached = self._cached(request, begin, unfold, on_notice)
-            if cached is not None:
-                return cached
+
+        def cached(request: ResultsRequest) -> Results | None:
+            return None if refresh else self._cached(request, begin, unfold, on_notice)
+
+        def fetch(request: ResultsRequest) -> Results:
+            identity = self.credentials.identity
+            with self.cache.fetching(identity, request, on_notice, wait=not refresh) as lock:
+                # Another process may have fetched it meanwhile.
+                return cached(request) or self._fetch(
+                    request,
+                    begin,
+                    lock,
+                    unfold=unfold,
+                    waiting=waiting,
+                    on_bytes=on_bytes,
+                    on_notice=on_notice,
+                )
+
+        found = cached(request)
+        if found is not None:
+            return found
         try:
             if not may_be_an_id(request.job_id):
                 raise self._not_found(request.job_id)
-            return self._fetch(request, begin, unfold=unfold, waiting=waiting, on_bytes=on_bytes)
+            return fetch(request)
         except JobNotFoundError as not_found:
-            request = replace(request, job_id=self._resolve(request.job_id, not_found))
-        cached = None if refresh else self._cached(request, begin, unfold, on_notice)
-        return cached or self._fetch(request, begin, unfold=unfold, waiting=waiting, on_bytes=on_bytes)
+            return fetch(replace(request, job_id=self._resolve(request.job_id, not_found)))
 
     def _cached(
         self, request: ResultsRequest, begin: float, unfold: bool | None, on_notice: Callable[[str], None]
@@ -309,10 +326,12 @@ class Session:
         self,
         request: ResultsRequest,
         begin: float,
+        lock: FileLock,
         *,
         unfold: bool | None,
         waiting: Callable[[str], Job] | None,
         on_bytes: Progress,
+        on_notice: Callable[[str], None],
     ) -> Results:
         client = self.client
         with self.cache.staging() as staged:
@@ -320,7 +339,11 @@ class Session:
             try:
                 download.fetch(client, request, body, on_bytes)
             except (JobNotFoundError, ServiceError) as refusal:
-                self._explain(request, refusal, waiting)
+                with lock.released():  # whoever waits for the job keeps nobody from asking how it is
+                    self._explain(request, refusal, waiting)
+                found = self._cached(request, begin, unfold, on_notice)
+                if found is not None:  # fetched by somebody who waited as well
+                    return found
                 self._fetch_late(request, body, on_bytes)
             job = self._details(request.job_id)
             if job is not None and job.status is not JobStatus.UNKNOWN:
@@ -336,6 +359,7 @@ class Session:
                 table=table,
                 job=job,
                 typed=request.format != "csv" or formats.csv_keeps_types(staged / RESULTS_FILE, table),
+                on_notice=on_notice,
             )
         return self._handle(entry, request, unfold, from_cache=False, begin=begin)
 
@@ -427,7 +451,7 @@ class Session:
             jobs = self.jobs()
         except SutroError:
             raise not_found from None
-        return find_job(text, jobs, not_found)
+        return resolve_job(text, jobs, not_found)
 
     def _not_found(self, text: str) -> JobNotFoundError:
         return JobNotFoundError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sutro_magic.dask_frames import dask_of
 from sutro_magic.errors import CacheError
+from sutro_magic.eviction import hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +91,12 @@ class ResultsFile:
         self._identity = identity
         self._schema: pa.Schema | None = None
         self.unfolding: Unfolding | None = None
+        hold(self)
+
+    @property
+    def held_folder(self) -> Path:
+        """The folder that no other results may drive out of the cache."""
+        return self._last_entry.folder
 
     @property
     def entry(self) -> CacheEntry:

@@ -1,8 +1,8 @@
 """The unfolded table of a cache entry: made on first need, kept beside the results, mapped ever after.
 
 ``table.arrow`` can be made again at any time. ``table.json``, written after it, says what came of
-unfolding and from which results; without it there is no table. Where the cache has no room, the table
-lives in a temporary folder for as long as it is used.
+unfolding and from which results; without it there is no table. Where the cache has no room, or is on a network
+file system, the table lives in a temporary folder for as long as it is used.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sutro_magic.cache import TABLE_FILE
+from sutro_magic.disks import check_room, is_on_network
 from sutro_magic.errors import CacheError
 from sutro_magic.structured import Unfolding, unfold
 from sutro_magic.unfolded_file import read_unfolded
@@ -82,6 +83,8 @@ def open_unfolded(
     CacheError
         When there is no room for the table anywhere.
     """
+    if is_on_network(entry.folder):
+        return _open_beside_network(cache, entry, forced=forced, on_rows=on_rows)
     for _ in range(_MOST_RACES):
         found = _open_kept(entry, forced=forced)
         if found is not None:
@@ -90,6 +93,7 @@ def open_unfolded(
             with cache.staging() as folder:
                 unfolding, token = _make(entry, folder, forced=forced, on_rows=on_rows)
                 moved = _keep(entry, folder, unfolding, token)
+                cache.make_room(entry)
                 if not (moved and unfolding.unfolded):
                     return _open_made(folder, unfolding, token)
         except CacheError:
@@ -98,10 +102,14 @@ def open_unfolded(
             if error.errno not in _NO_ROOM:
                 raise
             break
+    return _in_scratch(entry, forced=forced, on_rows=on_rows)
+
+
+def _in_scratch(entry: CacheEntry, *, forced: bool, on_rows: Callable[[int, int], None]) -> UnfoldedTable:
+    """Unfold in a temporary folder, for as long as the table is used."""
     try:
         with tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True) as folder:
-            made = _make(entry, Path(folder), forced=forced, on_rows=on_rows)
-            return _open_made(Path(folder), *made)
+            return _open_made(Path(folder), *_make(entry, Path(folder), forced=forced, on_rows=on_rows))
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
@@ -111,10 +119,29 @@ def open_unfolded(
         ) from None
 
 
+def _open_beside_network(
+    cache: ResultsCache, entry: CacheEntry, *, forced: bool, on_rows: Callable[[int, int], None]
+) -> UnfoldedTable:
+    """Map no file of a network file system; yet remember there that outputs do not unfold."""
+    found = _open_kept(entry, forced=forced)
+    if found is not None and found.table is None:
+        return found
+    made = _in_scratch(entry, forced=forced, on_rows=on_rows)
+    if made.table is None:
+        with suppress(CacheError), cache.staging() as folder:
+            _keep(entry, folder, made.unfolding, made.token)
+    return made
+
+
 def _make(
     entry: CacheEntry, folder: Path, *, forced: bool, on_rows: Callable[[int, int], None]
 ) -> tuple[Unfolding, str]:
     token = secrets.token_hex(8)
+
+    def on_chunk(done: int, total: int) -> None:
+        check_room(folder)
+        on_rows(done, total)
+
     unfolding = unfold(
         entry.path,
         entry.table,
@@ -122,7 +149,7 @@ def _make(
         token=token,
         schema=entry.job.json_schema if entry.job else None,
         forced=forced,
-        on_rows=on_rows,
+        on_rows=on_chunk,
     )
     return unfolding, token
 

@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 QUICK = RetryPolicy(tries=3, seconds=10, first_pause=0.01)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sweep", action="store_true", help="run the sweeps too, marked `sweep`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave sweeps out unless they are asked for, whatever -m says."""
+    if config.getoption("--sweep"):
+        return
+    swept = [item for item in items if item.get_closest_marker("sweep")]
+    items[:] = [item for item in items if not item.get_closest_marker("sweep")]
+    config.hook.pytest_deselected(items=swept)
+
+
 @pytest.fixture(autouse=True)
 def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees the real home, cache or credentials."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 import stat
+import threading
 
 import pytest
 
@@ -136,6 +139,116 @@ def test_saving_keeps_other_settings_and_is_for_the_owner_only(config):
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [p.name for p in path.parent.iterdir()] == ["config.json"]
     assert resolve(environ={}, config_path=path).key == Secret("sk_new")
+
+
+def test_a_file_that_others_can_read_is_closed_when_it_is_read(config):
+    path = config({"api_url": ACME, "api_key": "sk_file"})
+    path.chmod(0o644)
+    path.parent.chmod(0o755)
+    assert resolve(environ={}, config_path=path).key == Secret("sk_file")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert json.loads(path.read_text()) == {"api_url": ACME, "api_key": "sk_file"}
+
+
+def test_reading_makes_nothing_and_what_code_or_environment_says_leaves_the_file_alone(config, tmp_path):
+    missing = tmp_path / "nowhere" / "config.json"
+    assert resolve(environ={}, config_path=missing).key is None
+    assert not missing.parent.exists()
+    path = config("{ not JSON")
+    path.chmod(0o644)
+    assert resolve(ACME, "sk_code", environ={}, config_path=path).key == Secret("sk_code")
+    assert resolve(None, "sk_code", environ={}, config_path=path).key == Secret("sk_code")
+    assert resolve(environ={"SUTRO_API_KEY": "sk_env"}, config_path=path).key == Secret("sk_env")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644 and path.read_text() == "{ not JSON"
+
+
+@pytest.mark.parametrize(
+    ("settings", "base", "key"),
+    [
+        ({"api_url": f"{ACME}/v1", "api_key": " sk_f "}, f"{ACME}/v1", "sk_f"),
+        ({"base_url": ACME, "api_key": "sk_f"}, f"{ACME}/v1", "sk_f"),
+        ({"api_url": "  ", "base_url": ACME, "api_key": "sk_f"}, f"{ACME}/v1", "sk_f"),
+        ({"api_url": ACME, "base_url": "https://old.example", "api_key": "sk_f"}, f"{ACME}/v1", "sk_f"),
+        ({"api_url": ACME}, f"{ACME}/v1", None),
+        ({"api_key": "sk_f"}, credentials.DEFAULT_ORIGIN, "sk_f"),
+        ({"api_url": None, "api_key": ["sk_f"]}, credentials.DEFAULT_ORIGIN, None),
+    ],
+)
+def test_what_the_file_may_hold(config, settings, base, key):
+    pair = resolve(environ={}, config_path=config(settings))
+    assert (pair.base_url, pair.key) == (base, key and Secret(key))
+
+
+def test_a_wrong_url_in_the_file_is_said_at_the_first_request_not_at_the_start(private_home):
+    from sutro_magic import Session
+
+    (private_home / ".sutro").mkdir()
+    (private_home / ".sutro" / "config.json").write_text('{"api_url": "ftp://x", "api_key": "sk_f"}')
+    session = Session()
+    with pytest.raises(ConfigurationError, match="must be absolute"):
+        session.jobs()
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"api_key": "\xff"}'.encode("latin-1"), "{"])
+def test_a_file_that_cannot_be_read_as_json_is_named_and_can_be_written_anew(config, content):
+    path = config("")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigurationError, match="not valid JSON") as caught:
+        resolve(environ={}, config_path=path)
+    assert "--save" in caught.value.hint
+    save_config(make_credentials(ACME, "sk_new", "a test"), path)
+    assert resolve(environ={}, config_path=path).key == Secret("sk_new")
+
+
+def test_a_key_in_the_file_never_becomes_the_key_of_another_deployment(config):
+    path = config({"api_url": f"{ACME}/v1", "api_key": "sk_acme", "theme": "dark"})
+    save_config(make_credentials(f"{ACME}/", None, "a test"), path)
+    assert json.loads(path.read_text())["api_key"] == "sk_acme", "the same deployment"
+    save_config(make_credentials("https://other.example", None, "a test"), path)
+    assert json.loads(path.read_text()) == {"api_url": "https://other.example/v1", "theme": "dark"}
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_saving_where_nothing_is_makes_a_private_folder_and_file_whatever_the_umask(tmp_path, mask):
+    path = tmp_path / "home" / ".sutro" / "config.json"
+    path.parent.parent.mkdir()
+    before = os.umask(mask)
+    try:
+        save_config(make_credentials(ACME, "sk_new", "a test"), path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_saving_that_fails_in_the_middle_leaves_the_earlier_file_whole(config, monkeypatch):
+    path = config({"api_url": ACME, "api_key": "sk_old"})
+
+    def fail(_handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(credentials.os, "fsync", fail)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        save_config(make_credentials(ACME, "sk_new", "a test"), path)
+    assert json.loads(path.read_text())["api_key"] == "sk_old"
+    assert [p.name for p in path.parent.iterdir()] == ["config.json"]
+
+
+def test_who_reads_while_others_save_sees_a_whole_file(config):
+    path = config({"api_url": ACME, "api_key": "sk_0"})
+    stop, seen = threading.Event(), set()
+
+    def read():
+        while not stop.is_set():
+            seen.add(resolve(environ={}, config_path=path).key is not None)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(50):
+        save_config(make_credentials(ACME, f"sk_{number}", "a test"), path)
+    stop.set()
+    reader.join()
+    assert seen == {True}
 
 
 def test_identities_differ_by_deployment_and_by_key():

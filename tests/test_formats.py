@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sutro_magic import csv_rows, formats, json_columns, row_groups
-from sutro_magic.errors import CorruptResultsError
+from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
 from sutro_magic.formats import BodyKind, CanonicalTable, canonicalize, sniff
 from sutro_magic.models import ResultsRequest
 
@@ -63,8 +63,8 @@ class Bench:
     def outputs(self):
         return self.read().column("outputs").to_pylist()
 
-    def refusal(self, **asked):
-        with pytest.raises(CorruptResultsError) as caught:
+    def refusal(self, kind=CorruptResultsError, **asked):
+        with pytest.raises(kind) as caught:
             self.canonicalize(**asked)
         assert not self.target.exists()
         assert caught.value.hint
@@ -374,7 +374,8 @@ def test_a_cell_of_many_chunks(bench, monkeypatch):
 def test_a_row_beyond_the_limit_is_refused(bench, monkeypatch):
     monkeypatch.setattr(csv_rows, "CHUNK_BYTES", 1 << 10)
     monkeypatch.setattr(csv_rows, "MAX_ROW_BYTES", 1 << 12)
-    assert "longer than 4,096 bytes" in bench.csv(f'{JOB}\n"{"x" * 50_000}"\n').refusal().message
+    body = bench.csv(f'{JOB}\n"{"x" * 50_000}"\n')
+    assert "longer than 4,096 bytes" in body.refusal(ResultsTooLargeError).message
 
 
 # --- ZIP ----------------------------------------------------------------------------------------
@@ -414,7 +415,7 @@ def test_every_changed_byte_of_a_small_zip_ends_in_the_right_table_or_a_refusal(
         changed[place] ^= 0xFF
         try:
             rows = bench.bytes(bytes(changed)).outputs()
-        except CorruptResultsError:
+        except (CorruptResultsError, ResultsTooLargeError):
             assert not bench.target.exists()
         else:
             assert rows == ["first", "second"]
@@ -431,7 +432,7 @@ def test_an_archive_that_unpacks_without_end_is_refused(bench, monkeypatch):
     bench.csv("outputs\n" + "a\n" * 100_000)
     monkeypatch.setattr(csv_rows, "ALWAYS_ALLOWED_BYTES", 0)
     monkeypatch.setattr(csv_rows, "MAX_RATIO", 10)
-    assert "would unpack to 200,008 bytes" in bench.refusal().message
+    assert "would unpack to 200,008 bytes" in bench.refusal(ResultsTooLargeError).message
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -592,7 +593,7 @@ def test_every_cut_of_a_json_body_is_refused(bench, monkeypatch):
 
 def test_a_large_json_body_points_to_parquet(bench, monkeypatch):
     monkeypatch.setattr(json_columns, "MAX_JSON_BYTES", 10)
-    refusal = bench.json({"outputs": ["a"]}).refusal()
+    refusal = bench.json({"outputs": ["a"]}).refusal(ResultsTooLargeError)
     assert "small results" in refusal.message and "--format parquet" in refusal.hint
 
 

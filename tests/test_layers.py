@@ -13,8 +13,9 @@ PACKAGE = Path(sutro_magic.__file__).parent
 FLOORS = [
     {"errors", "models"},
     {
-        "cache", "canonical", "client", "credentials", "csv_rows", "download", "formats", "json_columns", "replies",
-        "row_groups", "secrecy", "transport", "views",
+        "cache", "cache_entry", "canonical", "client", "container", "credentials", "csv_rows", "disks", "download", "eviction",
+        "formats", "json_columns", "locks", "parquet_footer", "private_files", "replies", "row_groups", "secrecy",
+        "thrift_compact", "transport", "views",
     },
     {
         "dask_frames", "engine", "frames", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",

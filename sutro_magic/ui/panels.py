@@ -83,7 +83,7 @@ class Panel(anywidget.AnyWidget):
             self.send_state("_state")
 
     def _on_message(self, _widget: object, content: Any, _buffers: object) -> None:
-        handler = self._handlers.get(content.get("kind")) if isinstance(content, dict) else None
+        handler = self._handlers.get(str(content.get("kind"))) if isinstance(content, dict) else None
         if handler is not None:
             handler(content)
 

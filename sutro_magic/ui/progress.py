@@ -44,6 +44,7 @@ class Progress:
         self._download_begin: float | None = None
         self._unfold_begin: float | None = None
         self._save_begin: float | None = None
+        self._verified: int | None = None
         self._retried = False
         self._status = ""
         self.text = ""
@@ -89,6 +90,14 @@ class Progress:
         if done < total:
             self._say(f"Saving: {done:,} of {words.count(total, 'row')} ({done / total:.0%})", done / total)
 
+    def on_verified(self, done: int, total: int) -> None:
+        """Tell how much of the cache is verified."""
+        self._verified = total
+        if done < total:
+            self._say(
+                f"Verifying: {words.size(done)} of {words.size(total)} ({done / total:.0%})", done / total
+            )
+
     def on_retry(self, reason: str) -> None:
         """Tell that a request failed and is tried again."""
         self._retried = True
@@ -124,6 +133,8 @@ class Progress:
             text = f"Unfolded in {words.duration(now - self._unfold_begin)}"
         elif self._save_begin is not None:
             text = f"Saved in {words.duration(time.monotonic() - self._save_begin)}"
+        elif self._verified is not None:
+            text = f"Verified {words.size(self._verified)} in {words.duration(self.seconds)}"
         else:
             text = self.text
         if self._retried:

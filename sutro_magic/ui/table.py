@@ -90,7 +90,7 @@ def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
 
 def entries_view(entries: list[CacheEntry], caption: list[str]) -> TableView:
     """Lay out cache entries."""
-    columns = ["job", "name", "rows", "columns", "size", "came as", "fetched", "from"]
+    columns = ["job", "name", "rows", "columns", "size", "came as", "fetched", "last used", "from"]
     rows: list[list[object]] = [
         [
             entry.request.job_id,
@@ -100,6 +100,7 @@ def entries_view(entries: list[CacheEntry], caption: list[str]) -> TableView:
             words.size(entry.disk_size),
             entry.request.format,
             words.age(entry.fetched),
+            words.age(entry.last_used),
             entry.deployment,
         ]
         for entry in entries
@@ -121,6 +122,7 @@ def entry_view(entry: CacheEntry) -> PairsView:
             **({"tables made of it": words.size(entry.table_size)} if entry.table_size else {}),
             "came as": entry.request.format,
             "fetched": entry.fetched,
+            "last used": entry.last_used,
             "from": entry.deployment,
             "file": str(entry.path),
         },

@@ -1,0 +1,92 @@
+"""Folders and files that only their owner can read, whatever the umask, and that are on the disk when we say so."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_HASH_CHUNK = 1 << 20
+
+_CACHEDIR_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Results of Sutro jobs, kept by sutro_magic. Safe to delete.\n"
+    "# For information about cache directory tags see https://bford.info/cachedir/\n"
+)
+
+
+def private_folder(root: Path, name: str) -> Path:
+    """Return a folder in a cache that only we can read; make it, and the cache, where they are missing.
+
+    Raises
+    ------
+    OSError
+        When they cannot be made, or belong to somebody else.
+    """
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_owner(root)
+    tag = root / "CACHEDIR.TAG"
+    if not tag.exists():
+        write_private(tag, _CACHEDIR_TAG)
+    folder = root / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if os.name != "nt":
+        _check_owner(folder)
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+    return folder
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only we can read, down to the disk."""
+    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sha256_of(path: Path, on_bytes: Callable[[int], None] = lambda _done: None) -> str:
+    """Return the checksum of a file, in hexadecimal; told how many bytes are done."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_HASH_CHUNK))
+    done = 0
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            done += count
+            on_bytes(done)
+    return digest.hexdigest()
+
+
+def sync_and_hash(path: Path) -> str:
+    """Bring a file to the disk, and meanwhile take its checksum, which then costs next to nothing."""
+    failures: list[OSError] = []
+
+    def sync() -> None:
+        try:
+            with path.open("r+b") as file:  # Windows syncs only what may be written
+                os.fsync(file.fileno())
+        except OSError as error:
+            failures.append(error)
+
+    syncing = threading.Thread(target=sync, name="sutro-sync")
+    syncing.start()
+    try:
+        checksum = sha256_of(path)
+    finally:
+        syncing.join()
+    if failures:
+        raise failures[0]
+    return checksum
+
+
+def _check_owner(folder: Path) -> None:
+    """Raise `OSError` for a folder of another user, who could read and change what is put there."""
+    if os.name != "nt" and os.geteuid() not in {0, folder.stat().st_uid}:
+        raise PermissionError(errno.EPERM, "it belongs to another user")

@@ -1,0 +1,104 @@
+"""Thrift's compact protocol, as far as Parquet needs it: read field by field, with nothing believed.
+
+https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_DEPTH = 50
+
+TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT, UUID = range(1, 14)
+_BYTES = {BYTE: 1, DOUBLE: 8, UUID: 16}
+_LONG_LIST = 15
+_LONGEST_VARINT = 10
+
+
+class ThriftError(Exception):
+    """The data are not what they should be."""
+
+
+class Reader:
+    """Reads values one after the other; `IndexError` where the data end, `ThriftError` where they make no sense."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def at(self) -> int:
+        """How many bytes are read."""
+        return self._at
+
+    def fields(self) -> Iterator[tuple[int, int]]:
+        """Yield number and type of each field of a struct; who takes one reads or skips its value."""
+        number = 0
+        while head := self._byte():
+            delta, kind = head >> 4, head & 0x0F
+            number = number + delta if delta else self.signed()
+            yield number, kind
+
+    def signed(self) -> int:
+        """Read an integer."""
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def list_head(self) -> tuple[int, int]:
+        """Read how many elements a list has, and their type."""
+        head = self._byte()
+        count = head >> 4
+        return (self._varint() if count == _LONG_LIST else count), head & 0x0F
+
+    def skip(self, kind: int, depth: int = 0, *, in_list: bool = False) -> None:
+        """Pass over a value."""
+        if depth > MAX_DEPTH:
+            raise ThriftError
+        if kind in {TRUE, FALSE}:
+            self._at += in_list  # elsewhere the type is the value
+        elif kind in _BYTES:
+            self._at += _BYTES[kind]
+        elif kind in {I16, I32, I64}:
+            self._varint()
+        elif kind == BINARY:
+            length = self._varint()
+            self._at += length
+        elif kind in {LIST, SET}:
+            count, inner = self.list_head()
+            self._skip_all(count, (inner,), depth)
+        elif kind == MAP:
+            count = self._varint()
+            kinds = self._byte() if count else 0
+            self._skip_all(count, (kinds >> 4, kinds & 0x0F), depth)
+        elif kind == STRUCT:
+            for _, inner in self.fields():
+                self.skip(inner, depth + 1)
+        else:
+            raise ThriftError
+
+    def _skip_all(self, count: int, kinds: tuple[int, ...], depth: int) -> None:
+        for _ in range(count):
+            self._peek()  # a list that claims more than there is ends here
+            for kind in kinds:
+                self.skip(kind, depth + 1, in_list=True)
+
+    def _peek(self) -> int:
+        return self._data[self._at]
+
+    def _byte(self) -> int:
+        value = self._data[self._at]
+        self._at += 1
+        return value
+
+    def _varint(self) -> int:
+        value = shift = 0
+        for _ in range(_LONGEST_VARINT):
+            byte = self._byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:  # noqa: PLR2004 - the last byte
+                return value
+            shift += 7
+        raise ThriftError
