@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from sutro_magic.canonical import CanonicalTable
 from sutro_magic.errors import CacheError
 from sutro_magic.models import WIRE_FORMATS, Job, ResultsRequest, parse_time
+from sutro_magic.partials import Partials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -321,6 +322,8 @@ class ResultsCache:
                 continue
             count, size = count + 1, size + entry.disk_size
             self._discard(entry.folder)
+        if before is None:
+            Partials(self.directory).clear(identity, job_id)
         if everything:  # damaged entries too
             for folder in self._entry_folders(None):
                 self._discard(folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from email.utils import parsedate_to_datetime
 
 import requests
 
@@ -11,10 +13,15 @@ AN_HTML_PAGE = "an HTML page"
 
 
 def retry_after(response: requests.Response) -> float:
-    """Read how many seconds the service asks to wait."""
+    """Read how many seconds the service asks to wait, written as a number or as a date."""
+    said = response.headers.get("Retry-After", "0")
     try:
-        return max(0.0, float(response.headers.get("Retry-After", "0")))
+        return max(0.0, float(said))
     except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except (ValueError, OverflowError, OSError):
         return 0.0
 
 

@@ -9,24 +9,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sutro_magic import download, formats
+from sutro_magic import formats, stopping
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.client import Client
 from sutro_magic.credentials import Secret, normalise_url, resolve
 from sutro_magic.errors import (
     ArgumentError,
     JobNotFoundError,
-    JobNotReadyError,
-    ServiceError,
     SutroError,
-    WaitTimeoutError,
     shorten,
 )
+from sutro_magic.fetching import Fetching, Wishes
 from sutro_magic.models import Job, JobList, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
     clean_job,
@@ -37,8 +36,10 @@ from sutro_magic.naming import (
     parse_format,
     parse_status,
 )
-from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
+from sutro_magic.outcomes import raise_unless_succeeded
+from sutro_magic.partials import Partials
 from sutro_magic.results import Results
+from sutro_magic.waiting import wait_for
 from sutro_magic.wider import wider
 
 if TYPE_CHECKING:
@@ -48,14 +49,13 @@ if TYPE_CHECKING:
     from sutro_magic.credentials import Credentials
     from sutro_magic.download import Progress
 
-CONFLICT = 409
-REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
-FIRST_POLL_SECONDS = 0.5
-SLOWEST_POLL_SECONDS = 5.0
+
+def _ignore(_told: object) -> None:
+    pass
 
 
 class Session:
-    """A deployment, a key and a cache.
+    """A deployment, a key and a cache. Threads may share it.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ class Session:
             normalise_url(api_url)
         self.fixed_credentials: Credentials | None = None
         self._client: Client | None = None
+        self._lock = threading.Lock()
+        self._listeners = threading.local()
         self.cache = ResultsCache(cache_dir)
-        self.on_retry: Callable[[str], None] = lambda _text: None
-        """Told in a few words when a request failed and is tried again."""
 
     def __repr__(self) -> str:
         try:
@@ -100,13 +100,24 @@ class Session:
 
     @property
     def client(self) -> Client:
-        """The HTTP client for the credentials in use."""
+        """The HTTP client for the credentials in use; threads share it."""
         current = self.credentials
-        if self._client is None or self._client.credentials != current:
-            if self._client is not None:
-                self._client.close()
-            self._client = Client(current, on_retry=self._tell_retry)
-        return self._client
+        with self._lock:
+            if self._client is None or self._client.credentials != current:
+                if self._client is not None:
+                    self._client.close()  # what another thread fetches with it goes on
+                self._client = Client(current, on_retry=self._tell_retry)
+            return self._client
+
+    @property
+    def on_retry(self) -> Callable[[str], None]:
+        """Told in a few words when a request of this thread failed and is tried again."""
+        told: Callable[[str], None] = getattr(self._listeners, "on_retry", _ignore)
+        return told
+
+    @on_retry.setter
+    def on_retry(self, told: Callable[[str], None]) -> None:
+        self._listeners.on_retry = told
 
     def _tell_retry(self, reason: str) -> None:
         self.on_retry(reason)
@@ -117,9 +128,10 @@ class Session:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -203,27 +215,7 @@ class Session:
         ------
         JobFailedError, JobCancelledError, WaitTimeoutError
         """
-        begin = time.monotonic()
-        job = self.job(job_id)
-        pause = FIRST_POLL_SECONDS
-        while True:
-            on_poll(job)
-            if job.status.is_final:
-                # Its last word: the reason of a failure, the number of rows.
-                job = self.client.get_job(job.job_id)
-                raise_unless_succeeded(job)
-                return job
-            left = None if timeout is None else timeout - (time.monotonic() - begin)
-            if left is not None and left <= 0:
-                raise WaitTimeoutError(
-                    f"{job.title} is still {job.status.value} after {timeout:g} s.",
-                    job_id=job.job_id,
-                    hint=f"The job goes on. %sutro_wait {job.job_id} waits on.",
-                )
-            time.sleep(pause if left is None else min(pause, left))
-            pause = min(pause * 1.5, SLOWEST_POLL_SECONDS)
-            status, reason = self.client.get_status(job.job_id)
-            job = replace(job, status=status, failure_reason=reason or job.failure_reason)
+        return wait_for(self.client, self.job(job_id), timeout=timeout, on_poll=on_poll)
 
     # --- results ------------------------------------------------------------------------------
 
@@ -240,8 +232,12 @@ class Session:
         on_bytes: Progress = lambda _done, _total: None,
         on_poll: Callable[[Job], None] = lambda _job: None,
         on_notice: Callable[[str], None] = lambda _text: None,
+        on_kept: Callable[[int], None] = lambda _count: None,
+        cancel: threading.Event | None = None,
     ) -> Results:
         """Fetch the results of a finished job, or take them from the cache.
+
+        Any number of threads may fetch at the same time. All callbacks are called in the thread that fetches.
 
         Parameters
         ----------
@@ -260,9 +256,15 @@ class Session:
             Wait for the job first if it is not final.
         on_bytes, on_poll, on_notice : callable
             Told about bytes while downloading, the job while waiting, and about a damaged entry.
+        on_kept : callable
+            Told, when a download was stopped or failed, how many bytes of it are kept for the next fetch.
+        cancel : threading.Event, optional
+            When another thread sets it, the fetch ends within a second.
 
         Raises
         ------
+        FetchCancelledError
+            When ``cancel`` was set.
         SutroError
             Of the kind that fits; the cache is then as it was.
         """
@@ -274,16 +276,15 @@ class Session:
             cached = self._cached(request, begin, unfold, on_notice)
             if cached is not None:
                 return cached
+        wishes = Wishes(wait, on_bytes, on_poll, on_kept, self.on_retry, cancel)
         try:
             if not may_be_an_id(request.job_id):
                 raise self._not_found(request.job_id)
-            return self._fetch(request, begin, unfold=unfold, wait=wait, on_bytes=on_bytes, on_poll=on_poll)
+            return self._fetch(request, begin, unfold, wishes)
         except JobNotFoundError as not_found:
             request = replace(request, job_id=self._resolve(request.job_id, not_found))
         cached = None if refresh else self._cached(request, begin, unfold, on_notice)
-        return cached or self._fetch(
-            request, begin, unfold=unfold, wait=wait, on_bytes=on_bytes, on_poll=on_poll
-        )
+        return cached or self._fetch(request, begin, unfold, wishes)
 
     def _cached(
         self, request: ResultsRequest, begin: float, unfold: bool | None, on_notice: Callable[[str], None]
@@ -291,30 +292,19 @@ class Session:
         entry = self.cache.find(self.credentials.identity, request, on_notice)
         return None if entry is None else self._handle(entry, request, unfold, from_cache=True, begin=begin)
 
-    def _fetch(
-        self,
-        request: ResultsRequest,
-        begin: float,
-        *,
-        unfold: bool | None,
-        wait: bool,
-        on_bytes: Progress,
-        on_poll: Callable[[Job], None],
-    ) -> Results:
+    def _fetch(self, request: ResultsRequest, begin: float, unfold: bool | None, wishes: Wishes) -> Results:
         client = self.client
         with self.cache.staging() as staged:
             body = staged / "body"
-            try:
-                download.fetch(client, request, body, on_bytes)
-            except (JobNotFoundError, ServiceError) as refusal:
-                self._explain(request, refusal, wait, on_poll)
-                self._fetch_late(request, body, on_bytes)
-            job = self._details(request.job_id)
+            fetching = Fetching(client, request, Partials(self.cache.directory), wishes)
+            job = stopping.run(lambda errand: fetching.run(body, errand), wishes.cancel)
             if job is not None and job.status is not JobStatus.UNKNOWN:
                 raise_unless_succeeded(job)  # only what is final may be kept
             table = formats.canonicalize(
                 body, staged / RESULTS_FILE, request=request, expected_rows=job.num_rows if job else None
             )
+            if wishes.cancel is not None and wishes.cancel.is_set():
+                raise stopping.cancelled()
             entry = self.cache.commit(
                 staged,
                 identity=client.credentials.identity,
@@ -325,60 +315,6 @@ class Session:
                 typed=request.format != "csv" or formats.csv_keeps_types(staged / RESULTS_FILE, table),
             )
         return self._handle(entry, request, unfold, from_cache=False, begin=begin)
-
-    def _explain(
-        self,
-        request: ResultsRequest,
-        refusal: JobNotFoundError | ServiceError,
-        wait: bool,
-        on_poll: Callable[[Job], None],
-    ) -> None:
-        """Return if the job succeeded, so that asking again makes sense; else raise what is the matter."""
-        unfinished = (
-            isinstance(refusal, JobNotFoundError)
-            or getattr(refusal, "status_code", None) in REFUSED_UNFINISHED
-        )
-        if not unfinished:
-            raise refusal
-        try:
-            job = self.client.get_job(request.job_id)
-        except SutroError:
-            if getattr(refusal, "status_code", None) == CONFLICT:
-                raise JobNotReadyError(
-                    f"The service has no results of {request.job_id} yet, or never will: {refusal.message}",
-                    job_id=request.job_id,
-                    hint=f"%sutro_wait {request.job_id} waits for it.",
-                ) from None
-            raise refusal from None
-        if not job.status.is_final and wait:
-            self.wait(request.job_id, on_poll=on_poll)
-            return
-        raise_unless_succeeded(job)
-        if not just_succeeded(job):
-            raise refusal
-
-    def _fetch_late(self, request: ResultsRequest, body: Path, on_bytes: Progress) -> None:
-        """Fetch right after success, when the results may not be written yet."""
-        client = self.client
-        deadline = time.monotonic() + client.retry.seconds
-        pauses = client.retry.pauses()
-        while True:
-            try:
-                download.fetch(client, request, body, on_bytes)
-            except (JobNotFoundError, ServiceError) as refusal:
-                pause = next(pauses, None)
-                refused = isinstance(refusal, JobNotFoundError) or refusal.status_code in REFUSED_UNFINISHED
-                if not refused or pause is None or time.monotonic() + pause > deadline:
-                    if refused:
-                        raise JobNotReadyError(
-                            f"{request.job_id} succeeded, but its results are not written yet.",
-                            job_id=request.job_id,
-                            hint="Run the cell again in a minute.",
-                        ) from None
-                    raise
-                time.sleep(pause)
-            else:
-                return
 
     def _handle(
         self,
@@ -399,13 +335,6 @@ class Session:
             seconds=time.monotonic() - begin,
             with_inputs=None if request.inputs else wider(self, replace(request, inputs=True), unfold),
         )
-
-    def _details(self, job_id: str) -> Job | None:
-        """Name, rows and schema are nice to have: a service with only the results route is enough."""
-        try:
-            return self.client.get_job(job_id, best_effort=True)
-        except SutroError:
-            return None
 
     # --- finding a job ------------------------------------------------------------------------
 

@@ -13,15 +13,16 @@ PACKAGE = Path(sutro_magic.__file__).parent
 FLOORS = [
     {"errors", "models"},
     {
-        "cache", "canonical", "client", "credentials", "csv_rows", "download", "formats", "json_columns", "replies",
-        "secrecy", "transport", "views",
+        "addresses", "cache", "canonical", "client", "connections", "credentials", "csv_rows", "download", "formats",
+        "growth", "json_columns", "partials", "patience", "ranges", "replies", "secrecy", "stopping", "transfer",
+        "transport", "views",
     },
     {
         "dask_frames", "engine", "frames", "json_chunks", "json_row", "known_rows", "mapped", "output_plan",
         "output_schema", "pages", "picked", "questions", "results", "shape_arrays", "shape_patterns", "shapes", "sources",
         "structured", "summaries", "unfolded", "unfolded_file",
     },
-    {"naming", "outcomes", "session", "wider"},
+    {"fetching", "naming", "outcomes", "session", "waiting", "wider"},
     {"ui"},
     {"arguments", "cache_commands", "extension", "magics"},
 ]  # fmt: skip
