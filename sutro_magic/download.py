@@ -110,14 +110,20 @@ class Origin:
     request : ResultsRequest
     patience : Patience
         For the question where the artifact is.
+    signed : bool, optional
+        Whether to ask for a signed URL; by default where the deployment gives them.
     """
 
-    def __init__(self, client: Client, request: ResultsRequest, patience: Patience) -> None:
+    def __init__(
+        self, client: Client, request: ResultsRequest, patience: Patience, *, signed: bool | None = None
+    ) -> None:
         self.name = request.job_id
         self._client = client
         self._request = request
         self._patience = patience
-        self._signed = request.format == "parquet" and client.serves_results_url
+        if signed is None:
+            signed = request.format == "parquet" and client.serves_results_url
+        self._signed = signed
         self._artifact: SignedArtifact | None = None
         self._lock = threading.Lock()
 

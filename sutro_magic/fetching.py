@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sutro_magic import download
+from sutro_magic import download, peek
 from sutro_magic.errors import (
     FetchCancelledError,
     JobNotFoundError,
@@ -14,6 +14,7 @@ from sutro_magic.errors import (
     SutroError,
 )
 from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
+from sutro_magic.remote_file import RemoteFile
 from sutro_magic.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -26,22 +27,27 @@ if TYPE_CHECKING:
     from sutro_magic.models import Job, ResultsRequest
     from sutro_magic.partials import Partials
     from sutro_magic.patience import Patience
+    from sutro_magic.peek import FirstRows
     from sutro_magic.stopping import Errand
 
 CONFLICT = 409
 REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
 
 
+def ignore(*_told: object) -> None:
+    """Do nothing with what is told."""
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What a caller of `sutro_magic.Session.results` wants besides the results; see there."""
 
-    wait: bool
-    on_bytes: Progress
-    on_poll: Callable[[Job], None]
-    on_kept: Callable[[int], None]
-    on_retry: Callable[[str], None]
-    cancel: threading.Event | None
+    wait: bool = False
+    on_bytes: Progress = ignore
+    on_poll: Callable[[Job], None] = ignore
+    on_kept: Callable[[int], None] = ignore
+    on_retry: Callable[[str], None] = ignore
+    cancel: threading.Event | None = None
 
 
 class Fetching:
@@ -83,11 +89,11 @@ class Fetching:
                     patience=patience,
                     errand=errand,
                     on_bytes=wishes.on_bytes,
-                    on_kept=lambda count: errand.tell(wishes.on_kept, count),
+                    on_kept=lambda count: errand.tell_at_end(wishes.on_kept, count),
                 )
             except (JobNotFoundError, ServiceError) as refusal:
                 if not late:
-                    self._explain(refusal, errand, patience)
+                    self.explain(refusal, errand, patience)
                     late = True
                 elif not _is_unfinished(refusal):
                     raise
@@ -98,9 +104,23 @@ class Fetching:
                         hint="Run the cell again in a minute.",
                     ) from None
             else:
-                return self._details()
+                return self.details()
 
-    def _explain(self, refusal: JobNotFoundError | ServiceError, errand: Errand, patience: Patience) -> None:
+    def look(self, rows: int, errand: Errand) -> tuple[FirstRows, Job | None]:
+        """Fetch the first rows only; return them and what is known of the job."""
+        client, request = self._client, self._request
+        patience = client.patience(errand, lambda reason: errand.tell(self._wishes.on_retry, reason))
+        origin = download.Origin(
+            client, request, patience, signed=client.serves_results_url or client.credentials.is_direct
+        )
+        try:
+            file = RemoteFile(origin, patience)
+        except (JobNotFoundError, ServiceError) as refusal:
+            self.explain(refusal, errand, patience)
+            raise
+        return peek.look(file, request, rows), self.details()
+
+    def explain(self, refusal: JobNotFoundError | ServiceError, errand: Errand, patience: Patience) -> None:
         """Return if the job succeeded, so that asking again makes sense; else raise what is the matter."""
         if not _is_unfinished(refusal):
             raise refusal
@@ -130,7 +150,7 @@ class Fetching:
         if not just_succeeded(job):
             raise refusal
 
-    def _details(self) -> Job | None:
+    def details(self) -> Job | None:
         """Name, rows and schema are nice to have: a service with only the results route is enough."""
         try:
             return self._client.get_job(self._request.job_id, best_effort=True)

@@ -72,9 +72,9 @@ class Partial:
     def __init__(self, folder: Path, rest: Path, kept: _State | None = None) -> None:
         self._folder = folder
         self._rest = rest
-        self.etag: str | None = kept and kept.etag
+        self.etag: str | None = kept.etag if kept else None
         """Strong ETag of the object; without one nothing is gone on with."""
-        self.size: int | None = kept and kept.size
+        self.size: int | None = kept.size if kept else None
         """Bytes of the object, once they are known."""
         self.ranges: Ranges = kept.ranges if kept else Ranges()
         self._lock = threading.Lock()

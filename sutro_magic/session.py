@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sutro_magic import formats, stopping
+from sutro_magic import formats, peek, stopping
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.client import Client
 from sutro_magic.credentials import Secret, normalise_url, resolve
@@ -25,7 +25,7 @@ from sutro_magic.errors import (
     SutroError,
     shorten,
 )
-from sutro_magic.fetching import Fetching, Wishes
+from sutro_magic.fetching import Fetching, Wishes, ignore
 from sutro_magic.models import Job, JobList, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
     clean_job,
@@ -48,10 +48,6 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.download import Progress
-
-
-def _ignore(_told: object) -> None:
-    pass
 
 
 class Session:
@@ -112,7 +108,7 @@ class Session:
     @property
     def on_retry(self) -> Callable[[str], None]:
         """Told in a few words when a request of this thread failed and is tried again."""
-        told: Callable[[str], None] = getattr(self._listeners, "on_retry", _ignore)
+        told: Callable[[str], None] = getattr(self._listeners, "on_retry", ignore)
         return told
 
     @on_retry.setter
@@ -276,7 +272,14 @@ class Session:
             cached = self._cached(request, begin, unfold, on_notice)
             if cached is not None:
                 return cached
-        wishes = Wishes(wait, on_bytes, on_poll, on_kept, self.on_retry, cancel)
+        wishes = Wishes(
+            wait=wait,
+            on_bytes=on_bytes,
+            on_poll=on_poll,
+            on_kept=on_kept,
+            on_retry=self.on_retry,
+            cancel=cancel,
+        )
         try:
             if not may_be_an_id(request.job_id):
                 raise self._not_found(request.job_id)
@@ -285,6 +288,79 @@ class Session:
             request = replace(request, job_id=self._resolve(request.job_id, not_found))
         cached = None if refresh else self._cached(request, begin, unfold, on_notice)
         return cached or self._fetch(request, begin, unfold, wishes)
+
+    def peek(
+        self,
+        job_id: str,
+        rows: int = 100,
+        *,
+        inputs: bool = False,
+        logprobs: bool = False,
+        unfold: bool | None = None,
+        refresh: bool = False,
+        cancel: threading.Event | None = None,
+    ) -> Results:
+        """Look at the first rows of a finished job, without fetching the rest.
+
+        The end of the Parquet artifact is read, where it says what is where, and the row groups that hold the
+        first rows.
+
+        Parameters
+        ----------
+        job_id : str
+            Id, unique prefix of an id, or exact name.
+        rows : int
+            How many, at most.
+        inputs, logprobs, unfold, cancel
+            As in `results`.
+        refresh : bool
+            Look at the service even if the results are in the cache.
+
+        Returns
+        -------
+        Results
+            Of the first rows: its ``part`` is ``"peek"``, and it has no ``path``.
+
+        Raises
+        ------
+        PeekError
+            When a look would fetch more than a fifth of the artifact, or the storage does not send parts of it.
+        SutroError
+            Of the kind that fits.
+        """
+        begin = time.monotonic()
+        if rows < 1:
+            raise ArgumentError(f"A look at {rows} rows shows nothing.", hint="Give a number from 1.")
+        request = ResultsRequest(job_id=clean_job(job_id), inputs=inputs, logprobs=logprobs)
+        entry = None if refresh else self.cache.find(self.credentials.identity, request)
+        if entry is not None:
+            return peek.as_results(
+                peek.look_in_cache(entry, rows), request, entry.job, entry, unfold=unfold, begin=begin
+            )
+        try:
+            if not may_be_an_id(request.job_id):
+                raise self._not_found(request.job_id)
+            return self._look(request, rows, begin, unfold, cancel)
+        except JobNotFoundError as not_found:
+            job_id = self._resolve(request.job_id, not_found)
+        return self.peek(
+            job_id, rows, inputs=inputs, logprobs=logprobs, unfold=unfold, refresh=refresh, cancel=cancel
+        )
+
+    def _look(
+        self,
+        request: ResultsRequest,
+        rows: int,
+        begin: float,
+        unfold: bool | None,
+        cancel: threading.Event | None,
+    ) -> Results:
+        wishes = Wishes(on_retry=self.on_retry, cancel=cancel)
+        fetching = Fetching(self.client, request, Partials(self.cache.directory), wishes)
+        found, job = stopping.run(lambda errand: fetching.look(rows, errand), cancel)
+        if job is not None and job.status is not JobStatus.UNKNOWN:
+            raise_unless_succeeded(job)
+        return peek.as_results(found, request, job, self.client.place, unfold=unfold, begin=begin)
 
     def _cached(
         self, request: ResultsRequest, begin: float, unfold: bool | None, on_notice: Callable[[str], None]

@@ -48,6 +48,7 @@ class Errand:
         self.said: queue.SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = (
             queue.SimpleQueue() if parent is None else parent.said
         )
+        self.last_words: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
     def part(self) -> Errand:
         """Return an errand for a part of the work."""
@@ -75,6 +76,10 @@ class Errand:
     def tell(self, callback: Callable[..., object], *arguments: Any) -> None:
         """Let a callback be called in the thread that waits for the work."""
         self.said.put((callback, arguments))
+
+    def tell_at_end(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Let a callback be called when the work has ended, also when it was stopped."""
+        self.last_words.append((callback, arguments))
 
     def stop(self) -> None:
         """End the work: its sockets are shut down, so that no thread of it waits for bytes any more."""
@@ -144,8 +149,10 @@ def run(work: Callable[[Errand], T], cancel: threading.Event | None = None) -> T
     except BaseException:
         errand.stop()
         thread.join(JOIN_SECONDS)
+        _tell_last(errand)
         raise
     thread.join()
+    _tell_last(errand)
     if failure:
         raise failure.pop()
     return outcome.pop()
@@ -162,6 +169,11 @@ def _listen(errand: Errand, cancel: threading.Event | None) -> None:
         if said is None:
             return
         callback, arguments = said
+        callback(*arguments)
+
+
+def _tell_last(errand: Errand) -> None:
+    for callback, arguments in list(errand.last_words):
         callback(*arguments)
 
 

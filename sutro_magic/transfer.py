@@ -320,7 +320,7 @@ class Transfer:
 
     def _admit(self, response: requests.Response, reader: _Reader, *, ranged: bool) -> None:
         """Check that a response is what was asked for; let a whole object begin anew."""
-        etag = _strong(response)
+        etag = strong_etag(response)
         if response.status_code == OK:
             if ranged and self._readers != [reader]:
                 raise _ChangedError("the storage sent the whole file where a part was asked for")
@@ -407,7 +407,7 @@ def is_passing(error: ServiceError) -> bool:
     return isinstance(error, ServiceUnreachableError) or error.status_code in RETRIED_STATUSES
 
 
-def _strong(response: requests.Response) -> str | None:
+def strong_etag(response: requests.Response) -> str | None:
     """Return the ETag of a response, if it stands for the very bytes."""
     etag = response.headers.get("ETag", "").strip()
     return etag if _STRONG.fullmatch(etag) else None

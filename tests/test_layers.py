@@ -14,12 +14,12 @@ FLOORS = [
     {"errors", "models"},
     {
         "addresses", "cache", "canonical", "client", "connections", "credentials", "csv_rows", "download", "formats",
-        "growth", "json_columns", "partials", "patience", "ranges", "replies", "secrecy", "stopping", "transfer",
+        "growth", "json_columns", "partials", "patience", "ranges", "remote_file", "replies", "secrecy", "stopping", "transfer",
         "transport", "views",
     },
     {
         "dask_frames", "engine", "frames", "json_chunks", "json_row", "known_rows", "mapped", "output_plan",
-        "output_schema", "pages", "picked", "questions", "results", "shape_arrays", "shape_patterns", "shapes", "sources",
+        "output_schema", "pages", "peek", "picked", "questions", "results", "shape_arrays", "shape_patterns", "shapes", "sources",
         "structured", "summaries", "unfolded", "unfolded_file",
     },
     {"fetching", "naming", "outcomes", "session", "waiting", "wider"},
