@@ -38,6 +38,8 @@ CONNECTIONS = 8
 NO_SUCH_ROUTE = frozenset({404, 405})
 STORAGE_REFUSED = frozenset({400, 401, 403, 404, 410})
 """What object storage answers to an expired signature (R2: 400, S3: 403), or when the object has moved."""
+FRESH_URLS = 2
+"""A fresh one may have been signed for another thread, and have expired since."""
 STORAGE_OPENED = frozenset({OK, PARTIAL, UNSATISFIABLE})
 
 
@@ -155,9 +157,12 @@ class Origin:
                 raise
             return self._open_instead(headers)
         response = self._client.open_artifact(artifact, headers)
-        if response.status_code in STORAGE_REFUSED:
+        for _ in range(FRESH_URLS):
+            if response.status_code not in STORAGE_REFUSED:
+                break
             response.close()
-            response = self._client.open_artifact(self._sign(artifact), headers)
+            artifact = self._sign(artifact)
+            response = self._client.open_artifact(artifact, headers)
         if response.status_code in STORAGE_OPENED:
             return response
         raise _refused(response)

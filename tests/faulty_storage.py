@@ -373,7 +373,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.send(reply, seen, service)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - name of the base class
 
     def send(self, reply, seen, service):
         if reply.reset:

@@ -35,7 +35,7 @@ def one_sequence(service, folder, wire, plan):
         assert session.results(JOB, format=wire).arrow().equals(service.table), "a wrong table"
     except errors.SutroError as error:
         outcome = type(error).__name__
-        assert error.message and "sig=" not in str(error)
+        assert error.message and "sig=" not in str(error)  # noqa: PT017 - the outcome may be a table as well
     assert len(leftovers(session.cache.directory)) <= 1
     service.plan = []
     assert session.results(JOB, format=wire, refresh=True).arrow().equals(service.table), "a wrong table"
@@ -54,7 +54,7 @@ def random_sequence(seed, folder):
     service = FaultyService(
         table=make_table(chance.choice([20, 300, 3000]), seed),
         head=chance.choice(["works", "refused", "tells nothing", None]),
-        expires=chance.choice([None, None, 1, 2]),
+        expires=chance.choice([None, None, 1, 2]) if not several else None,
         ranges=chance.random() < 0.85,
         rate=chance.choice([None, 400_000]),
     )
