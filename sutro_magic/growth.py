@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-WINDOW_SECONDS = 0.3
+WINDOW_SECONDS = 0.25
 """For so long the rate is measured before it is believed."""
 WORTH_SECONDS = 1.0
 """A download that is over so soon needs no more connections."""

@@ -252,6 +252,7 @@ class FaultyService:
 
     def __post_init__(self):
         self.seen: list[Seen] = []
+        self.rows = len(self.table)
         self.version = 1
         self.lock = threading.Lock()
         self.uses: dict[str, int] = {}
@@ -288,7 +289,7 @@ class FaultyService:
             said = {"urls": urls, "artifact": {"filename": self.filename, "size_bytes": len(self.artifact)}}
             return json_reply(said)
         if path.endswith(f"/jobs/{JOB}"):
-            return json_reply({"job": {"job_id": JOB, "status": "SUCCEEDED", "num_rows": len(self.table)}})
+            return json_reply({"job": {"job_id": JOB, "status": "SUCCEEDED", "num_rows": self.rows}})
         if path.endswith("/results"):
             kind = (query.get("format") or query.get("result_format") or ["?"])[0]
             body = self.artifact if kind == "parquet" else self.bodies[kind]
