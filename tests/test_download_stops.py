@@ -54,6 +54,7 @@ def script(service, folder):
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_script_keeps_the_partial_and_leaves_no_thread(service, tmp_path):
     service.rate = 100_000
     with script(service, tmp_path) as process:
@@ -72,6 +73,7 @@ def test_ctrl_c_in_a_script_keeps_the_partial_and_leaves_no_thread(service, tmp_
     assert sent(service) == len(service.artifact) - kept
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_partial_that_the_next_one_claims(service, tmp_path):
     service.rate = 100_000
     with script(service, tmp_path) as process:
@@ -87,6 +89,7 @@ def test_a_killed_process_leaves_a_partial_that_the_next_one_claims(service, tmp
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_partial_of_a_living_process_is_left_alone(service, tmp_path):
     service.rate = 20_000
     with script(service, tmp_path) as slow:
@@ -117,6 +120,7 @@ def test_a_robbed_download_still_ends_in_the_right_table(service, tmp_path, monk
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_interrupting_a_cell_says_what_is_kept_and_running_it_again_goes_on(kernel, service):
     assert kernel.run(
         f"import os\nsaved = dict(os.environ)\nos.environ.update(SUTRO_API_URL={service.url!r}, SUTRO_API_KEY='sk_x')"
@@ -153,7 +157,7 @@ def test_interrupting_a_cell_says_what_is_kept_and_running_it_again_goes_on(kern
 
 # --- memory ---------------------------------------------------------------------------------------
 
-PEAK = """
+PEAK = r"""
 import re, sys
 from sutro_magic import Session
 results = Session(sys.argv[1], "sk_x", sys.argv[2]).results("job-x", format=sys.argv[3])

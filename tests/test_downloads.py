@@ -52,6 +52,7 @@ def break_off(service, client, fault="cut"):
 # --- alone, and in sequences ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ALL_FAULTS)
 @pytest.mark.parametrize("wire", FORMATS)
 def test_a_fault_alone_ends_in_the_right_table_or_one_error(fault, wire, tmp_path):
@@ -60,6 +61,7 @@ def test_a_fault_alone_ends_in_the_right_table_or_one_error(fault, wire, tmp_pat
     print(fault, wire, outcome)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_faults_in_random_sequences_end_in_the_right_table_or_one_error(seed, tmp_path):
     print(random_sequence(seed, tmp_path))
@@ -309,6 +311,7 @@ def test_several_connections_share_a_slow_file(service, client):
     assert all(seen.if_range == service.etag for seen in service.storage()[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     "fault",

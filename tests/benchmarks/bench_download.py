@@ -76,8 +76,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
+    """A client that hangs up in the middle is none of its business."""
+
     daemon_threads = True
     request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        pass
 
 
 def serve(path, rate, ports):
