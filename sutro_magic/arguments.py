@@ -16,6 +16,7 @@ WIDTH = 92
 # The words of models.py and results.py, again: importing those doubles the time of %load_ext.
 FORMATS = ("parquet", "csv", "json")
 AS_TYPES = ("pandas", "polars", "arrow", "duckdb", "dask", "path", "results")
+PEEK_ROWS = 100
 STATUSES = ("queued", "starting", "running", "succeeded", "cancelling", "cancelled", "failed", "unknown")
 
 
@@ -130,6 +131,16 @@ def one_of(what: str, names: tuple[str, ...]) -> Callable[[str], str]:
     return read
 
 
+def _rows(word: str) -> int:
+    """Read a number of rows."""
+    if not (word.isascii() and word.isdigit()):
+        raise ArgumentError(
+            f"%sutro_results: {_cut(word)!r} after --peek is no number of rows.",
+            hint="Put the job first: %sutro_results JOB_ID --peek 100.",
+        )
+    return int(word)
+
+
 def _did_you_mean(word: str, names: Iterable[str]) -> str:
     import difflib  # here, because it costs a quarter of %load_ext
 
@@ -149,6 +160,7 @@ def results_parser() -> MagicParser:
             "r = %sutro_results 'my job'     # a Results: r.pandas(), r.polars(), r.arrow(), r.path",
             "%sutro_results job-123 --raw             # JSON outputs as text instead of columns",
             "%sutro_results job-123 --save films.csv  # or .parquet, .jsonl",
+            "%sutro_results job-123 --peek            # the first 100 rows, without fetching the rest",
             "%sutro_results {job_id} --refresh",
         ],
         "As the last line of a cell it returns a Results, which shows itself; with --name it\n"
@@ -157,7 +169,7 @@ def results_parser() -> MagicParser:
         usage=(
             "%(prog)s JOB_ID [--format parquet|csv|json] [--inputs] [--logprobs] [--name VAR]\n"
             "                      [--as TYPE] [--raw | --unfold] [--save PATH [--overwrite]]\n"
-            "                      [--refresh] [--wait] [--quiet]"
+            "                      [--peek [N]] [--refresh] [--wait] [--quiet]"
         ),
     )
     add = parser.add_argument
@@ -201,6 +213,14 @@ def results_parser() -> MagicParser:
     add("--refresh", action="store_true", help="ignore the cache and fetch anew")
     add("--wait", action="store_true", help="if the job is not final yet, wait for it first")
     add("--quiet", action="store_true", help="bind, show nothing")
+    add(
+        "--peek",
+        nargs="?",
+        type=_rows,
+        const=PEEK_ROWS,
+        metavar="N",
+        help="only the first N rows (default 100), by reading no more of a large Parquet artifact than they need",
+    )
     return parser
 
 

@@ -41,6 +41,7 @@ from sutro_magic.cache_entry import (
 from sutro_magic.errors import CacheError
 from sutro_magic.locks import FileLock
 from sutro_magic.models import Job, ResultsRequest
+from sutro_magic.partials import Partials
 from sutro_magic.private_files import private_folder, sha256_of, sync_and_hash, write_private
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class ResultsCache:
         on_notice: Callable[[str], None] = lambda _: None,
         *,
         wait: bool = True,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[FileLock]:
         """Let one process at a time fetch what is asked for; look into the cache again when it is our turn.
 
@@ -165,6 +167,8 @@ class ResultsCache:
             Told in one sentence when there is somebody to wait for.
         wait : bool
             Wait, for `LOCK_SECONDS` at most; otherwise go on at once, with the lock or without.
+        sleep : callable
+            Waits for so many seconds; what it raises ends the wait.
         """
         self._configured_limit()  # a wrong one is said before anything is fetched, not after
         name = _columns_name(request.job_id, inputs=request.inputs, logprobs=request.logprobs)
@@ -174,6 +178,7 @@ class ResultsCache:
             lambda: on_notice(
                 f"Another process is fetching this job; waiting for it (at most {LOCK_SECONDS:.0f} s)…"
             ),
+            sleep,
         )
         with contextlib.suppress(OSError):  # there is no lock then
             private_folder(self.directory, LOCKS_FOLDER)
@@ -368,6 +373,8 @@ class ResultsCache:
                 continue
             count, size = count + 1, size + entry.disk_size
             self.delete(entry)
+        if before is None:
+            Partials(self.directory).clear(identity, job_id)
         if everything:  # damaged entries too
             for folder in self._entry_folders(None):
                 self._discard(folder)

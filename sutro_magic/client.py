@@ -5,11 +5,11 @@ Both generations are spoken: ``https://api.sutro.sh/jobs/...`` and ``<deployment
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+from sutro_magic.addresses import Guard
 from sutro_magic.credentials import WHERE_KEYS_COME_FROM, Secret
 from sutro_magic.errors import (
     AuthenticationError,
@@ -20,9 +20,16 @@ from sutro_magic.errors import (
     shorten,
 )
 from sutro_magic.models import Job, JobStatus, ResultsRequest, failure_text
-from sutro_magic.replies import AN_HTML_PAGE, beginning, is_html, what_it_looks_like
+from sutro_magic.patience import Patience, RetryPolicy
+from sutro_magic.replies import (
+    AN_HTML_PAGE,
+    content_length,
+    error_text,
+    retry_after,
+    what_it_looks_like,
+)
 from sutro_magic.secrecy import KeyAuth, no_auth
-from sutro_magic.transport import READ_SECONDS, RetryPolicy, Transport
+from sutro_magic.transport import READ_SECONDS, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,27 +38,33 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
 
+    OnRetry = Callable[[str], None]
+
 PAGE_SIZE = 100  # the largest `limit` of list-jobs
 CHECK_ROUTES = ("auth/check", "try-authentication")
+OK = 200
 NOT_FOUND = 404
 PARAMETER_REFUSED = frozenset({400, 422})
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedArtifact:
-    """A Parquet artifact behind a signed URL; the URL is a secret while it lives.
+    """A Parquet artifact behind signed URLs, which are secrets while they live.
 
     Attributes
     ----------
     url : Secret
         Signed for GET; must be asked without the API key.
+    head : Secret or None
+        Signed for HEAD, where the service gives one.
     """
 
     url: Secret
+    head: Secret | None = None
 
 
 class Client:
-    """One deployment with one key.
+    """One deployment with one key. Threads may share it.
 
     Parameters
     ----------
@@ -75,11 +88,18 @@ class Client:
         self._base_is_known = credentials.is_direct
         self._format_parameter = "result_format" if credentials.is_direct else "format"
         # A proxy for the outside world must not stand before a service on this machine.
-        self._transport = Transport(trust_env=not credentials.is_loopback, on_retry=on_retry)
+        self._transport = Transport(trust_env=not credentials.is_loopback)
+        self._storage = Transport(trust_env=not credentials.is_loopback, guard=Guard(credentials))
+        self._on_retry = on_retry
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections that are not in use."""
         self._transport.close()
+        self._storage.close()
+
+    def patience(self, on_retry: OnRetry | None = None) -> Patience:
+        """Return the tries that one piece of work has, over all its requests."""
+        return Patience(self.retry, on_retry or self._on_retry)
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -96,7 +116,7 @@ class Client:
                 raise self._key_refused(401)
             return
 
-    def get_job(self, job_id: str, *, best_effort: bool = False) -> Job:
+    def get_job(self, job_id: str, *, best_effort: bool = False, patience: Patience | None = None) -> Job:
         """Read one job.
 
         Parameters
@@ -104,25 +124,29 @@ class Client:
         job_id : str
         best_effort : bool
             One quick try, for details that are nice to have.
+        patience : Patience, optional
+            Of the work that this is a part of.
 
         Raises
         ------
         JobNotFoundError
         """
-        retry = RetryPolicy(tries=1) if best_effort else self.retry
+        patience = Patience(RetryPolicy(tries=1)) if best_effort else patience
         timeout = 5.0 if best_effort else READ_SECONDS
-        answer = self._json(f"jobs/{_segment(job_id)}", job_id=job_id, retry=retry, read_seconds=timeout)
+        answer = self._json(
+            f"jobs/{_segment(job_id)}", job_id=job_id, patience=patience, read_seconds=timeout
+        )
         data = answer.get("job") if isinstance(answer, dict) else None
         if not isinstance(data, dict):
             raise ServiceError(f"{self.place} described the job in a way that is not understood.")
         return Job.from_api({"job_id": job_id, **data})
 
-    def get_status(self, job_id: str) -> tuple[JobStatus, str | None]:
+    def get_status(self, job_id: str, patience: Patience | None = None) -> tuple[JobStatus, str | None]:
         """Read the status of one job and, if it failed, the reason.
 
         The newer API answers with a map from id to status, the older one with plain text.
         """
-        answer = self._json(f"job-status/{_segment(job_id)}", job_id=job_id)
+        answer = self._json(f"job-status/{_segment(job_id)}", job_id=job_id, patience=patience)
         status = answer.get("job_status") if isinstance(answer, dict) else None
         if isinstance(status, dict):
             status = status.get(job_id) or next(iter(status.values()), None)
@@ -173,7 +197,7 @@ class Client:
             f"stream-job-progress/{_segment(job_id)}",
             {},
             stream=True,
-            retry=RetryPolicy(tries=1),
+            patience=Patience(RetryPolicy(tries=1)),
             optional=True,
         )
         self._raise_for_status(response, job_id)
@@ -181,30 +205,35 @@ class Client:
 
     # --- results ------------------------------------------------------------------------------
 
-    def open_results(self, request: ResultsRequest) -> requests.Response:
-        """Open ``GET jobs/{id}/results``; the body is not read yet.
+    def open_results(
+        self, request: ResultsRequest, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Open ``GET jobs/{id}/results``, in one try; the body is not read yet.
 
         The format travels as ``result_format`` on the older API and as ``format`` on deployments; when
         the service refuses the parameters, the other name is tried once and remembered.
         """
         route = f"jobs/{_segment(request.job_id)}/results"
+        name = self._format_parameter
         try:
-            return self._open(route, self._results_parameters(request), request.job_id)
+            return self._open(route, self._results_parameters(request, name), request.job_id, headers)
         except ServiceError as refusal:
             if refusal.status_code not in PARAMETER_REFUSED:
                 raise
-            tried, other = self._format_parameter, _OTHER_FORMAT_PARAMETER[self._format_parameter]
-            self._format_parameter = other
+            other = _OTHER_FORMAT_PARAMETER[name]
             try:
-                return self._open(route, self._results_parameters(request), request.job_id)
+                response = self._open(
+                    route, self._results_parameters(request, other), request.job_id, headers
+                )
             except ServiceError as again:
-                self._format_parameter = tried
                 if again.status_code in PARAMETER_REFUSED:
                     raise refusal from None
                 raise
+            self._format_parameter = other
+            return response
 
-    def sign_artifact(self, request: ResultsRequest) -> SignedArtifact:
-        """Ask ``results-url`` for a signed URL of the Parquet artifact.
+    def sign_artifact(self, request: ResultsRequest, patience: Patience | None = None) -> SignedArtifact:
+        """Ask ``results-url`` for signed URLs of the Parquet artifact.
 
         Raises
         ------
@@ -213,21 +242,37 @@ class Client:
         """
         parameters = self._column_parameters(request) | {"format": "parquet"}
         route = f"jobs/{_segment(request.job_id)}/results-url"
-        answer = self._json(route, parameters, job_id=request.job_id, optional=True)
-        url = _take_url(answer)
+        answer = self._json(route, parameters, job_id=request.job_id, patience=patience, optional=True)
+        url, head = _take_urls(answer)
         if url is None:
             raise ServiceError(f"{self.place} answered `results-url` without a URL.")
-        self._check_storage_url(url)
-        return SignedArtifact(url=url)
+        return SignedArtifact(url=url, head=head)
 
-    def open_artifact(self, artifact: SignedArtifact) -> requests.Response:
-        """Open a signed URL, without the API key: the signature is the credential."""
-        return self._transport.get(
-            artifact.url, {}, auth=no_auth, stream=True, retry=self.retry, read_seconds=READ_SECONDS
-        )
+    def open_artifact(
+        self, artifact: SignedArtifact, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Open a signed URL, in one try, without the API key: the signature is the credential.
 
-    def _results_parameters(self, request: ResultsRequest) -> dict[str, str]:
-        return {self._format_parameter: request.format} | self._column_parameters(request)
+        Raises
+        ------
+        ServiceError
+            When the URL leads to where no results are; nothing was sent then.
+        """
+        return self._storage.once("GET", artifact.url, auth=no_auth, stream=True, headers=headers)
+
+    def artifact_length(self, artifact: SignedArtifact) -> int | None:
+        """Return the bytes of an artifact, if the storage says so."""
+        if artifact.head is None:
+            return None
+        try:
+            response = self._storage.once("HEAD", artifact.head, auth=no_auth, stream=True)
+        except ServiceError:
+            return None
+        response.close()
+        return content_length(response) if response.status_code == OK else None
+
+    def _results_parameters(self, request: ResultsRequest, name: str) -> dict[str, str]:
+        return {name: request.format} | self._column_parameters(request)
 
     def _column_parameters(self, request: ResultsRequest) -> dict[str, str]:
         return {
@@ -242,8 +287,10 @@ class Client:
         """The deployment, for messages."""
         return self.credentials.base_url.removesuffix("/v1")
 
-    def _open(self, route: str, parameters: Mapping[str, str], job_id: str) -> requests.Response:
-        response = self._ask(route, parameters, stream=True)
+    def _open(
+        self, route: str, parameters: Mapping[str, str], job_id: str, headers: Mapping[str, str] | None
+    ) -> requests.Response:
+        response = self._ask(route, parameters, stream=True, headers=headers)
         self._raise_for_status(response, job_id)
         return response
 
@@ -253,7 +300,7 @@ class Client:
         parameters: Mapping[str, str] | None = None,
         *,
         job_id: str = "",
-        retry: RetryPolicy | None = None,
+        patience: Patience | None = None,
         read_seconds: float = READ_SECONDS,
         optional: bool = False,
     ) -> Any:
@@ -261,7 +308,7 @@ class Client:
             route,
             parameters or {},
             stream=False,
-            retry=retry or self.retry,
+            patience=patience or self.patience(),
             read_seconds=read_seconds,
             optional=optional,
         )
@@ -281,11 +328,12 @@ class Client:
         parameters: Mapping[str, str],
         *,
         stream: bool,
-        retry: RetryPolicy | None = None,
+        patience: Patience | None = None,
         read_seconds: float = READ_SECONDS,
         optional: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Ask the deployment for a route; raise no error for its status.
+        """Ask the deployment for a route, once or with patience; raise no error for its status.
 
         A deployment serves its routes under ``/v1``. One that answers 404 there, and has not answered
         anything else yet, is asked once without: that is how the results page writes its route. For an
@@ -293,13 +341,19 @@ class Client:
         """
 
         def send(base: str) -> requests.Response:
+            url, auth = Secret(f"{base}/{route}"), self._auth()
+            if patience is None:
+                return self._transport.once(
+                    "GET",
+                    url,
+                    parameters,
+                    auth=auth,
+                    stream=stream,
+                    read_seconds=read_seconds,
+                    headers=headers,
+                )
             return self._transport.get(
-                Secret(f"{base}/{route}"),
-                parameters,
-                auth=self._auth(),
-                stream=stream,
-                retry=retry or self.retry,
-                read_seconds=read_seconds,
+                url, parameters, auth=auth, stream=stream, patience=patience, read_seconds=read_seconds
             )
 
         response = send(self._base)
@@ -321,14 +375,6 @@ class Client:
         if self.credentials.key is None:
             raise ConfigurationError(f"No API key for {self.place}.", hint=WHERE_KEYS_COME_FROM)
         return KeyAuth(self.credentials.key)
-
-    def _check_storage_url(self, url: Secret) -> None:
-        scheme = urlsplit(url.reveal()).scheme
-        if scheme != "https" and not (scheme == "http" and self.credentials.is_loopback):
-            raise ServiceError(
-                f"{self.place} sent a download address that is not https; it was not followed.",
-                hint="Try --format csv, which does not use it.",
-            )
 
     def _raise_for_status(self, response: requests.Response, job_id: str) -> None:
         code = response.status_code
@@ -362,6 +408,7 @@ class Client:
             f"{self.place} answered {code}" + (f": {said}" if said else "."),
             hint=_ADVICE.get(code, "Try again; if it stays, the service's operator needs to know."),
             status_code=code,
+            retry_after=retry_after(response),
         )
 
     def _key_refused(self, code: int) -> AuthenticationError:
@@ -382,28 +429,11 @@ _ADVICE = {
 }
 
 
-def error_text(response: requests.Response, limit: int = 200) -> str:
-    """Say what an error body says, in any of the shapes the service's generations use."""
-    sent = beginning(response)
-    try:
-        body = json.loads(sent)
-    except (ValueError, RecursionError):
-        return "an HTML page." if is_html(sent) else ""
-    if not isinstance(body, dict):
-        return ""
-    for name in ("detail", "message", "error", "details"):
-        said = body.get(name)
-        if isinstance(said, list):  # validation errors of FastAPI: a list of {"loc", "msg", "type"}
-            said = "; ".join(str(item.get("msg")) for item in said if isinstance(item, dict))
-        if isinstance(said, str) and said:
-            return shorten(" ".join(said.split()), limit)
-    return ""
-
-
-def _take_url(answer: object) -> Secret | None:
+def _take_urls(answer: object) -> tuple[Secret | None, Secret | None]:
     urls = answer.pop("urls", None) if isinstance(answer, dict) else None
-    url = urls.get("get") if isinstance(urls, dict) else None
-    return Secret(url) if isinstance(url, str) else None
+    found = [urls.get(name) if isinstance(urls, dict) else None for name in ("get", "head")]
+    get, head = (Secret(url) if isinstance(url, str) and url else None for url in found)
+    return get, head
 
 
 def _segment(job_id: str) -> str:

@@ -1,148 +1,201 @@
-"""Bytes of a job's results to a file on disk.
+"""Results of a job to a file on disk.
 
-The body is streamed: memory does not grow with it. A connection that breaks in the middle is tried
-again; what has been written is complete, or there is an error.
+Parquet from a deployment comes by a signed URL of its object storage, where there is one; everything
+else from ``GET jobs/{id}/results``. What has been written is complete, or there is an error; where the
+server tells versions of its file apart, a fetch that stopped is gone on with by the next one.
 """
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import urllib3
-
-from sutro_magic.errors import (
-    CacheError,
-    CorruptResultsError,
-    JobNotFoundError,
-    ServiceError,
-    ServiceUnreachableError,
-)
+from sutro_magic.errors import CacheError, JobNotFoundError, ServiceError
+from sutro_magic.replies import content_length, retry_after
+from sutro_magic.transfer import OK, PARTIAL, UNSATISFIABLE, Transfer, is_passing
+from sutro_magic.transport import RETRIED_STATUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
     from pathlib import Path
 
     import requests
 
-    from sutro_magic.client import Client
+    from sutro_magic.client import Client, SignedArtifact
     from sutro_magic.models import ResultsRequest
+    from sutro_magic.partials import Partials
+    from sutro_magic.patience import Patience
+    from sutro_magic.stopping import Errand
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes so far and, where it is known, the bytes in all."""
+"""Called with the bytes that are there and, where it is known, the bytes in all."""
 
-CHUNK_BYTES = 1 << 20
+CONNECTIONS = 8
+"""To an object storage at most; as many as help are opened."""
 NO_SUCH_ROUTE = frozenset({404, 405})
-STORAGE_REFUSED = frozenset({400, 403})
-"""What object storage answers to an expired signature (R2: 400, S3: 403)."""
+STORAGE_REFUSED = frozenset({400, 401, 403, 404, 410})
+"""What object storage answers to an expired signature (R2: 400, S3: 403), or when the object has moved."""
+FRESH_URLS = 2
+"""A fresh one may have been signed for another thread, and have expired since."""
+STORAGE_OPENED = frozenset({OK, PARTIAL, UNSATISFIABLE})
 
 
-def fetch(client: Client, request: ResultsRequest, path: Path, progress: Progress) -> None:
+def fetch(
+    client: Client,
+    request: ResultsRequest,
+    target: Path,
+    *,
+    partials: Partials,
+    patience: Patience,
+    errand: Errand,
+    on_bytes: Progress,
+    on_kept: Callable[[int], None] = lambda _count: None,
+) -> None:
     """Fetch the results of a job in the format asked for.
 
-    Parquet from a deployment goes through a signed URL where the deployment has them; everything else
-    comes from ``GET jobs/{id}/results``.
+    Parameters
+    ----------
+    client : Client
+    request : ResultsRequest
+    target : pathlib.Path
+        The file to make, on the file system of the partial downloads.
+    partials : Partials
+        Where a fetch that stopped is kept, and looked for.
+    patience : Patience
+        The tries that are left.
+    errand : Errand
+        The work that this is a part of.
+    on_bytes, on_kept : callable
+        Told the bytes that are there, what was kept of an earlier fetch included; told, when the fetch does
+        not succeed, how many bytes are kept.
 
     Raises
     ------
     SutroError
-        Of the kind that fits; ``path`` may then hold a part of the body.
+        Of the kind that fits; ``target`` is not there then.
     """
-    deadline = time.monotonic() + client.retry.seconds
-    pauses = client.retry.pauses()
-    while True:
-        try:
-            with closing(_open(client, request)) as response:
-                _write(response, path, progress)
-        except _BrokenBodyError as broken:
-            pause = next(pauses, None)
-            if pause is None or time.monotonic() + pause > deadline:
-                raise CorruptResultsError(
-                    f"The download of {request.job_id} broke off: {broken}.",
-                    hint="Run the cell again; if it stays, try another --format.",
-                ) from None
-            time.sleep(pause)
-        else:
-            return
+    origin = Origin(client, request, patience)
+    partial = partials.claim(client.credentials.identity, request)
+    try:
+        Transfer(origin, partial, patience, errand, on_bytes).run()
+        partial.finish(target)
+    except CacheError:
+        partial.drop()  # on a full disk even the half of it is too much
+        raise
+    except BaseException:
+        on_kept(partial.keep())
+        raise
 
 
 def announced_size(client: Client, request: ResultsRequest) -> int | None:
-    """Return the bytes that `fetch` would transfer, if the service says so; the body is not read."""
-    with closing(_open(client, request)) as response:
-        announced = response.headers.get("Content-Length", "")
-    return int(announced) if announced.isdigit() else None
+    """Return the bytes that `fetch` would transfer, if the service says so; no body is read."""
+    patience = client.patience()
+    origin = Origin(client, request, patience)
+    while True:
+        try:
+            with closing(origin.open({})) as response:
+                return content_length(response)
+        except ServiceError as error:
+            if not is_passing(error) or not patience.wait(error.message.rstrip("."), error.retry_after):
+                raise
 
 
-class _BrokenBodyError(Exception):
-    """The body ended before its announced length."""
+class Origin:
+    """Where the results of one request come from. Threads may share it.
+
+    Parameters
+    ----------
+    client : Client
+    request : ResultsRequest
+    patience : Patience
+        For the question where the artifact is.
+    signed : bool, optional
+        Whether to ask for a signed URL; by default where the deployment gives them.
+    """
+
+    def __init__(
+        self, client: Client, request: ResultsRequest, patience: Patience, *, signed: bool | None = None
+    ) -> None:
+        self.name = request.job_id
+        self._client = client
+        self._request = request
+        self._patience = patience
+        if signed is None:
+            signed = request.format == "parquet" and client.serves_results_url
+        self._signed = signed
+        self._artifact: SignedArtifact | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def connections(self) -> int:
+        """How many connections there may be at most: one to the service itself."""
+        return CONNECTIONS if self._signed else 1
+
+    def open(self, headers: Mapping[str, str]) -> requests.Response:
+        """Ask for the results, in one try.
+
+        Returns
+        -------
+        requests.Response
+            With status 200, 206 or 416.
+
+        Raises
+        ------
+        SutroError
+        """
+        if not self._signed:
+            return self._client.open_results(self._request, headers)
+        try:
+            artifact = self._sign(None)
+        except JobNotFoundError:
+            return self._open_instead(headers)
+        except ServiceError as error:
+            if error.status_code not in NO_SUCH_ROUTE:
+                raise
+            return self._open_instead(headers)
+        response = self._client.open_artifact(artifact, headers)
+        for _ in range(FRESH_URLS):
+            if response.status_code not in STORAGE_REFUSED:
+                break
+            response.close()
+            artifact = self._sign(artifact)
+            response = self._client.open_artifact(artifact, headers)
+        if response.status_code in STORAGE_OPENED:
+            return response
+        raise _refused(response)
+
+    def length(self) -> int | None:
+        """Return the bytes of the artifact as the storage announces them, where it does."""
+        artifact = self._artifact
+        return None if artifact is None else self._client.artifact_length(artifact)
+
+    def _sign(self, expired: SignedArtifact | None) -> SignedArtifact:
+        """Return signed URLs: fresh ones if there are none, or these have expired; asked for by one thread."""
+        with self._lock:
+            if self._artifact is None or self._artifact is expired:
+                self._artifact = self._client.sign_artifact(self._request, self._patience)
+            return self._artifact
+
+    def _open_instead(self, headers: Mapping[str, str]) -> requests.Response:
+        response = self._client.open_results(self._request, headers)
+        # The job is there, so it was the route that was missing: do not ask for it again.
+        self._signed = self._client.serves_results_url = False
+        return response
 
 
-def _open(client: Client, request: ResultsRequest) -> requests.Response:
-    if request.format != "parquet" or not client.serves_results_url:
-        return client.open_results(request)
-    try:
-        return _open_signed(client, request)
-    except JobNotFoundError:
-        pass
-    except ServiceError as error:
-        if error.status_code not in NO_SUCH_ROUTE:
-            raise
-    response = client.open_results(request)
-    # The job is there, so it was the route that was missing: do not ask for it again.
-    client.serves_results_url = False
-    return response
-
-
-def _open_signed(client: Client, request: ResultsRequest) -> requests.Response:
-    response = client.open_artifact(client.sign_artifact(request))
-    if response.status_code in STORAGE_REFUSED:
-        response.close()
-        response = client.open_artifact(client.sign_artifact(request))
-    if response.status_code != 200:  # noqa: PLR2004
-        code = response.status_code
-        response.close()
-        raise ServiceError(
-            f"The object storage answered {code} to a fresh download address.",
-            hint="Run the cell again, or try --format csv, which does not use the storage.",
+def _refused(response: requests.Response) -> ServiceError:
+    code = response.status_code
+    response.close()
+    if code in RETRIED_STATUSES:
+        return ServiceError(
+            f"The object storage answered {code}.",
+            hint="Run the cell again in a moment, or try --format csv, which does not use the storage.",
+            status_code=code,
+            retry_after=retry_after(response),
         )
-    return response
-
-
-def _write(response: requests.Response, path: Path, progress: Progress) -> None:
-    announced = response.headers.get("Content-Length", "")
-    # With a Content-Encoding the length counts packed bytes, so it says nothing about the file.
-    encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-    total = int(announced) if announced.isdigit() and not encoded else None
-    done = 0
-    progress(0, total)
-    try:
-        with path.open("wb") as file:
-            for chunk in _chunks(response):
-                file.write(chunk)
-                done += len(chunk)
-                progress(done, total)
-    except urllib3.exceptions.ReadTimeoutError:
-        raise ServiceUnreachableError(
-            f"The download stalled after {done:,} bytes.", hint="Run the cell again."
-        ) from None
-    except urllib3.exceptions.HTTPError:
-        raise _BrokenBodyError(_after(done, total)) from None
-    except OSError as error:
-        raise CacheError(
-            f"The download could not be written to {path.parent}: {error.strerror}.",
-            hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
-        ) from None
-    if total is not None and done != total:
-        raise _BrokenBodyError(_after(done, total))
-
-
-def _chunks(response: requests.Response) -> Iterator[bytes]:
-    """Yield what has arrived, as it arrives, so that progress moves on a slow line too."""
-    while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
-        yield chunk
-
-
-def _after(done: int, total: int | None) -> str:
-    return f"{done:,} of {total:,} bytes arrived" if total is not None else f"{done:,} bytes arrived"
+    return ServiceError(
+        f"The object storage answered {code} to a fresh download address.",
+        hint="Run the cell again, or try --format csv, which does not use the storage.",
+    )

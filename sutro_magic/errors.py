@@ -16,9 +16,10 @@
     │   ├── JobCancelledError
     │   └── WaitTimeoutError     the job was not final in the time given
     ├── CorruptResultsError      the body is not the results: cut, mislabelled or inconsistent
-    ├── FetchCancelledError      the caller's ``cancel`` event was set
     ├── ResultsTooLargeError     the results, or what they claim to be, are beyond a limit
     ├── CacheError               the cache folder cannot be used
+    ├── FetchCancelledError      the caller's ``cancel`` event was set
+    ├── PeekError                a look at the first rows would fetch too much, or is not possible
     └── MissingPackageError      an optional engine is not installed
 
 A message says what happened; ``hint`` says what to type next. Neither ever holds a key or the
@@ -95,11 +96,21 @@ class ServiceError(SutroError):
         As in `SutroError`.
     status_code : int, optional
         HTTP status code, where there was one.
+    retry_after : float
+        Seconds that the service asks to wait, 0 where it does not.
     """
 
-    def __init__(self, message: str, *, hint: str | None = None, status_code: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        status_code: int | None = None,
+        retry_after: float = 0.0,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status_code = status_code
+        self.retry_after = retry_after
 
 
 class ServiceUnreachableError(ServiceError):
@@ -150,16 +161,37 @@ class CorruptResultsError(SutroError):
     """What arrived is not the job's results: cut, mislabelled or inconsistent."""
 
 
-class FetchCancelledError(SutroError):
-    """A fetch was stopped by its caller; what has arrived is kept for the next one."""
-
-
 class ResultsTooLargeError(SutroError):
     """The results, or what they claim to be, are beyond what can be taken without harm; the hint says what can be done."""
 
 
 class CacheError(SutroError):
     """The cache folder cannot be used."""
+
+
+class FetchCancelledError(SutroError):
+    """A fetch was stopped by its caller; what has arrived is kept for the next one."""
+
+
+class PeekError(SutroError):
+    """A look at the first rows would fetch too much of the artifact, or is not possible at all.
+
+    Parameters
+    ----------
+    message, hint
+        As in `SutroError`.
+    cost : int, optional
+        Bytes that the look would fetch.
+    size : int, optional
+        Bytes of the whole artifact.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, cost: int | None = None, size: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.cost = cost
+        self.size = size
 
 
 class MissingPackageError(SutroError):

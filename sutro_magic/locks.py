@@ -51,12 +51,21 @@ class FileLock:
         How long to wait at most.
     on_wait : callable
         Told once, when there is somebody to wait for.
+    sleep : callable
+        Waits for so many seconds; what it raises ends the wait.
     """
 
-    def __init__(self, path: Path, seconds: float, on_wait: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        seconds: float,
+        on_wait: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._path = path
         self._seconds = seconds
         self._on_wait = on_wait
+        self._sleep = sleep
         self._handle: int | None = None
 
     def acquire(self) -> None:
@@ -71,7 +80,7 @@ class FileLock:
             if not told:
                 self._on_wait()
                 told = True
-            time.sleep(min(pause, left))
+            self._sleep(min(pause, left))
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     def release(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo import DemoService
+    from sutro_magic.results import Results
     from sutro_magic.session import Session
     from sutro_magic.ui.browser import JobBrowser
     from sutro_magic.ui.progress import ProgressLine
@@ -178,6 +179,8 @@ class SutroMagics(Magics):
             f"nothing was bound{' or saved' if options.save else ''}, and what is complete stays in the cache. "
             "Run the cell again to go on."
         )
+        if options.peek is not None:
+            return self._peek(options, as_type)
         with self._progress(interrupted, silent=options.quiet) as progress:
             results = self.session.results(
                 options.job,
@@ -191,6 +194,7 @@ class SutroMagics(Magics):
                 on_poll=progress.on_poll,
                 on_progress=progress.on_progress,
                 on_notice=print,
+                on_kept=progress.on_kept,
             )
             if as_type != "path" or options.name is not None:
                 results.prepare(progress.on_rows)
@@ -200,6 +204,39 @@ class SutroMagics(Magics):
             value = results.to(as_type)
         if saved and not options.quiet:
             print(self.display.saved(results, saved))  # noqa: T201 - the answer
+        return self._hand_over(results, value, options, as_type)
+
+    def _peek(self, options: argparse.Namespace, as_type: Any) -> Any:
+        """Show or bind the first rows, without the rest."""
+        for flag, given in (
+            ("--wait", options.wait),
+            ("--save", options.save),
+            ("--format", options.format not in {None, "parquet"}),
+        ):
+            if given:
+                raise ArgumentError(
+                    f"%sutro_results: --peek and {flag} do not go together.",
+                    hint="A peek reads the first rows of a finished job's Parquet artifact: leave the other flag out.",
+                )
+        if as_type == "path":
+            raise ArgumentError(
+                "A peek makes no file, so it has no path.", hint="Leave out --peek, or choose another --as."
+            )
+        with self._progress("nothing was bound. Run the cell again.", silent=options.quiet):
+            results = self.session.peek(
+                options.job,
+                options.peek,
+                inputs=self.inputs if options.inputs is None else options.inputs,
+                logprobs=self.logprobs if options.logprobs is None else options.logprobs,
+                unfold=options.unfold,
+                refresh=options.refresh,
+            )
+            results.prepare()
+            value = results.to(as_type)
+        return self._hand_over(results, value, options, as_type)
+
+    def _hand_over(self, results: Results, value: Any, options: argparse.Namespace, as_type: Any) -> Any:
+        """Bind and show, or return."""
         if options.name is None:
             if options.quiet and as_type == "results":
                 from sutro_magic.ui.display import quiet
@@ -431,6 +468,13 @@ class SutroMagics(Magics):
             yield progress
         except KeyboardInterrupt:
             progress.stopped()
+            if progress.kept:
+                from sutro_magic.ui import words
+
+                kept = f"{words.size(progress.kept)} of the download are kept"
+                raise Interrupted(
+                    f"nothing was bound, and {kept}. Run the cell again to go on from there."
+                ) from None
             raise Interrupted(interrupted) from None
         except BaseException:
             progress.stopped()

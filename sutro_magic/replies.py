@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import time
+from email.utils import parsedate_to_datetime
 
 import requests
+
+from sutro_magic.errors import shorten
 
 ERROR_BYTES = 1 << 16
 AN_HTML_PAGE = "an HTML page"
 
 
 def retry_after(response: requests.Response) -> float:
-    """Read how many seconds the service asks to wait."""
+    """Read how many seconds the service asks to wait, written as a number or as a date."""
+    said = response.headers.get("Retry-After", "0")
     try:
-        return max(0.0, float(response.headers.get("Retry-After", "0")))
+        return max(0.0, float(said))
     except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except (ValueError, OverflowError, OSError):
         return 0.0
 
 
@@ -56,3 +66,28 @@ def what_it_looks_like(body: bytes) -> str:
     if is_html(body):
         return AN_HTML_PAGE
     return "something else" if body else "nothing"
+
+
+def error_text(response: requests.Response, limit: int = 200) -> str:
+    """Say what an error body says, in any of the shapes the service's generations use."""
+    sent = beginning(response)
+    try:
+        body = json.loads(sent)
+    except (ValueError, RecursionError):
+        return "an HTML page." if is_html(sent) else ""
+    if not isinstance(body, dict):
+        return ""
+    for name in ("detail", "message", "error", "details"):
+        said = body.get(name)
+        if isinstance(said, list):  # validation errors of FastAPI: a list of {"loc", "msg", "type"}
+            said = "; ".join(str(item.get("msg")) for item in said if isinstance(item, dict))
+        if isinstance(said, str) and said:
+            return shorten(" ".join(said.split()), limit)
+    return ""
+
+
+def content_length(response: requests.Response) -> int | None:
+    """Return the bytes of a file, if its reply says so; with a Content-Encoding it only counts packed ones."""
+    announced = response.headers.get("Content-Length", "")
+    plain = response.headers.get("Content-Encoding", "identity") == "identity"
+    return int(announced) if plain and announced.isascii() and announced.isdigit() else None

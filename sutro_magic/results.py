@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sutro_magic.sources import Source
     from sutro_magic.structured import Unfolding
 
-Part = Literal["all", "errors", "filtered", "selected"]
+Part = Literal["all", "errors", "filtered", "selected", "peek"]
 """Which rows of the job a `Results` holds."""
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]
@@ -69,6 +69,22 @@ class Provenance:
     fetched: datetime
     size: int
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peeked:
+    """What a look at the first rows left out.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the job.
+    fetched : int
+        Bytes that were fetched for the look, 0 if the results are in the cache.
+    """
+
+    rows: int
+    fetched: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +128,7 @@ class Results:
         provenance: Provenance,
         part: Part = "all",
         with_inputs: Wider | None = None,
+        peeked: Peeked | None = None,
     ) -> None:
         self._source = source
         self._job_id = job_id
@@ -123,6 +140,8 @@ class Results:
         self.part: Part = part
         self.with_inputs = with_inputs
         """How to get the prompts too; None where they are there, or nobody knows how."""
+        self.peeked = peeked
+        """What is missing, if these are the first rows only; else None."""
         self.ticked: tuple[int, ...] = ()
         """Places, from 0, of the rows that are ticked in the table that was touched last."""
 
@@ -138,10 +157,13 @@ class Results:
         from_cache: bool,
         seconds: float,
         with_inputs: Wider | None = None,
+        file: ResultsFile | None = None,
+        part: Part = "all",
+        peeked: Peeked | None = None,
     ) -> Results:
         """Make the handle of an entry in the cache; parameters as in `sutro_magic.Session.results`."""
         job_id, rows = request.job_id, entry.table.num_rows
-        file = ResultsFile(entry, request, cache, identity)
+        file = file or ResultsFile(entry, request, cache, identity)
         return cls(
             file if unfold is False else UnfoldedResults(file, cache, forced=bool(unfold)),
             job=entry.job or Job(job_id=job_id, status=JobStatus.SUCCEEDED, num_rows=rows),
@@ -155,6 +177,8 @@ class Results:
                 seconds=seconds,
             ),
             with_inputs=with_inputs,
+            part=part,
+            peeked=peeked,
         )
 
     # --- what it is ---------------------------------------------------------------------------
@@ -412,6 +436,7 @@ class Results:
             provenance=self.provenance,
             part=part,
             with_inputs=self.with_inputs if part == "all" else None,
+            peeked=self.peeked,
         )
 
 

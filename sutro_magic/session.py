@@ -9,26 +9,24 @@
 
 from __future__ import annotations
 
-import math
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sutro_magic import download, engine, formats
+from sutro_magic import engine, formats, peek, stopping
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.client import Client
 from sutro_magic.credentials import Secret, normalise_url, resolve
 from sutro_magic.errors import (
     ArgumentError,
     JobNotFoundError,
-    JobNotReadyError,
-    ServiceError,
     SutroError,
-    WaitTimeoutError,
     shorten,
 )
+from sutro_magic.fetching import Fetching, Wishes, ignore
 from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
     clean_job,
@@ -38,9 +36,10 @@ from sutro_magic.naming import (
     parse_status,
     resolve_job,
 )
-from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
+from sutro_magic.outcomes import raise_unless_succeeded
+from sutro_magic.partials import Partials
 from sutro_magic.results import Results
-from sutro_magic.waiting import wait_until_final
+from sutro_magic.waiting import Listeners, check_timeout, wait_for
 from sutro_magic.wider import wider
 
 if TYPE_CHECKING:
@@ -51,12 +50,9 @@ if TYPE_CHECKING:
     from sutro_magic.download import Progress
     from sutro_magic.locks import FileLock
 
-CONFLICT = 409
-REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
-
 
 class Session:
-    """A deployment, a key and a cache.
+    """A deployment, a key and a cache. Threads may share it.
 
     Parameters
     ----------
@@ -81,10 +77,10 @@ class Session:
             normalise_url(api_url)
         self.fixed_credentials: Credentials | None = None
         self._client: Client | None = None
+        self._lock = threading.Lock()
+        self._listeners = threading.local()
         self.cache = ResultsCache(cache_dir)
         engine.limit_arrow()
-        self.on_retry: Callable[[str], None] = lambda _text: None
-        """Told in a few words when a request failed and is tried again."""
 
     def __repr__(self) -> str:
         try:
@@ -102,13 +98,24 @@ class Session:
 
     @property
     def client(self) -> Client:
-        """The HTTP client for the credentials in use."""
+        """The HTTP client for the credentials in use; threads share it."""
         current = self.credentials
-        if self._client is None or self._client.credentials != current:
-            if self._client is not None:
-                self._client.close()
-            self._client = Client(current, on_retry=self._tell_retry)
-        return self._client
+        with self._lock:
+            if self._client is None or self._client.credentials != current:
+                if self._client is not None:
+                    self._client.close()  # what another thread fetches with it goes on
+                self._client = Client(current, on_retry=self._tell_retry)
+            return self._client
+
+    @property
+    def on_retry(self) -> Callable[[str], None]:
+        """Told in a few words when a request of this thread failed and is tried again."""
+        told: Callable[[str], None] = getattr(self._listeners, "on_retry", ignore)
+        return told
+
+    @on_retry.setter
+    def on_retry(self, told: Callable[[str], None]) -> None:
+        self._listeners.on_retry = told
 
     def _tell_retry(self, reason: str) -> None:
         self.on_retry(reason)
@@ -119,9 +126,10 @@ class Session:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -211,34 +219,9 @@ class Session:
         ------
         JobFailedError, JobCancelledError, WaitTimeoutError
         """
-        begin = time.monotonic()
-        if timeout is not None and not 0 <= timeout < math.inf:
-            raise ArgumentError(
-                f"{timeout:g} s is no time to wait.",
-                hint="Give a number of seconds, or none to wait for ever.",
-            )
-        job = self.job(job_id)
-        on_poll(job)
-        if not job.status.is_final:
-            deadline = math.inf if timeout is None else begin + timeout
-            job = wait_until_final(
-                self.client,
-                job,
-                deadline,
-                on_poll=on_poll,
-                on_progress=on_progress,
-                on_outage=self._tell_retry,
-            )
-        if timeout is not None and not job.status.is_final:
-            raise WaitTimeoutError(
-                f"{job.title} is still {job.status.value} after {timeout:g} s.",
-                job_id=job.job_id,
-                hint=f"The job goes on. %sutro_wait {job.job_id} waits on.",
-            )
-        # Its last word: the reason of a failure, the number of rows.
-        job = self.client.get_job(job.job_id)
-        raise_unless_succeeded(job)
-        return job
+        check_timeout(timeout)
+        listeners = Listeners(on_poll=on_poll, on_progress=on_progress, on_outage=self._tell_retry)
+        return wait_for(self.client, self.job(job_id), listeners, timeout=timeout)
 
     # --- results ------------------------------------------------------------------------------
 
@@ -256,8 +239,12 @@ class Session:
         on_poll: Callable[[Job], None] = lambda _job: None,
         on_progress: Callable[[Job, JobProgress], None] = lambda _job, _progress: None,
         on_notice: Callable[[str], None] = lambda _text: None,
+        on_kept: Callable[[int], None] = lambda _count: None,
+        cancel: threading.Event | None = None,
     ) -> Results:
         """Fetch the results of a finished job, or take them from the cache.
+
+        Any number of threads may fetch at the same time. All callbacks are called in the thread that fetches.
 
         Parameters
         ----------
@@ -277,9 +264,15 @@ class Session:
         on_bytes, on_poll, on_progress, on_notice : callable
             Told about bytes while downloading, the job and its progress while waiting (as in `wait`), and about a
             damaged entry.
+        on_kept : callable
+            Told, when a download was stopped or failed, how many bytes of it are kept for the next fetch.
+        cancel : threading.Event, optional
+            When another thread sets it, the fetch ends within a second.
 
         Raises
         ------
+        FetchCancelledError
+            When ``cancel`` was set.
         SutroError
             Of the kind that fits; the cache is then as it was.
         """
@@ -287,23 +280,30 @@ class Session:
         request = ResultsRequest(
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
         )
-        waiting = partial(self.wait, on_poll=on_poll, on_progress=on_progress) if wait else None
+        wishes = Wishes(
+            wait=wait,
+            on_bytes=on_bytes,
+            on_poll=on_poll,
+            on_progress=on_progress,
+            on_kept=on_kept,
+            on_retry=self.on_retry,
+            cancel=cancel,
+        )
 
         def cached(request: ResultsRequest) -> Results | None:
             return None if refresh else self._cached(request, begin, unfold, on_notice)
 
         def fetch(request: ResultsRequest) -> Results:
-            identity = self.credentials.identity
-            with self.cache.fetching(identity, request, on_notice, wait=not refresh) as lock:
+            with self.cache.fetching(
+                self.credentials.identity,
+                request,
+                on_notice,
+                wait=not refresh,
+                sleep=partial(stopping.sleep_unless, cancel),
+            ) as lock:
                 # Another process may have fetched it meanwhile.
                 return cached(request) or self._fetch(
-                    request,
-                    begin,
-                    lock,
-                    unfold=unfold,
-                    waiting=waiting,
-                    on_bytes=on_bytes,
-                    on_notice=on_notice,
+                    request, begin, lock, wishes, unfold=unfold, on_notice=on_notice
                 )
 
         found = cached(request)
@@ -316,6 +316,79 @@ class Session:
         except JobNotFoundError as not_found:
             return fetch(replace(request, job_id=self._resolve(request.job_id, not_found)))
 
+    def peek(
+        self,
+        job_id: str,
+        rows: int = 100,
+        *,
+        inputs: bool = False,
+        logprobs: bool = False,
+        unfold: bool | None = None,
+        refresh: bool = False,
+        cancel: threading.Event | None = None,
+    ) -> Results:
+        """Look at the first rows of a finished job, without fetching the rest.
+
+        The end of the Parquet artifact is read, where it says what is where, and the row groups that hold the
+        first rows.
+
+        Parameters
+        ----------
+        job_id : str
+            Id, unique prefix of an id, or exact name.
+        rows : int
+            How many, at most.
+        inputs, logprobs, unfold, cancel
+            As in `results`.
+        refresh : bool
+            Look at the service even if the results are in the cache.
+
+        Returns
+        -------
+        Results
+            Of the first rows: its ``part`` is ``"peek"``, and it has no ``path``.
+
+        Raises
+        ------
+        PeekError
+            When a look would fetch more than a fifth of the artifact, or the storage does not send parts of it.
+        SutroError
+            Of the kind that fits.
+        """
+        begin = time.monotonic()
+        if rows < 1:
+            raise ArgumentError(f"A look at {rows} rows shows nothing.", hint="Give a number from 1.")
+        request = ResultsRequest(job_id=clean_job(job_id), inputs=inputs, logprobs=logprobs)
+        entry = None if refresh else self.cache.find(self.credentials.identity, request)
+        if entry is not None:
+            return peek.as_results(
+                peek.look_in_cache(entry, rows), request, entry.job, entry, unfold=unfold, begin=begin
+            )
+        try:
+            if not may_be_an_id(request.job_id):
+                raise self._not_found(request.job_id)
+            return self._look(request, rows, begin, unfold, cancel)
+        except JobNotFoundError as not_found:
+            job_id = self._resolve(request.job_id, not_found)
+        return self.peek(
+            job_id, rows, inputs=inputs, logprobs=logprobs, unfold=unfold, refresh=refresh, cancel=cancel
+        )
+
+    def _look(
+        self,
+        request: ResultsRequest,
+        rows: int,
+        begin: float,
+        unfold: bool | None,
+        cancel: threading.Event | None,
+    ) -> Results:
+        wishes = Wishes(on_retry=self.on_retry, cancel=cancel)
+        fetching = Fetching(self.client, request, Partials(self.cache.directory), wishes)
+        found, job = fetching.look(rows), fetching.details()
+        if job is not None and job.status is not JobStatus.UNKNOWN:
+            raise_unless_succeeded(job)
+        return peek.as_results(found, request, job, self.client.place, unfold=unfold, begin=begin)
+
     def _cached(
         self, request: ResultsRequest, begin: float, unfold: bool | None, on_notice: Callable[[str], None]
     ) -> Results | None:
@@ -327,30 +400,31 @@ class Session:
         request: ResultsRequest,
         begin: float,
         lock: FileLock,
+        wishes: Wishes,
         *,
         unfold: bool | None,
-        waiting: Callable[[str], Job] | None,
-        on_bytes: Progress,
         on_notice: Callable[[str], None],
     ) -> Results:
         client = self.client
         with self.cache.staging() as staged:
             body = staged / "body"
-            try:
-                download.fetch(client, request, body, on_bytes)
-            except (JobNotFoundError, ServiceError) as refusal:
+            fetching = Fetching(client, request, Partials(self.cache.directory), wishes)
+            refusal = fetching.download(body)
+            if refusal is not None:
                 with lock.released():  # whoever waits for the job keeps nobody from asking how it is
-                    self._explain(request, refusal, waiting)
+                    fetching.explain(refusal)
                 found = self._cached(request, begin, unfold, on_notice)
                 if found is not None:  # fetched by somebody who waited as well
                     return found
-                self._fetch_late(request, body, on_bytes)
-            job = self._details(request.job_id)
+                fetching.download_late(body)
+            job = fetching.details()
             if job is not None and job.status is not JobStatus.UNKNOWN:
                 raise_unless_succeeded(job)  # only what is final may be kept
             table = formats.canonicalize(
                 body, staged / RESULTS_FILE, request=request, expected_rows=job.num_rows if job else None
             )
+            if wishes.cancel is not None and wishes.cancel.is_set():
+                raise stopping.cancelled()
             entry = self.cache.commit(
                 staged,
                 identity=client.credentials.identity,
@@ -362,59 +436,6 @@ class Session:
                 on_notice=on_notice,
             )
         return self._handle(entry, request, unfold, from_cache=False, begin=begin)
-
-    def _explain(
-        self,
-        request: ResultsRequest,
-        refusal: JobNotFoundError | ServiceError,
-        waiting: Callable[[str], Job] | None,
-    ) -> None:
-        """Return if the job succeeded, so that asking again makes sense; else raise what is the matter."""
-        unfinished = (
-            isinstance(refusal, JobNotFoundError)
-            or getattr(refusal, "status_code", None) in REFUSED_UNFINISHED
-        )
-        if not unfinished:
-            raise refusal
-        try:
-            job = self.client.get_job(request.job_id)
-        except SutroError:
-            if getattr(refusal, "status_code", None) == CONFLICT:
-                raise JobNotReadyError(
-                    f"The service has no results of {request.job_id} yet, or never will: {refusal.message}",
-                    job_id=request.job_id,
-                    hint=f"%sutro_wait {request.job_id} waits for it.",
-                ) from None
-            raise refusal from None
-        if not job.status.is_final and waiting is not None:
-            waiting(request.job_id)
-            return
-        raise_unless_succeeded(job)
-        if not just_succeeded(job):
-            raise refusal
-
-    def _fetch_late(self, request: ResultsRequest, body: Path, on_bytes: Progress) -> None:
-        """Fetch right after success, when the results may not be written yet."""
-        client = self.client
-        deadline = time.monotonic() + client.retry.seconds
-        pauses = client.retry.pauses()
-        while True:
-            try:
-                download.fetch(client, request, body, on_bytes)
-            except (JobNotFoundError, ServiceError) as refusal:
-                pause = next(pauses, None)
-                refused = isinstance(refusal, JobNotFoundError) or refusal.status_code in REFUSED_UNFINISHED
-                if not refused or pause is None or time.monotonic() + pause > deadline:
-                    if refused:
-                        raise JobNotReadyError(
-                            f"{request.job_id} succeeded, but its results are not written yet.",
-                            job_id=request.job_id,
-                            hint="Run the cell again in a minute.",
-                        ) from None
-                    raise
-                time.sleep(pause)
-            else:
-                return
 
     def _handle(
         self,
@@ -435,13 +456,6 @@ class Session:
             seconds=time.monotonic() - begin,
             with_inputs=None if request.inputs else wider(self, replace(request, inputs=True), unfold),
         )
-
-    def _details(self, job_id: str) -> Job | None:
-        """Name, rows and schema are nice to have: a service with only the results route is enough."""
-        try:
-            return self.client.get_job(job_id, best_effort=True)
-        except SutroError:
-            return None
 
     # --- finding a job ------------------------------------------------------------------------
 

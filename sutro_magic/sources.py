@@ -138,6 +138,9 @@ class ResultsFile:
     @property
     def path(self) -> Path:
         """The Parquet file."""
+        return self._there()
+
+    def _there(self) -> Path:
         path = self.entry.path
         if not path.exists():
             raise self._gone()
@@ -152,7 +155,7 @@ class ResultsFile:
 
         with self.reading():
             yield from views.read_batches(
-                self.path,
+                self._there(),
                 self.entry.table,
                 inputs=self._request.inputs,
                 logprobs=self._request.logprobs,
@@ -179,7 +182,7 @@ class ResultsFile:
         import duckdb
 
         with self.reading():
-            relation = duckdb.read_parquet(glob.escape(str(self.path)))
+            relation = duckdb.read_parquet(glob.escape(str(self._there())))
         wire = relation.columns
         return relation.project(
             ", ".join(
@@ -192,11 +195,11 @@ class ResultsFile:
         import dask.dataframe
         import pyarrow.parquet as pq
 
-        with self.reading(), pq.ParquetFile(self.path) as file:
+        with self.reading(), pq.ParquetFile(self._there()) as file:
             wire = file.schema_arrow.names
         chosen = self._chosen()
         frame = dask.dataframe.read_parquet(
-            str(self.path),
+            str(self._there()),
             columns=[wire[column.source] for column in chosen],
             index=False,
             split_row_groups=True,

@@ -1,4 +1,4 @@
-"""One GET over HTTP: time-outs, retries, and nothing of the URL or the key in any error.
+"""One request over HTTP: time-outs, retries, and nothing of the URL or the key in any error.
 
 Exceptions of the HTTP library never leave this module, because their texts hold whole URLs, nor do the
 frames below it, because their variables hold the key.
@@ -6,73 +6,58 @@ frames below it, because their variables hold the key.
 
 from __future__ import annotations
 
-import random
-import time
-from dataclasses import dataclass
+from collections import deque
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
 from sutro_magic import __version__
-from sutro_magic.errors import ServiceUnreachableError
+from sutro_magic.connections import StoppableAdapter
+from sutro_magic.credentials import Secret
+from sutro_magic.errors import ServiceUnreachableError, SutroError
+from sutro_magic.patience import RetryPolicy
 from sutro_magic.replies import describe, retry_after
-from sutro_magic.secrecy import unlogged_queries
+from sutro_magic.secrecy import no_auth, unlogged_queries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
-    from sutro_magic.credentials import Secret
+    from sutro_magic.addresses import Guard
+    from sutro_magic.patience import Patience
+
+__all__ = ["CONNECT_SECONDS", "READ_SECONDS", "RETRIED_STATUSES", "RetryPolicy", "Transport"]
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 524})
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How often, and for how long in all, a request is tried.
-
-    Attributes
-    ----------
-    tries : int
-        Requests in all, the first one included.
-    seconds : float
-        After this much time no further try begins.
-    first_pause : float
-        Seconds before the second try; doubled each time, with jitter.
-    """
-
-    tries: int = 5
-    seconds: float = 30.0
-    first_pause: float = 0.5
-
-    def pauses(self) -> Iterator[float]:
-        """Yield the pause after each failed try."""
-        for attempt in range(self.tries - 1):
-            yield self.first_pause * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS = 5
 
 
 class Transport:
-    """A pool of connections.
+    """Pools of connections, for any number of threads.
+
+    `requests` does not promise that a session of it may be used by several threads at once. So there is
+    a stack of them: one is taken to send a request, and put back when the reply has begun.
 
     Parameters
     ----------
     trust_env : bool
         Whether proxies of the environment are used.
-    on_retry : callable
-        Told in a few words when a request failed and is tried again.
+    guard : Guard, optional
+        Asked about every address and every redirect; then no request carries a key.
     """
 
-    def __init__(self, *, trust_env: bool, on_retry: Callable[[str], None]) -> None:
-        self._on_retry = on_retry
-        self._http = requests.Session()
-        self._http.headers["User-Agent"] = f"sutro-magic/{__version__}"
-        self._http.trust_env = trust_env
+    def __init__(self, *, trust_env: bool, guard: Guard | None = None) -> None:
+        self._trust_env = trust_env
+        self._guard = guard
+        self._idle: deque[requests.Session] = deque()
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections that are not in use."""
+        while self._idle:
+            self._idle.pop().close()
 
     def get(
         self,
@@ -81,7 +66,7 @@ class Transport:
         *,
         auth: Any,
         stream: bool,
-        retry: RetryPolicy,
+        patience: Patience,
         read_seconds: float,
     ) -> requests.Response:
         """Send one GET with retries; return whatever was answered in the end.
@@ -90,40 +75,109 @@ class Transport:
         ------
         ServiceUnreachableError
         """
-        deadline = time.monotonic() + retry.seconds
-        pauses = retry.pauses()
         while True:
-            response: requests.Response | None = None
-            failure = ""
             try:
-                with unlogged_queries():
-                    response = self._http.get(
-                        url.reveal(),
-                        params=parameters,
-                        auth=auth,
-                        stream=stream,
-                        timeout=(CONNECT_SECONDS, read_seconds),
-                        headers={"Accept-Encoding": "identity"} if stream else None,
-                    )
-            except Exception as error:  # noqa: BLE001 - whatever it is, it may hold the key
-                failure = describe(error)
-            except BaseException as stop:  # noqa: BLE001 - raised again, without the frames below
-                raise stop.with_traceback(None) from None
-            if response is not None and response.status_code not in RETRIED_STATUSES:
-                return response
-            pause = next(pauses, None)
-            if pause is not None and response is not None:
-                pause = max(pause, retry_after(response))
-            if pause is None or time.monotonic() + pause > deadline:
-                if response is not None:
-                    return response
-                host = urlsplit(url.reveal()).netloc
-                raise ServiceUnreachableError(
-                    f"{host} cannot be reached: {failure}.",
-                    hint="Check the network and SUTRO_API_URL; %sutro_demo works without either.",
+                response = self.once(
+                    "GET", url, parameters, auth=auth, stream=stream, read_seconds=read_seconds
                 )
-            if response is not None:
-                failure = f"answered {response.status_code}"
-                response.close()
-            self._on_retry(f"{urlsplit(url.reveal()).hostname}: {failure}")
-            time.sleep(pause)
+            except ServiceUnreachableError as unreachable:
+                if not patience.wait(_told(url, unreachable.message.partition(": ")[2].rstrip("."))):
+                    raise
+                continue
+            if response.status_code not in RETRIED_STATUSES:
+                return response
+            reason = _told(url, f"answered {response.status_code}")
+            if not patience.wait(reason, retry_after(response)):
+                return response
+            response.close()
+
+    def once(
+        self,
+        method: str,
+        url: Secret,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        auth: Any,
+        stream: bool,
+        read_seconds: float = READ_SECONDS,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Send one request, once; return whatever was answered.
+
+        Raises
+        ------
+        ServiceUnreachableError
+        """
+        if self._guard is None:
+            return self._send(
+                method, url, parameters, auth=auth, stream=stream, timeout=read_seconds, headers=headers
+            )
+        for _ in range(MOST_REDIRECTS):
+            self._guard.check_url(url)
+            response = self._send(
+                method, url, parameters, auth=no_auth, stream=stream, timeout=read_seconds, headers=headers
+            )
+            if response.status_code not in REDIRECTS or "Location" not in response.headers:
+                return response
+            url = Secret(urljoin(url.reveal(), response.headers["Location"]))
+            response.close()
+        raise _unreachable(url, "it redirects again and again")
+
+    def _send(
+        self,
+        method: str,
+        url: Secret,
+        parameters: Mapping[str, str] | None,
+        *,
+        auth: Any,
+        stream: bool,
+        timeout: float,
+        headers: Mapping[str, str] | None,
+    ) -> requests.Response:
+        failure = ""
+        http = self._session()
+        try:
+            with unlogged_queries():
+                response = http.request(
+                    method,
+                    url.reveal(),
+                    params=parameters,
+                    auth=auth,
+                    stream=stream,
+                    timeout=(CONNECT_SECONDS, timeout),
+                    headers={**({"Accept-Encoding": "identity"} if stream else {}), **(headers or {})},
+                    allow_redirects=self._guard is None,
+                )
+        except SutroError as ours:
+            raise ours.with_traceback(None) from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may hold the key
+            failure = describe(error)
+        except BaseException as stop:  # noqa: BLE001 - raised again, without the frames below
+            raise stop.with_traceback(None) from None
+        else:
+            self._idle.append(http)
+            return response
+        self._idle.append(http)
+        raise _unreachable(url, failure)
+
+    def _session(self) -> requests.Session:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            http = requests.Session()
+        http.headers["User-Agent"] = f"sutro-magic/{__version__}"
+        http.trust_env = self._trust_env
+        for scheme in ("https://", "http://"):
+            http.mount(scheme, StoppableAdapter(self._guard))
+        return http
+
+
+def _unreachable(url: Secret, failure: str) -> ServiceUnreachableError:
+    return ServiceUnreachableError(
+        f"{urlsplit(url.reveal()).netloc} cannot be reached: {failure}.",
+        hint="Check the network and SUTRO_API_URL; %sutro_demo works without either.",
+    )
+
+
+def _told(url: Secret, what: str) -> str:
+    return f"{urlsplit(url.reveal()).hostname}: {what}"

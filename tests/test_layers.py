@@ -13,16 +13,17 @@ PACKAGE = Path(sutro_magic.__file__).parent
 FLOORS = [
     {"errors", "models"},
     {
-        "cache", "cache_entry", "canonical", "client", "container", "credentials", "csv_rows", "disks", "download", "eviction",
-        "formats", "json_columns", "locks", "parquet_footer", "private_files", "replies", "row_groups", "secrecy",
-        "thrift_compact", "transport", "views",
+        "addresses", "cache", "cache_entry", "canonical", "client", "connections", "container", "credentials", "csv_rows",
+        "disks", "download", "eviction", "formats", "growth", "json_columns", "locks", "parquet_footer", "partials",
+        "patience", "private_files", "ranges", "remote_file", "replies", "row_groups", "secrecy", "stopping",
+        "thrift_compact", "transfer", "transport", "views",
     },
     {
         "dask_frames", "engine", "frames", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",
-        "output_schema", "pages", "picked", "questions", "results", "saving", "shape_arrays", "shape_patterns", "shapes", "sources",
-        "structured", "summaries", "unfolded", "unfolded_file",
+        "output_schema", "pages", "peek", "picked", "questions", "results", "saving", "shape_arrays", "shape_patterns",
+        "shapes", "sources", "structured", "summaries", "unfolded", "unfolded_file",
     },
-    {"job_feed", "naming", "outcomes", "session", "variables", "waiting", "watching", "wider"},
+    {"fetching", "job_feed", "naming", "outcomes", "session", "variables", "waiting", "watching", "wider"},
     {"ui"},
     {"arguments", "cache_commands", "extension", "magics"},
 ]  # fmt: skip

@@ -153,7 +153,7 @@ def test_a_bug_in_the_http_library_shows_no_secret_even_with_local_variables(tra
 
 @pytest.mark.parametrize(
     "target",
-    ["sutro_magic.download.fetch", "sutro_magic.download._write", "sutro_magic.client.SignedArtifact",
+    ["sutro_magic.download.fetch", "sutro_magic.download.Transfer", "sutro_magic.transfer.strong_etag", "sutro_magic.client.SignedArtifact",
      "sutro_magic.client.Client._raise_for_status", "sutro_magic.formats.canonicalize", "sutro_magic.client.Client.open_artifact"],
 )  # fmt: skip
 def test_a_bug_of_ours_shows_no_secret_even_with_local_variables(trail, target):

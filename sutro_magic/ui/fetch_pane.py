@@ -132,6 +132,7 @@ class FetchPane:
     def _start(self, job: Job, options: dict[str, Any]) -> None:
         def work(task: Task) -> Results:
             progress = task.progress
+            self._session.on_retry = progress.on_retry  # of this thread
             results = self._session.results(
                 job.job_id,
                 **options,
@@ -139,6 +140,7 @@ class FetchPane:
                 on_bytes=progress.on_bytes,
                 on_poll=progress.on_poll,
                 on_progress=progress.on_progress,
+                on_kept=progress.on_kept,
                 cancel=task.cancelled,
             )
             results.prepare(progress.on_rows)

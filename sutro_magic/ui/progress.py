@@ -41,6 +41,9 @@ class Progress:
         self._begin = time.monotonic()
         self._last_change = 0.0
         self._bytes: tuple[int, int | None] = (0, None)
+        self._bytes_before = 0
+        self.kept = 0
+        """Bytes of a download that did not succeed, kept for the next one."""
         self._download_begin: float | None = None
         self._unfold_begin: float | None = None
         self._save_begin: float | None = None
@@ -60,21 +63,26 @@ class Progress:
     # --- what it is told ----------------------------------------------------------------------
 
     def on_bytes(self, done: int, total: int | None) -> None:
-        """Tell how much of a download has arrived."""
+        """Tell how much of a download is there: what was kept of an earlier one, and what has arrived now."""
         now = time.monotonic()
-        if done == 0 or self._download_begin is None:
-            self._download_begin = now
+        if done == 0 or self._download_begin is None or done < self._bytes_before:
+            self._download_begin, self._bytes_before = now, done
         self._bytes = (done, total)
         seconds = max(now - self._download_begin, 1e-9)
-        rate = f"{words.size(done / seconds)}/s"
+        arrived = done - self._bytes_before
+        rate = f"{words.size(arrived / seconds)}/s"
         if total and done:
-            left = words.duration((total - done) / max(done / seconds, 1.0))
+            left = words.duration((total - done) / max(arrived / seconds, 1.0))
             self._say(
                 f"Downloading: {words.size(done)} of {words.size(total)} ({done / total:.0%}), {rate}, {left} left",
                 done / total,
             )
         elif done:
             self._say(f"Downloading: {words.size(done)}, {rate}")
+
+    def on_kept(self, count: int) -> None:
+        """Tell how much of a download that did not succeed is kept."""
+        self.kept = count
 
     def on_rows(self, done: int, total: int) -> None:
         """Tell how many outputs are unfolded."""
@@ -123,10 +131,12 @@ class Progress:
         now = self._save_begin or time.monotonic()
         if self._bytes[0] and self._download_begin is not None:
             seconds = (self._unfold_begin or now) - self._download_begin
-            size = self._bytes[0]
+            size = self._bytes[0] - self._bytes_before
             text = (
                 f"Downloaded {words.size(size)} in {words.duration(seconds)} ({words.size(size / seconds)}/s)"
             )
+            if self._bytes_before:
+                text += f", {words.size(self._bytes_before)} were here from before"
             if self._unfold_begin is not None and now - self._unfold_begin >= QUIET_SECONDS:
                 text += f", unfolded in {words.duration(now - self._unfold_begin)}"
         elif self._unfold_begin is not None:

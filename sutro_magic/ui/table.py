@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.cache import CacheEntry
     from sutro_magic.models import Job, JobList
-    from sutro_magic.results import Results
+    from sutro_magic.results import Peeked, Results
     from sutro_magic.ui.display import Bound
 
 UNKNOWN = "-"
@@ -223,6 +223,11 @@ def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
     rows = words.count(results.num_rows, "row")
     if results.part == "all":
         return [f"{bound}, {size}" if bound else "not bound (--name VAR binds it)", _provenance(results)]
+    if results.part == "peek" and results.peeked is not None:
+        return [
+            f"{bound}, {size}" if bound else "not bound (--name VAR binds it)",
+            *_peeked(results, results.peeked),
+        ]
     where = "_row is the place in the job, from 0"
     what = {
         "errors": f"{title}: {words.count(results.num_rows, 'output')} that did not parse",
@@ -237,7 +242,7 @@ def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
 def _outputs(results: Results, bound: Bound | None) -> list[str]:
     """Say what has become of the outputs."""
     unfolding = results.unfolding
-    if unfolding is None or results.part != "all":
+    if unfolding is None or results.part not in {"all", "peek"}:
         return []
     said = []
     if unfolding.failed:
@@ -255,6 +260,25 @@ def _outputs(results: Results, bound: Bound | None) -> list[str]:
             f"{unfolding.objects:,} of {unfolding.rows:,} outputs are JSON objects: --unfold makes columns of them"
         )
     return said
+
+
+def _peeked(results: Results, peeked: Peeked) -> list[str]:
+    """Say that these are the first rows only, what they cost, and how to get the others."""
+    flags = "".join(
+        f" {flag}"
+        for flag, column in (("--inputs", "inputs"), ("--logprobs", "cumulative_logprobs"))
+        if column in results.columns
+    )
+    cost = (
+        "from the cache"
+        if results.from_cache
+        else f"{words.size(peeked.fetched)} of {words.size(results.provenance.size)} fetched"
+    )
+    shown = f"the first {results.num_rows:,} of {words.count(peeked.rows, 'row')}"
+    return [
+        f"a peek at {one_line(results.job.title, 120)}: {shown}, {cost}",
+        f"%sutro_results {one_line(results.job_id, 120)}{flags} fetches the whole",
+    ]
 
 
 def _provenance(results: Results) -> str:

@@ -80,7 +80,12 @@ class Task:
         try:
             self.value = self._work(self)
         except FetchCancelledError as error:
-            self._end("cancelled", error.message, error.hint)
+            kept = self.progress.kept
+            self._end(
+                "cancelled",
+                error.message + (f" {words.size(kept)} of the download are kept." if kept else ""),
+                error.hint,
+            )
         except SutroError as error:
             self._end("failed", error.message, error.hint)
         except Exception as error:  # noqa: BLE001 - shown nowhere else

@@ -1,0 +1,264 @@
+"""The first rows of results, without the rest: of a file at an object storage, or of one in the cache.
+
+A Parquet file says at its end where its row groups are. So the end is read, and then the first row
+groups, as many as hold the rows that are wanted. The rows go to a small file of their own, which lives as
+long as they are used; everything that can be done with results can be done with them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
+from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic.errors import ArgumentError, CorruptResultsError, PeekError
+from sutro_magic.parquet_footer import check_footer_length, check_metadata
+from sutro_magic.results import Peeked, Results
+from sutro_magic.sources import ResultsFile
+
+if TYPE_CHECKING:
+    from sutro_magic.models import Job, ResultsRequest
+    from sutro_magic.remote_file import RemoteFile
+
+MOST_SHARE = 0.2
+"""A look that costs a larger share of the file is refused: the whole is not much dearer, and stays."""
+MOST_DECODED = 1 << 30
+"""Bytes of row groups, decoded, that a look may take."""
+_TRAILER_BYTES = 8
+"""The length of the footer and the magic number, with which a Parquet file ends."""
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """What a look brought.
+
+    Attributes
+    ----------
+    rows : pyarrow.Table
+        With the columns of the file.
+    table : CanonicalTable
+        Which of them is what, with the number of rows of the whole file.
+    size, fetched : int
+        Bytes of the whole file; bytes that were read over the network.
+    """
+
+    rows: pa.Table
+    table: CanonicalTable
+    size: int
+    fetched: int
+
+
+def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
+    """Read the first rows of a file at an object storage.
+
+    Parameters
+    ----------
+    file : RemoteFile
+    request : ResultsRequest
+    rows : int
+        How many.
+
+    Raises
+    ------
+    PeekError
+        When that would fetch more than a fifth of the file.
+    CorruptResultsError
+        When it is no Parquet file of these results.
+    """
+    _check_footer(file, request)
+    try:
+        with pq.ParquetFile(file) as parquet:
+            groups = _groups(parquet.metadata, rows)
+            spans, decoded = _spans(parquet.metadata, groups, file.size)
+            if decoded > MOST_DECODED:
+                raise PeekError(
+                    f"The first {rows:,} rows of {request.job_id} take {_megabytes(decoded)} of memory.",
+                    hint=f"%sutro_results {request.job_id} --peek 1, or fetch the whole without --peek.",
+                    size=file.size,
+                )
+            if file.fetched < file.size:
+                why = (
+                    "they are in one row group"
+                    if len(groups) == 1
+                    else f"they are in {len(groups)} row groups"
+                )
+                _check_share(file, request, sum(stop - start for start, stop in spans), why)
+            file.prefetch(spans)
+            table = _describe(parquet, request)
+            return FirstRows(_take(parquet, groups, rows), table, file.size, file.fetched)
+    except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
+        raise CorruptResultsError(
+            "The Parquet file cannot be read.", hint=f"%sutro_results {request.job_id} fetches all of it."
+        ) from error
+
+
+def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
+    """Read the first rows of an entry in the cache."""
+    with pq.ParquetFile(entry.path) as parquet:
+        taken = _take(parquet, _groups(parquet.metadata, rows), rows)
+    return FirstRows(taken, entry.table, entry.size, 0)
+
+
+def as_results(
+    found: FirstRows,
+    request: ResultsRequest,
+    job: Job | None,
+    source: CacheEntry | str,
+    *,
+    unfold: bool | None,
+    begin: float,
+) -> Results:
+    """Make a `Results` of the rows of a look.
+
+    Parameters
+    ----------
+    found : FirstRows
+    request : ResultsRequest
+    job : Job, optional
+    source : CacheEntry or str
+        Where the rows come from: the cache, or the address of a deployment.
+    unfold : bool, optional
+        As in `sutro_magic.Session.results`.
+    begin : float
+        When the look began, by `time.monotonic`.
+    """
+    home = tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True)
+    folder = Path(home.name)
+    pq.write_table(found.rows, folder / RESULTS_FILE)
+    cached = source if isinstance(source, CacheEntry) else None
+    entry = CacheEntry(
+        folder=folder,
+        request=cached.request if cached else request,
+        deployment=cached.deployment if cached else str(source),
+        fetched=cached.fetched if cached else datetime.now(UTC),
+        size=found.size,
+        table=CanonicalTable(num_rows=found.rows.num_rows, columns=found.table.columns),
+        job=job,
+        sha256="",  # there is nothing it could be verified against
+    )
+    cache = ResultsCache(folder)
+    return Results.of_entry(
+        entry,
+        request,
+        cache=cache,
+        identity="",
+        unfold=unfold,
+        from_cache=cached is not None,
+        seconds=time.monotonic() - begin,
+        file=_PeekedFile(entry, request, cache, home),
+        part="peek",
+        peeked=Peeked(rows=found.table.num_rows, fetched=found.fetched),
+    )
+
+
+class _PeekedFile(ResultsFile):
+    """The rows of a look, in a file that is deleted when nobody uses them any more."""
+
+    def __init__(self, entry: CacheEntry, request: ResultsRequest, cache: ResultsCache, home: Any) -> None:
+        super().__init__(entry, request, cache, "")
+        self._home = home
+
+    @property
+    def path(self) -> NoReturn:
+        """Raise, since this is not the file of the results."""
+        raise ArgumentError(
+            "These are the first rows of the results of a job: there is no file of them.",
+            hint=f"Use .pandas(), .polars() or .arrow(); %sutro_results {self.request.job_id} fetches the whole file.",
+        )
+
+
+def _check_footer(file: RemoteFile, request: ResultsRequest) -> None:
+    file.seek(max(0, file.size - _TRAILER_BYTES))
+    trailer = file.read(_TRAILER_BYTES)
+    length = int.from_bytes(trailer[:4], "little")
+    if trailer[4:] != b"PAR1" or length + _TRAILER_BYTES > file.size:
+        raise CorruptResultsError(
+            f"What the storage has of {request.job_id} is no Parquet file.",
+            hint=f"%sutro_results {request.job_id} --format csv asks in another way.",
+        )
+    if length > file.fetched:
+        _check_share(file, request, length, "its footer alone is that large")
+    check_footer_length(length)
+    data_end = file.seek(file.size - _TRAILER_BYTES - length)
+    check_metadata(file.read(length), data_end)
+    file.seek(0)
+
+
+def _groups(metadata: Any, rows: int) -> list[int]:
+    """Return the row groups that hold the first rows."""
+    groups, held = [], 0
+    for number in range(metadata.num_row_groups):
+        if held >= rows:
+            break
+        groups.append(number)
+        held += metadata.row_group(number).num_rows
+    return groups
+
+
+def _spans(metadata: Any, groups: list[int], size: int) -> tuple[list[tuple[int, int]], int]:
+    """Return where the bytes of row groups are, and how many they are when decoded."""
+    spans, decoded = [], 0
+    for number in groups:
+        group = metadata.row_group(number)
+        for place in range(group.num_columns if group.num_rows else 0):
+            chunk = group.column(place)
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page:
+                start = min(start, chunk.dictionary_page_offset)
+            stop = start + chunk.total_compressed_size
+            if not 0 < start < stop <= size:
+                raise CorruptResultsError("The Parquet file is damaged: its footer does not fit its content.")
+            spans.append((start, stop))
+            decoded += max(0, chunk.total_uncompressed_size)
+    return spans, decoded
+
+
+def _check_share(file: RemoteFile, request: ResultsRequest, missing: int, why: str) -> None:
+    cost = file.fetched + missing
+    if cost <= MOST_SHARE * file.size:
+        return
+    job_id = request.job_id
+    raise PeekError(
+        f"A look at the first rows of {job_id} would fetch {_megabytes(min(cost, file.size))} of "
+        f"{_megabytes(file.size)}: {why}.",
+        hint=f"%sutro_results {job_id} fetches all of it, and keeps it.",
+        cost=min(cost, file.size),
+        size=file.size,
+    )
+
+
+def _describe(parquet: pq.ParquetFile, request: ResultsRequest) -> CanonicalTable:
+    columns = map_columns(parquet.schema_arrow.names, request.job_id)
+    table = CanonicalTable(num_rows=parquet.metadata.num_rows, columns=columns)
+    for asked, there, name in (
+        (request.inputs, table.has_inputs, "inputs"),
+        (request.logprobs, table.has_logprobs, "cumulative_logprobs"),
+    ):
+        if asked and not there:
+            raise CorruptResultsError(
+                f"`{name}` was asked for, but is not in the results.",
+                hint="Leave it out, or try --format json.",
+            )
+    return table
+
+
+def _take(parquet: pq.ParquetFile, groups: list[int], rows: int) -> pa.Table:
+    taken, missing = [], rows
+    for batch in parquet.iter_batches(min(rows, 65_536), row_groups=groups):
+        taken.append(batch.slice(0, missing))
+        missing -= taken[-1].num_rows
+        if missing <= 0:
+            break
+    return pa.Table.from_batches(taken, schema=parquet.schema_arrow)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,230 @@
+"""The first rows without the rest: what they are, what they cost, and what is said when they cost too much."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from faulty_storage import JOB, FaultyService, make_table, parquet_bytes, running
+
+from sutro_magic import Session, errors
+from sutro_magic.patience import RetryPolicy
+
+BRISK = RetryPolicy(tries=4, seconds=8, first_pause=0.005, slow_rate=2000, slow_seconds=0.4)
+
+
+@pytest.fixture
+def service():
+    with running(FaultyService(table=make_table(20_000), row_group_size=500)) as made:
+        yield made
+
+
+@pytest.fixture
+def client(service, tmp_path):
+    made = Session(service.url, "sk_x", tmp_path / "cache")
+    made.client.retry = BRISK
+    yield made
+    made.close()
+
+
+def sent(service):
+    return sum(seen.sent for seen in service.storage())
+
+
+@pytest.mark.slow
+def test_a_million_rows_in_groups_of_20000_cost_less_than_a_twentieth(tmp_path):
+    words = make_table(50_000)["outputs"].to_pylist()
+    table = pa.table({"outputs": pa.array(words * 20, pa.string())})
+    artifact = parquet_bytes(table, row_group_size=20_000)
+    with running(FaultyService(table=make_table(10), artifact=artifact)) as service:
+        session = Session(service.url, "sk_x", tmp_path)
+        peeked = session.peek(JOB)
+        share = sent(service) / len(artifact)
+        print(f"{sent(service):,} of {len(artifact):,} bytes, {share:.2%}")
+        assert share < 0.05
+        assert peeked.arrow().equals(table.slice(0, 100))
+        assert peeked.peeked.fetched == sent(service)
+        session.close()
+
+
+@pytest.mark.parametrize("rows", [1, 100, 500, 501, 1700])
+def test_the_first_rows_are_the_first_rows(service, client, rows):
+    peeked = client.peek(JOB, rows)
+    assert peeked.arrow().equals(service.table.slice(0, rows))
+    assert (peeked.part, peeked.num_rows, peeked.from_cache) == ("peek", rows, False)
+    assert (peeked.peeked.rows, peeked.provenance.size) == (20_000, len(service.artifact))
+    assert peeked.peeked.fetched == sent(service) < len(service.artifact) / 5
+    assert all(seen.if_range == service.etag for seen in service.storage()[1:])
+    assert client.cache.entries() == []
+
+
+def test_rows_of_a_look_can_do_what_results_can(service, client):
+    peeked = client.peek(JOB, 60)
+    assert peeked.pandas().shape == (60, 1) and peeked.polars().shape == (60, 1)
+    assert len(peeked.duckdb().fetchall()) == 60 and len(peeked.dask().compute()) == 60
+    assert peeked.head(3).num_rows == 3 and peeked.raw.num_rows == 60
+    assert peeked.filtered.num_rows == 60 and peeked.selected.num_rows == 0
+    with pytest.raises(errors.ArgumentError, match="no file"):
+        _ = peeked.path
+
+
+@pytest.mark.slow
+def test_structured_outputs_of_a_look_unfold(session):
+    peeked = session.peek("job-demo-million", 5)
+    whole = session.results("job-demo-million")
+    assert peeked.arrow().equals(whole.head(5))
+    assert peeked.raw.columns == ["outputs"]
+    cached = session.peek("job-demo-million", 5)
+    assert cached.from_cache and cached.peeked.fetched == 0 and cached.arrow().equals(whole.head(5))
+
+
+def test_what_is_in_the_cache_is_looked_at_there(service, client):
+    client.results(JOB)
+    service.seen.clear()
+    peeked = client.peek(JOB, 7)
+    assert not service.seen and peeked.from_cache and peeked.part == "peek"
+    assert peeked.arrow().equals(service.table.slice(0, 7))
+    assert not client.peek(JOB, 7, refresh=True).from_cache and service.seen
+
+
+def test_a_single_row_group_says_what_a_look_would_cost(tmp_path):
+    with running(FaultyService(table=make_table(20_000), row_group_size=100_000)) as service:
+        session = Session(service.url, "sk_x", tmp_path)
+        with pytest.raises(
+            errors.PeekError, match=r"would fetch 1\.9 MB of 1\.9 MB: they are in one row group"
+        ) as caught:
+            session.peek(JOB)
+        assert caught.value.hint.startswith(f"%sutro_results {JOB} fetches all of it")
+        assert caught.value.size == len(service.artifact) and caught.value.cost > 0.9 * caught.value.size
+        assert sent(service) <= 64 << 10
+        session.close()
+
+
+def test_many_rows_of_a_look_say_what_they_would_cost(client, service):
+    with pytest.raises(errors.PeekError, match="in 20 row groups"):
+        client.peek(JOB, 10_000)
+    assert sent(service) <= 64 << 10
+
+
+def test_a_storage_that_sends_no_parts_says_so_and_sends_nothing_in_vain(service, client):
+    service.ranges = False
+    with pytest.raises(errors.PeekError, match="does not send parts") as caught:
+        client.peek(JOB)
+    assert JOB in caught.value.hint and caught.value.size == len(service.artifact)
+
+
+FAULTS_OF_A_LOOK = [
+    ("503", True), ("429", True), ("reset", True), ("cut", True), ("expired 403", True), ("404", True), ("redirect", True),
+    ("slow", True), ("no etag", False), ("weak etag", False), ("gzip of a part", False), ("range ignored", False),
+    ("page with 200", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "works"), FAULTS_OF_A_LOOK)
+def test_faults_of_the_first_question(service, client, fault, works):
+    service.plan = [fault]
+    if works:
+        assert client.peek(JOB, 50).arrow().equals(service.table.slice(0, 50))
+    else:
+        with pytest.raises(errors.SutroError) as caught:
+            client.peek(JOB, 50)
+        assert caught.value.hint
+    assert client.peek(JOB, 50).arrow().equals(service.table.slice(0, 50))
+
+
+@pytest.mark.parametrize(
+    "fault", ["changed", "condition ignored", "other etag", "wrong range", "wrong total", "cut"]
+)
+def test_faults_of_a_later_question(service, client, fault):
+    service.plan = ["slow", fault]
+    try:
+        assert client.peek(JOB, 50).arrow().equals(service.table.slice(0, 50))
+    except errors.SutroError as error:
+        assert error.hint  # noqa: PT017 - the outcome may be a table as well
+    assert client.peek(JOB, 50).arrow().equals(service.table.slice(0, 50))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"PAR1" + b"\0" * 1000, b"x" * 1_000_000, b"PAR1" + b"y" * 500_000 + b"\xff\xff\xff\x7fPAR1",
+     b"PAR1" + b"\0" * 500_000 + (100_000).to_bytes(4, "little") + b"PAR1"],
+)  # fmt: skip
+def test_what_is_no_parquet_file_is_refused(service, client, body):
+    service.artifact = body
+    with pytest.raises((errors.CorruptResultsError, errors.PeekError)) as caught:
+        client.peek(JOB)
+    assert caught.value.hint
+
+
+def test_a_footer_that_points_outside_is_refused(service, client):
+    service.artifact = service.artifact[:4] + service.artifact[100_000:]
+    with pytest.raises(errors.CorruptResultsError, match="does not fit"):
+        client.peek(JOB, 20_000)
+
+
+def test_prompts_that_are_not_there_are_missed(service, client):
+    with pytest.raises(errors.CorruptResultsError, match="inputs"):
+        client.peek(JOB, inputs=True)
+
+
+@pytest.mark.parametrize(
+    ("job", "error"),
+    [
+        ("job-demo-long", errors.JobNotReadyError),
+        ("job-demo-failed", errors.JobFailedError),
+        ("job-nope", errors.JobNotFoundError),
+    ],
+)
+def test_a_look_at_what_has_no_results_says_why(session, job, error):
+    with pytest.raises(error):
+        session.peek(job)
+    with pytest.raises(errors.ArgumentError, match="nothing"):
+        session.peek("job_12345", 0)
+
+
+def test_a_small_artifact_is_looked_at_whatever_its_row_groups(session):
+    assert session.peek("job_12345").num_rows == 2
+    assert session.peek("job-demo-empty").num_rows == 0
+
+
+@pytest.mark.slow
+def test_the_magic_shows_a_look_and_what_to_type_for_the_whole(kernel):
+    shown = kernel.run("%sutro_results job-demo-million --peek 5 --inputs")
+    text = shown.result["text/plain"]
+    assert "a peek at A million lines of weather (job-demo-million): the first 5 of 1,000,000 rows" in text
+    assert "%sutro_results job-demo-million --inputs fetches the whole" in text
+    assert kernel.run("%sutro_results job-demo-million --peek --name first").ok
+    assert kernel.value("first.shape[0], type(first).__name__") == "(100, 'DataFrame')"
+    assert "million" not in kernel.run("%sutro_cache list").text
+
+
+def test_what_a_look_cannot_do_is_said(kernel):
+    assert "the first 1 of 2 rows" in kernel.run("%sutro_results job_12345 --peek 1").result["text/plain"]
+    for line, words in {
+        "--peek job_12345": "no number of rows",
+        "job_12345 --peek many": "no number of rows",
+        "job_12345 --peek 0": "shows nothing",
+        "job_12345 --peek --format csv": "do not go together",
+        "job_12345 --peek --wait": "do not go together",
+        "job_12345 --peek --as path": "no path",
+        "job-demo-films --peek": "one row group",
+    }.items():
+        reply = kernel.run(f"%sutro_results {line}")
+        assert not reply.ok and words in reply.evalue, line
+    assert "--peek" in kernel.run("%sutro_results --help").text
+
+
+def test_columns_of_one_name_come_through(service, client):
+    sink = io.BytesIO()
+    wire = pa.Table.from_arrays(
+        [pa.array(["a"] * 9), pa.array(["b"] * 9), pa.array(["c"] * 9)], names=["id", "id", JOB]
+    )
+    pq.write_table(wire, sink)
+    service.artifact = sink.getvalue()
+    assert client.peek(JOB, 2).arrow().to_pydict() == {
+        "id": ["a"] * 2,
+        "id.2": ["b"] * 2,
+        "outputs": ["c"] * 2,
+    }
