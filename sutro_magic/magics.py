@@ -144,7 +144,7 @@ class SutroMagics(Magics):
         as_type: Any = options.as_type or (self.as_type if options.name else "results")
         wire: Any = options.format or self.format
 
-        from sutro_magic.results import require
+        from sutro_magic.packages import require
 
         require(as_type)
         if options.overwrite and options.save is None:
@@ -383,7 +383,7 @@ class SutroMagics(Magics):
 
     def _bind(self, name: str, results: Results, as_type: Any) -> str:
         """Bind a variable for a table, by the rules of ``--name``."""
-        from sutro_magic.results import require
+        from sutro_magic.packages import require
 
         _check_name(name)
         require(as_type)

@@ -18,7 +18,7 @@ FLOORS = [
     },
     {
         "dask_frames", "engine", "frames", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",
-        "output_schema", "pages", "picked", "questions", "results", "saving", "shape_arrays", "shape_patterns", "shapes", "sources",
+        "output_schema", "packages", "pages", "picked", "questions", "results", "saving", "shape_arrays", "shape_patterns", "shapes", "sources",
         "structured", "summaries", "unfolded", "unfolded_file",
     },
     {"naming", "outcomes", "session", "wider"},
