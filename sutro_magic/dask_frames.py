@@ -1,42 +1,214 @@
-"""Arrow tables as Dask DataFrames; on a cluster, each worker maps the file itself."""
+"""Results as Dask DataFrames: the graph holds the path of a file, and each worker reads its own parts of it.
+
+So nothing large travels from the notebook to a cluster, and a table may be larger than any memory. Workers in
+other processes need Sutro Magic, and have to see the file by the same path.
+"""
 
 from __future__ import annotations
 
+import itertools
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sutro_magic.errors import CacheError, CorruptResultsError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     import pyarrow as pa
 
-    from sutro_magic.unfolded import UnfoldedTable
+    from sutro_magic.canonical import CanonicalTable
+
+PART_ROWS = 100_000
+"""A part has about so many rows."""
+SMALL_BYTES = 4 << 20
+"""Rows of so many bytes travel with the graph."""
+
+_spilled: list[tempfile.TemporaryDirectory[str]] = []
+"""Folders of rows that have no file of their own; they go when Python does, since any frame may be made of others."""
 
 
-def dask_of(table: pa.Table, opened: UnfoldedTable | None) -> Any:
-    """Return a Dask DataFrame: by parts of the file that holds the table, in one part if none does."""
+def dask_of_parquet(path: Path, table: CanonicalTable, schema: pa.Schema) -> Any:
+    """Return a Dask DataFrame of a results file, a row group a part.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    table : CanonicalTable
+        What is known about the file, and of it the columns that are wanted.
+    schema : pyarrow.Schema
+        Of those columns.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        metadata, wire = file.metadata, file.schema_arrow.names
+    nullable = {column.name for column in table.columns if _may_hold_null(metadata, wire[column.source])}
+    rows = {i: group.num_rows for i, group in enumerate(_row_groups(metadata)) if group.num_rows}
+    starts = _starts(rows.values())
+    parts = [list(rows), starts[:-1], starts[1:]]
+    return _frame(_read_group, parts, starts, schema, nullable, path=str(path), table=table)
+
+
+def dask_of_arrow(path: Path, token: str, schema: pa.Schema) -> Any:
+    """Return a Dask DataFrame of some columns of an Arrow file, a few record batches a part.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    token : str
+        As in `sutro_magic.unfolded_file.read_unfolded`.
+    schema : pyarrow.Schema
+        Names and types of the columns.
+    """
+    from sutro_magic.unfolded_file import read_unfolded
+
+    mapped = read_unfolded(path, token)
+    nullable = {name for name in schema.names if mapped.column(name).null_count}
+    sizes = [len(chunk) for chunk in mapped.column(0).chunks]
+    firsts, ends = _parts(sizes)
+    starts = _starts(sum(sizes[first:end]) for first, end in zip(firsts, ends, strict=True))
+    parts = [firsts, ends, starts[:-1]]
+    return _frame(_read_batches, parts, starts, schema, nullable, path=str(path), mark=token)
+
+
+def dask_of_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch], size: int) -> Any:
+    """Return a Dask DataFrame of rows that are in no file: in one part if they are few, else of a temporary file.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+    batches : iterable of pyarrow.RecordBatch
+    size : int
+        About how many bytes they have.
+    """
+    import pyarrow as pa
+
+    if size <= SMALL_BYTES:
+        import dask.dataframe
+
+        from sutro_magic.frames import to_pandas
+
+        dataframe: Any = dask.dataframe  # its functions have no types
+        return dataframe.from_pandas(to_pandas(pa.Table.from_batches(batches, schema)), npartitions=1)
+    from sutro_magic.unfolded_file import TOKEN
+
+    folder = tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True)
+    path, token = Path(folder.name) / "rows.arrow", "rows"
+    with pa.ipc.new_file(path, schema.with_metadata({TOKEN: token.encode()})) as writer:
+        for batch in batches:
+            writer.write_batch(batch.replace_schema_metadata({TOKEN: token.encode()}))
+    _spilled.append(folder)
+    return dask_of_arrow(path, token, schema)
+
+
+def _frame(
+    read: Any, parts: list[list[int]], starts: list[int], schema: pa.Schema, nullable: set[str], **where: Any
+) -> Any:
     import dask.dataframe
 
     from sutro_magic.frames import to_pandas
 
-    names = table.column_names
     dataframe: Any = dask.dataframe  # its functions have no types
-    if opened is None or opened.path is None:
-        return dataframe.from_pandas(to_pandas(table), npartitions=1)
-    step = max(1, table.column(0).num_chunks and -(-table.num_rows // table.column(0).num_chunks))
-    starts = list(range(0, max(table.num_rows, 1), step))
+    if not parts[0]:
+        return dataframe.from_pandas(to_pandas(schema.empty_table(), nullable), npartitions=1)
     return dataframe.from_map(
-        _read_part,
-        starts,
-        rows=step,
-        path=str(opened.path),
-        mark=opened.token,
-        names=names,
-        meta=to_pandas(table.slice(0, 0)),
+        read,
+        *parts,
+        columns=schema.names,  # by this name, Dask asks for no more of them than it needs
+        nullable=sorted(nullable),
+        meta=to_pandas(schema.empty_table(), nullable),
+        divisions=[*starts[:-1], starts[-1] - 1],  # the index is the one that pandas has: rows, from 0
+        **where,
     )
 
 
-def _read_part(start: int, *, rows: int, path: str, mark: str, names: list[str]) -> Any:
-    from pathlib import Path
+def _read_group(
+    group: int,
+    start: int,
+    end: int,
+    *,
+    columns: Sequence[str],
+    nullable: list[str],
+    path: str,
+    table: CanonicalTable,
+) -> Any:
+    import pyarrow as pa
 
+    from sutro_magic import views
+
+    # A frame without columns has rows all the same.
+    wanted = [column for column in table.columns if column.name in columns] or table.columns[:1]
+    part = replace(table, num_rows=end - start, columns=tuple(wanted))
+    try:
+        schema = views.read_schema(Path(path), part, inputs=True, logprobs=True)
+        batches = views.read_batches(Path(path), part, inputs=True, logprobs=True, row_groups=[group])
+        read = pa.Table.from_batches(batches, schema)
+    except (FileNotFoundError, CorruptResultsError):
+        raise _gone() from None
+    return _chosen(read, start, columns, nullable)
+
+
+def _read_batches(
+    first: int, end: int, start: int, *, columns: Sequence[str], nullable: list[str], path: str, mark: str
+) -> Any:
+    import pyarrow as pa
+
+    from sutro_magic.unfolded_file import read_some
+
+    try:
+        read = read_some(Path(path), mark, range(first, end), list(columns))
+    except (OSError, ValueError, pa.ArrowException):
+        raise _gone() from None
+    return _chosen(read, start, columns, nullable)
+
+
+def _chosen(table: pa.Table, start: int, columns: Sequence[str], nullable: list[str]) -> Any:
     from sutro_magic.frames import to_pandas
-    from sutro_magic.unfolded_file import read_unfolded
 
-    return to_pandas(read_unfolded(Path(path), mark).select(names).slice(start, rows))
+    frame = to_pandas(table, nullable)[list(columns)]
+    frame.index = frame.index + start
+    return frame
+
+
+def _starts(rows: Iterable[int]) -> list[int]:
+    """Return the first row of each part, and the number of all rows."""
+    return [0, *itertools.accumulate(rows)]
+
+
+def _parts(sizes: list[int]) -> tuple[list[int], list[int]]:
+    """Put record batches together until a part has rows enough; return where parts begin and end."""
+    ends, rows = [], 0
+    for number, size in enumerate(sizes, 1):
+        rows += size
+        if rows >= PART_ROWS or (rows and number == len(sizes)):
+            ends.append(number)
+            rows = 0
+    return [0, *ends][:-1], ends
+
+
+def _may_hold_null(metadata: Any, name: str) -> bool:
+    """Tell whether a column of a Parquet file may hold a null; only its statistics can say that it does not."""
+    for group in _row_groups(metadata):
+        for i in range(group.num_columns):
+            column = group.column(i)
+            if column.path_in_schema == name:
+                break
+        else:
+            return True
+        if column.statistics is None or not column.statistics.has_null_count or column.statistics.null_count:
+            return True
+    return False
+
+
+def _row_groups(metadata: Any) -> Iterator[Any]:
+    return (metadata.row_group(i) for i in range(metadata.num_row_groups))
+
+
+def _gone() -> CacheError:
+    return CacheError(
+        "The results that this Dask DataFrame reads are no longer in the cache, or not where this worker looks.",
+        hint="Make the frame anew, as by %sutro_results JOB_ID --as dask; workers have to see the cache's folder.",
+    )

@@ -9,33 +9,44 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 
-def to_pandas(table: pa.Table) -> pd.DataFrame:
+def to_pandas(table: pa.Table, nullable: Collection[str] | None = None) -> pd.DataFrame:
     """Return a DataFrame with one column per column of ``table`` (names may repeat).
 
     Text becomes pandas' ``str`` type. Numbers and booleans become numpy where the column has no nulls
     and pandas' nullable types where it has, since numpy would turn 64-bit integers into floats and null
     into NaN. Lists, structs and everything else keep their Arrow type.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    nullable : collection of str, optional
+        For a part of a table: the columns that hold nulls somewhere, so that all parts have the same types.
+        Floats among them keep Arrow's type, since another part may hold NaN.
     """
-    columns = [_series(table.column(i)) for i in range(table.num_columns)]
+    columns = [
+        _series(table.column(i), None if nullable is None else name in nullable)
+        for i, name in enumerate(table.column_names)
+    ]
     frame = pd.DataFrame(dict(enumerate(columns)), index=pd.RangeIndex(table.num_rows))
     frame.columns = pd.Index(table.column_names)
     return frame
 
 
-def _series(column: pa.ChunkedArray) -> pd.Series[Any]:
+def _series(column: pa.ChunkedArray, nullable: bool | None) -> pd.Series[Any]:
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _from_arrow(column.cast(pa.large_string()), pd.StringDtype("pyarrow", na_value=float("nan")))
     if kind in _NULLABLE:
-        if column.null_count and not _has_nan(column):
-            return _from_arrow(column, _NULLABLE[kind]())
-        if not column.null_count:
+        holds_nulls = bool(column.null_count) if nullable is None else nullable
+        if not holds_nulls:
             values = column.to_numpy()
             # Of its own, so that the frame can be written to.
             return pd.Series(values if values.flags.writeable else values.copy())
+        if not (_has_nan(column) if nullable is None else pa.types.is_floating(kind)):
+            return _from_arrow(column, _NULLABLE[kind]())
     return _from_arrow(column, pd.ArrowDtype(kind))
 
 

@@ -166,7 +166,7 @@ class SutroMagics(Magics):
         as_type: Any = options.as_type or (self.as_type if options.name else "results")
         wire: Any = options.format or self.format
 
-        from sutro_magic.results import require
+        from sutro_magic.packages import require
 
         require(as_type)
         if options.overwrite and options.save is None:

@@ -162,6 +162,8 @@ def as_results(
 class _PeekedFile(ResultsFile):
     """The rows of a look, in a file that is deleted when nobody uses them any more."""
 
+    lasting = False
+
     def __init__(self, entry: CacheEntry, request: ResultsRequest, cache: ResultsCache, home: Any) -> None:
         super().__init__(entry, request, cache, "")
         self._home = home

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from sutro_magic.dask_frames import dask_of
+from sutro_magic.dask_frames import dask_of_rows
 from sutro_magic.errors import ArgumentError
 from sutro_magic.sources import plain_type
 
@@ -78,7 +78,7 @@ class PickedRows:
 
     def dask(self) -> Any:
         """Return a Dask DataFrame."""
-        return dask_of(self._table, None)
+        return dask_of_rows(self.schema, self.batches(65_536), self._table.nbytes)
 
 
 class NumberedRows:
@@ -135,8 +135,13 @@ class NumberedRows:
             yield from table.cast(schema).combine_chunks().to_batches()
 
     def stored(self) -> pa.Table:
-        """Return the whole table."""
-        return pa.Table.from_batches(self.batches(65_536), schema=self.schema)
+        """Return the whole table; all rows of a mapped one are not copied."""
+        if self._rows is not None:
+            return pa.Table.from_batches(self.batches(65_536), schema=self.schema)
+        table = self._pages.table
+        if ROW in table.column_names:
+            return table
+        return table.add_column(0, ROW, pa.array(np.arange(table.num_rows, dtype=np.int64)))
 
     def mapped(self) -> pa.Table:
         """Return the whole table."""
@@ -150,7 +155,8 @@ class NumberedRows:
 
     def dask(self) -> Any:
         """Return a Dask DataFrame."""
-        return dask_of(self.stored(), None)
+        size = self._pages.table.nbytes * self.num_rows // max(self._pages.table.num_rows, 1)
+        return dask_of_rows(self.schema, self.batches(65_536), size)
 
 
 def _no_file() -> ArgumentError:

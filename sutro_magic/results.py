@@ -7,12 +7,13 @@ the caller's own and outlives the cache.
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sutro_magic.errors import ArgumentError, MissingPackageError
+from sutro_magic.errors import ArgumentError
 from sutro_magic.models import Job, JobStatus
+from sutro_magic.packages import require
 from sutro_magic.sources import ResultsFile, UnfoldedResults
 
 if TYPE_CHECKING:
@@ -39,11 +40,6 @@ Part = Literal["all", "errors", "filtered", "selected", "peek"]
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
-
-_OPTIONAL_PACKAGES = {
-    "polars": ("polars", "polars"),
-    "dask": ("dask.dataframe", "dask"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,6 +306,26 @@ class Results:
 
         return pa.Table.from_batches(self.batches(), schema=self.schema)
 
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Give the table, batch by batch, to whoever reads Arrow's PyCapsule interface.
+
+        That is what ``pl.DataFrame(r)``, ``pa.table(r)``, ``pd.DataFrame.from_arrow(r)`` and
+        ``duckdb.sql("from r")`` ask for. Each call begins anew.
+        """
+        import pyarrow as pa
+
+        batches = self.batches()
+        # The first one now: what is wrong is then said in our words, and an open file outlives the cache.
+        first = list(itertools.islice(batches, 1))
+        reader = pa.RecordBatchReader.from_batches(self.schema, itertools.chain(first, batches))
+        stream: object = reader.__arrow_c_stream__(requested_schema)
+        return stream
+
+    def __arrow_c_schema__(self) -> object:
+        """Give the schema, so that nobody begins a stream only for that."""
+        schema: object = self.schema.__arrow_c_schema__()
+        return schema
+
     def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Yield the table as `pyarrow.RecordBatch` of at most ``batch_size`` rows; memory stays flat."""
         yield from self._source.batches(batch_size)
@@ -350,12 +366,21 @@ class Results:
         return frame
 
     def duckdb(self) -> duckdb.DuckDBPyRelation:
-        """Return a DuckDB relation that reads the cached file; DuckDB holds nothing of it in memory."""
+        """Return a DuckDB relation of the table, which large results map from a file; it outlives the cache's entry."""
         relation: duckdb.DuckDBPyRelation = self._source.duckdb()
         return relation
 
     def dask(self) -> dask.dataframe.DataFrame:
-        """Return a Dask DataFrame that reads the cached file in parts."""
+        """Return a Dask DataFrame that reads the cached file in parts of some 100,000 rows, each in its worker.
+
+        On a cluster, workers need Sutro Magic and must see the cache's folder by the same path. All parts of
+        a column have one type: numbers with nulls are nullable, floats with nulls Arrow's.
+
+        Raises
+        ------
+        CacheError
+            From Dask, when the results have gone from the cache before it read them.
+        """
         require("dask")
         frame: dask.dataframe.DataFrame = self._source.dask()
         return frame
@@ -437,20 +462,4 @@ class Results:
             part=part,
             with_inputs=self.with_inputs if part == "all" else None,
             peeked=self.peeked,
-        )
-
-
-def require(as_type: str) -> None:
-    """Raise `MissingPackageError` if the package behind an ``--as`` type is not installed."""
-    if as_type not in _OPTIONAL_PACKAGES:
-        return
-    module, extra = _OPTIONAL_PACKAGES[as_type]
-    try:
-        found = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        found = False
-    if not found:
-        raise MissingPackageError(
-            f"{extra} is not installed here.",
-            hint=f"%pip install 'sutro-magic[{extra}]', or choose another --as.",
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sutro_magic.dask_frames import dask_of
+from sutro_magic.dask_frames import dask_of_arrow, dask_of_parquet, dask_of_rows
 from sutro_magic.errors import CacheError
 from sutro_magic.eviction import hold
 
@@ -81,6 +81,9 @@ class ResultsFile:
     identity : str
         Of the credentials, in the cache.
     """
+
+    lasting = True
+    """Whether the files stay when nobody uses this any more."""
 
     def __init__(
         self, entry: CacheEntry, request: ResultsRequest, cache: ResultsCache, identity: str
@@ -178,33 +181,19 @@ class ResultsFile:
             )
 
     def duckdb(self) -> Any:
-        """Return a DuckDB relation that reads the file; DuckDB holds nothing of it in memory."""
+        """Return a DuckDB relation of the mapped table: in the types of the view, and there even when the cache is not."""
         import duckdb
 
-        with self.reading():
-            relation = duckdb.read_parquet(glob.escape(str(self._there())))
-        wire = relation.columns
-        return relation.project(
-            ", ".join(
-                f"{_quoted(wire[column.source])} as {_quoted(column.name)}" for column in self._chosen()
-            )
-        )
+        return duckdb.from_arrow(self.mapped())
 
     def dask(self) -> Any:
         """Return a Dask DataFrame that reads the file by row groups."""
-        import dask.dataframe
-        import pyarrow.parquet as pq
-
-        with self.reading(), pq.ParquetFile(self._there()) as file:
-            wire = file.schema_arrow.names
-        chosen = self._chosen()
-        frame = dask.dataframe.read_parquet(
-            str(self._there()),
-            columns=[wire[column.source] for column in chosen],
-            index=False,
-            split_row_groups=True,
-        )
-        return frame.rename(columns={wire[column.source]: column.name for column in chosen})
+        if not self.lasting:
+            mapped = self.mapped()
+            return dask_of_rows(mapped.schema, mapped.to_batches(), mapped.nbytes)
+        chosen = replace(self.entry.table, columns=tuple(self._chosen()))
+        with self.reading():
+            return dask_of_parquet(self._there(), chosen, self.schema)
 
     def reading(self) -> _Reading:
         """Turn a vanished file into an error that says what to do."""
@@ -319,11 +308,15 @@ class UnfoldedResults:
         return duckdb.from_arrow(self.stored())
 
     def dask(self) -> Any:
-        """Return a Dask DataFrame; on a cluster, each worker maps the file itself."""
+        """Return a Dask DataFrame; on a cluster, each worker reads the file itself."""
         table = self._table()
         if table is None:
             return self.file.dask()
-        return dask_of(self.stored(), self._open())
+        opened, stored = self._open(), self.stored()
+        if opened.path is None or not self.file.lasting:
+            return dask_of_rows(stored.schema, stored.to_batches(), stored.nbytes)
+        with self.file.reading():
+            return dask_of_arrow(opened.path, opened.token, stored.schema)
 
     def _columns(self, *, errors: bool = False) -> list[str]:
         opened = self._open()
@@ -368,7 +361,3 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     return pa.string() if kind == pa.large_string() else kind
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -17,7 +17,7 @@ from sutro_magic.shape_arrays import widen
 from sutro_magic.shapes import NULL, Shape, arrow_type, join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from sutro_magic.output_plan import Key
@@ -170,9 +170,30 @@ def read_unfolded(path: Path, token: str) -> pa.Table:
     """
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_file(source).read_all()
-    if (table.schema.metadata or {}).get(TOKEN) != token.encode():
-        raise ValueError("another table")
+    _check(table.schema, token)
     return table.replace_schema_metadata(None)
+
+
+def read_some(path: Path, token: str, batches: Iterable[int], columns: Sequence[str]) -> pa.Table:
+    """Read some columns of some record batches into memory; parameters and errors as in `read_unfolded`.
+
+    Not mapped: a file that goes while it is mapped over a network ends the program. The first column is read if none
+    is asked for, since a table without columns has no rows.
+    """
+    with pa.OSFile(str(path)) as source:
+        with pa.ipc.open_file(source) as reader:
+            names = reader.schema.names
+            _check(reader.schema, token)
+        places = sorted({names.index(name) for name in columns} or {0})
+        options = pa.ipc.IpcReadOptions(included_fields=places)
+        with pa.ipc.open_file(source, options=options) as reader:
+            read = [reader.get_batch(number) for number in batches]
+    return pa.Table.from_batches(read).replace_schema_metadata(None)
+
+
+def _check(schema: pa.Schema, token: str) -> None:
+    if (schema.metadata or {}).get(TOKEN) != token.encode():
+        raise ValueError("another table")
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:

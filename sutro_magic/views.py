@@ -61,7 +61,13 @@ def stored_size(path: Path) -> int:
 
 
 def read_batches(
-    path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool, batch_size: int = 65_536
+    path: Path,
+    table: CanonicalTable,
+    *,
+    inputs: bool,
+    logprobs: bool,
+    batch_size: int = 65_536,
+    row_groups: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Read a view of a results file batch by batch.
 
@@ -75,6 +81,8 @@ def read_batches(
         Whether the view has these columns, if the file has.
     batch_size : int
         Most rows in a batch.
+    row_groups : sequence of int, optional
+        Read only these; `table` then has the number of their rows.
 
     Yields
     ------
@@ -92,7 +100,7 @@ def read_batches(
         wire = file.schema_arrow
         schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs)
         names = _names_to_read(wire, columns)
-        for batch in file.iter_batches(batch_size, columns=names):
+        for batch in file.iter_batches(batch_size, row_groups=row_groups, columns=names):
             # By name, since the reader keeps to an order of its own and takes a name as a prefix as
             # well: "a" also reads a flat column "a.b".
             places = [batch.schema.get_field_index(name) for name in names or ()]

@@ -20,7 +20,7 @@ FLOORS = [
     },
     {
         "dask_frames", "engine", "frames", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",
-        "output_schema", "pages", "peek", "picked", "questions", "results", "saving", "shape_arrays", "shape_patterns",
+        "output_schema", "packages", "pages", "peek", "picked", "questions", "results", "saving", "shape_arrays", "shape_patterns",
         "shapes", "sources", "structured", "summaries", "unfolded", "unfolded_file",
     },
     {"fetching", "job_feed", "naming", "outcomes", "session", "variables", "waiting", "watching", "wider"},

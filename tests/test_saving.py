@@ -411,3 +411,11 @@ def test_a_target_that_cannot_be_is_said_before_anything_is_fetched(kernel, demo
     for words in (f"--save {tmp_path}/a.xls", f"--save {tmp_path}/no/a.csv", "--overwrite"):
         assert kernel.run(f"%sutro_results job_12345 {words}").ename == "ArgumentError"
     assert not demo.requests and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_large_file_shows_how_far_it_is(kernel, tmp_path):
+    reply = kernel.run(f"r = %sutro_results job-demo-million --raw --save {tmp_path}/a.jsonl", seconds=200)
+    assert reply.ok and reply.text.startswith("Saved 1,000,000 rows x ")
+    lines = [bundle["text/plain"] for bundle in [*reply.displays, *reply.updates]]
+    assert any(line.startswith("Saving: ") and " of 1,000,000 rows (" in line for line in lines)

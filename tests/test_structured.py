@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sutro_magic import structured, unfolded
+from sutro_magic import dask_frames, structured, unfolded
 from sutro_magic.cache import RESULTS_FILE, TABLE_FILE, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import ArgumentError, CacheError, SutroError
@@ -277,11 +277,13 @@ def test_every_type_holds_the_same_values(session, job):
     assert results.head(3).to_pylist() == rows[:3]
 
 
-def test_dask_reads_in_parts_with_one_index(store):
+def test_dask_reads_in_parts_with_one_index(store, monkeypatch):
+    monkeypatch.setattr(dask_frames, "PART_ROWS", CHUNK)
     rows = [{"n": i} for i in range(CHUNK + 5)]
     frame = of(store, rows).dask()
     assert frame.npartitions == 2
     assert frame["n"].sum().compute() == sum(range(CHUNK + 5))
+    assert frame.compute().index.equals(of(store, rows).pandas().index)
 
 
 def test_a_frame_can_be_written_to_and_outlives_the_cache(session):

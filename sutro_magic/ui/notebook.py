@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic.results import require
+from sutro_magic.packages import require
 from sutro_magic.variables import check_variable
 
 if TYPE_CHECKING:

@@ -1,0 +1,350 @@
+"""Results in every engine: the same values, whichever rows they are, in a cluster and without a cache."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import pickle
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sutro_magic import dask_frames, mapped
+from sutro_magic.cache import RESULTS_FILE, ResultsCache
+from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic.errors import CacheError
+from sutro_magic.models import Job, ResultsRequest
+from sutro_magic.questions import Order, Question
+from sutro_magic.results import Results
+
+ME = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultsCache(tmp_path / "store")
+
+
+def keep(store, table, row_group_size=None, unfold=None):
+    """Keep a job's table, as a fetch would."""
+    with store.staging() as staged:
+        pq.write_table(table, staged / RESULTS_FILE, row_group_size=row_group_size)
+        entry = store.commit(
+            staged,
+            identity=ME,
+            request=ResultsRequest(job_id="job-1", inputs=True, logprobs=True),
+            deployment="https://acme.example",
+            table=CanonicalTable(num_rows=table.num_rows, columns=map_columns(table.column_names, "job-1")),
+            job=Job(job_id="job-1"),
+        )
+    request = ResultsRequest(job_id="job-1", inputs=True, logprobs=True)
+    return Results.of_entry(
+        entry, request, cache=store, identity=ME, unfold=unfold, from_cache=True, seconds=0
+    )
+
+
+def rows_of(frame, schema):
+    """The rows of a pandas DataFrame, by way of Arrow's types."""
+    return pa.Table.from_pandas(frame, schema=schema, preserve_index=False).to_pylist()
+
+
+def by_duckdb(results):
+    import duckdb
+
+    assert results is not None  # DuckDB finds it by its name
+    relation = duckdb.sql("from results")
+    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+
+
+def by_polars(results):
+    import polars as pl
+
+    return pl.DataFrame(results).to_dicts()
+
+
+def by_narwhals(results):
+    import narwhals as nw
+
+    return nw.from_arrow(results, backend="pyarrow").to_native().to_pylist()
+
+
+ENGINES = {
+    "arrow": lambda r: r.arrow().to_pylist(),
+    "polars": lambda r: r.polars().to_dicts(),
+    "duckdb": lambda r: [dict(zip(r.columns, row, strict=True)) for row in r.duckdb().fetchall()],
+    "pandas": lambda r: rows_of(r.pandas(), r.schema),
+    "dask": lambda r: rows_of(r.dask().compute(), r.schema),
+    "pa.table(r)": lambda r: pa.table(r).to_pylist(),
+    "RecordBatchReader": lambda r: pa.RecordBatchReader.from_stream(r).read_all().to_pylist(),
+    "pl.DataFrame(r)": by_polars,
+    "from r": by_duckdb,
+    "narwhals": by_narwhals,
+}
+engines = pytest.mark.parametrize("engine", ENGINES)
+
+
+# --- values -----------------------------------------------------------------------------------
+
+VALUES = {
+    "int64": pa.array([2**63 - 1, -(2**63), 2**53 + 1], pa.int64()),
+    "int64 with nulls": pa.array([2**63 - 1, None, 2**53 + 1], pa.int64()),
+    "uint64": pa.array([2**64 - 1, None, 0], pa.uint64()),
+    "int8 with nulls": pa.array([-128, None, 127], pa.int8()),
+    "bool": pa.array([True, False, True]),
+    "bool with nulls": pa.array([True, None, False]),
+    "float64": pa.array([0.1, -0.0, 1e300]),
+    "float64 with nulls": pa.array([0.1, None, 1e300]),
+    "decimal": pa.array([Decimal(10**38 - 1), None, Decimal(-1)], pa.decimal128(38, 0)),
+    "money": pa.array([Decimal("0.10"), None, Decimal("99.99")], pa.decimal128(12, 2)),
+    "timestamp": pa.array([dt.datetime(2024, 2, 29, 1, 2, 3, 4), None, dt.datetime(1969, 1, 1)], pa.timestamp("us")),  # noqa: DTZ001
+    "timestamp with zone": pa.array([dt.datetime(2024, 2, 29, tzinfo=dt.UTC), None, None], pa.timestamp("us", "UTC")),
+    "date": pa.array([dt.date(2024, 2, 29), None, dt.date(1, 1, 1)]),
+    "text with nulls": pa.array(["", None, "NA"]),
+    "lists": pa.array([["", None], [], None]),
+    "embeddings": pa.array([[0.5, 1.0], None, []], pa.list_(pa.float32())),
+    "objects": pa.array([{"a": [{"b": 1}], "c": None}, None, {"a": [], "c": "x"}], pa.struct([("a", pa.list_(pa.struct([("b", pa.int64())]))), ("c", pa.string())])),
+    "nothing": pa.nulls(3, pa.string()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.parametrize("group", [None, 1], ids=["one part", "three parts"])
+def test_a_carried_column_has_the_same_values_in_every_engine(store, kind, group):
+    table = pa.table({"id": VALUES[kind], "outputs": pa.array(["x", None, ""])})
+    results = keep(store, table, group)
+    for engine, rows in ENGINES.items():
+        assert rows(results) == table.to_pylist(), engine
+    for engine, rows in ENGINES.items():
+        assert rows(results.filtered) == [{"_row": i, **row} for i, row in enumerate(table.to_pylist())], (
+            engine
+        )
+
+
+def test_nan_and_null_stay_two_things(store):
+    table = pa.table({"id": pa.array([math.nan, None, 1.0]), "outputs": pa.array(["x", "y", "z"])})
+    for group in (None, 1):
+        results = keep(store, table, group)
+        for engine, rows in ENGINES.items():
+            nan, null, one = (row["id"] for row in rows(results))
+            assert math.isnan(nan) and null is None and one == 1.0, engine
+
+
+def test_all_parts_of_a_dask_column_have_one_type(store):
+    table = pa.table(
+        {
+            "id": pa.array([1, None, 3, 4]),
+            "score": pa.array([0.5, 1.0, None, 2.0]),
+            "outputs": pa.array(["a"] * 4),
+        }
+    )
+    for results in (keep(store, table, 2), keep(store, table, 2).filtered):
+        frame = results.dask()
+        for part in frame.to_delayed():
+            assert part.compute().dtypes.equals(frame.dtypes)
+
+
+@pytest.mark.parametrize("kind", ["arrow", "lists in the wire"])
+def test_outputs_that_are_stored_in_another_type_are_what_the_table_shows(store, kind):
+    outputs = (
+        pa.array(["a", None, "b"]).dictionary_encode()
+        if kind == "arrow"
+        else pa.array([{"a": 1}, None, {"a": 2}])
+    )
+    results = keep(store, pa.table({"outputs": outputs}), unfold=False)
+    assert results.schema.field("outputs").type == pa.string()
+    expected = results.arrow().to_pylist()
+    for engine, rows in ENGINES.items():
+        assert rows(results) == expected, engine
+
+
+# --- which rows -------------------------------------------------------------------------------
+
+
+def kinds_of_results(session):
+    films = session.results("job-demo-films", inputs=True)
+    films.touch(films.pages, Question(order=(Order(1, descending=True),)))
+    films.ticked = (7, 3)
+    broken = session.results("job-demo-broken")
+    fresh = session.results("job-demo-museum")
+    return {
+        "unfolded": films,
+        "raw": films.raw,
+        "filtered": films.filtered,
+        "selected": films.selected,
+        "no errors": films.errors,
+        "with errors": broken,
+        "errors": broken.errors,
+        "nested": fresh,
+        "all rows, with numbers": fresh.filtered,
+        "none selected": fresh.selected,
+        "empty": session.results("job-demo-empty"),
+        "text": session.results("job_12345", inputs=True, logprobs=True),
+        "errors of errors": broken.errors.filtered,
+    }
+
+
+@engines
+def test_every_kind_of_results_in_every_engine(session, engine):
+    for kind, results in kinds_of_results(session).items():
+        assert ENGINES[engine](results) == results.arrow().to_pylist(), kind
+
+
+def test_no_rows_keep_their_types(session):
+    import polars as pl
+
+    for kind in ("none selected", "empty", "no errors"):
+        results = kinds_of_results(session)[kind]
+        assert len(results) == 0
+        assert list(results.pandas().columns) == list(results.dask().compute().columns) == results.columns
+        assert list(results.dask().dtypes) == list(results.dask().compute().dtypes)
+        assert pa.table(results).schema == results.schema
+        assert pl.DataFrame(results).columns == results.duckdb().columns == results.columns
+
+
+# --- streams ----------------------------------------------------------------------------------
+
+
+def test_a_stream_reads_no_more_than_is_asked_for(store, monkeypatch):
+    results = keep(store, pa.table({"outputs": pa.array([str(i) for i in range(300_000)])}), 50_000)
+    given, batches = [], results.batches
+
+    def counted(*arguments):
+        for batch in batches(*arguments):
+            given.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(results, "batches", counted)
+    reader = pa.RecordBatchReader.from_stream(results)
+    assert reader.read_next_batch().num_rows == given[0] and len(given) == 1
+    assert sum(batch.num_rows for batch in reader) + given[0] == 300_000
+
+
+def test_sql_over_a_handle_joins_and_counts(session):
+    import duckdb
+
+    films, again = session.results("job-demo-films"), session.results("job-demo-films", unfold=False)
+    assert films.num_rows == again.num_rows
+    sql = "select count(*), sum(year) from films where title in (select json_extract_string(outputs, '$.title') from again)"
+    assert duckdb.sql(sql).fetchall() == [(10_000, films.pandas()["year"].sum())]
+
+
+def test_pandas_takes_a_handle(session):
+    import pandas as pd
+
+    if not hasattr(pd.DataFrame, "from_arrow"):
+        pytest.skip("pandas before 3 takes no stream")
+    films = session.results("job-demo-films")
+    frame = pd.DataFrame.from_arrow(films)
+    assert frame["title"].tolist() == films.pandas()["title"].tolist()
+    assert list(frame.columns) == films.columns
+
+
+def test_a_stream_of_what_is_gone_says_so_in_our_words(session):
+    import polars as pl
+
+    results = session.results("job_12345")
+    session.cache.clear()
+    for use in (pa.table, pl.DataFrame):
+        with pytest.raises(CacheError, match="no longer in the cache"):
+            use(results)
+
+
+def test_a_relation_and_a_stream_outlive_the_cache(session, store, monkeypatch):
+    monkeypatch.setattr(mapped, "SMALL_BYTES", 0)
+    monkeypatch.setattr(
+        mapped.open_mapped, "__kwdefaults__", {**mapped.open_mapped.__kwdefaults__, "small": 0}
+    )
+    for results, cache in (
+        (session.results("job-demo-films"), session.cache),
+        (session.results("job-demo-films", unfold=False), session.cache),
+        (keep(store, pa.table({"outputs": pa.array([str(i) for i in range(300_000)])})), store),
+    ):
+        relation, reader, count = (
+            results.duckdb(),
+            pa.RecordBatchReader.from_stream(results),
+            results.num_rows,
+        )
+        cache.clear()
+        assert relation.aggregate("count(*)").fetchall() == [(count,)]
+        assert reader.read_all().num_rows == count
+        if cache is session.cache:
+            session.results("job-demo-films")
+
+
+# --- dask -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(store):
+    """Of several parts, unfolded and not."""
+    count = 250_000
+    outputs = pa.array([json.dumps({"n": i, "kind": "abc"[i % 3]}) for i in range(count)])
+    return keep(store, pa.table({"id": pa.array(range(count)), "outputs": outputs}), 100_000)
+
+
+def kinds_of_large(large):
+    large.touch(large.pages, Question(order=(Order(0, descending=True),)))
+    return {"unfolded": large, "raw": large.raw, "filtered": large.filtered}
+
+
+def test_a_graph_is_small_and_reads_the_columns_that_are_needed(large, monkeypatch):
+    for kind, results in kinds_of_large(large).items():
+        frame = results.dask()
+        assert frame.npartitions >= 2, kind
+        assert len(pickle.dumps(frame.optimize().dask)) < 20_000, kind
+        one = frame[["id"]].optimize()
+        part = one.dask[one.__dask_keys__()[0]]
+        assert "outputs" not in repr(part), kind
+        assert len(frame) == 250_000
+        assert list(frame.loc[249_998:].compute().index) == [249_998, 249_999]
+
+
+def test_a_frame_whose_file_is_gone_gives_one_clear_error(large, store):
+    frames = {kind: results.dask() for kind, results in kinds_of_large(large).items()}
+    store.clear()
+    for kind in ("unfolded", "raw"):
+        with pytest.raises(CacheError, match="no longer in the cache") as caught:
+            frames[kind].compute()
+        assert "--as dask" in caught.value.hint
+        pickle.loads(pickle.dumps(caught.value))
+    assert len(frames["filtered"]) == 250_000, "what was picked has a file of its own"
+
+
+@pytest.mark.slow
+def test_a_cluster_of_processes_counts_groups_and_filters(large, store):
+    import distributed
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert len(client.scheduler_info()["workers"]) == 2
+        for kind, results in kinds_of_large(large).items():
+            frame = results.dask()
+            assert len(frame) == 250_000, kind
+            if kind == "raw":
+                assert (
+                    frame[frame["id"] < 5]["outputs"].compute().tolist()
+                    == results.head(5)["outputs"].to_pylist()
+                )
+                continue
+            sums = frame.groupby("kind")["n"].sum().compute()
+            assert sums.to_dict() == {k: sum(range(i, 250_000, 3)) for i, k in enumerate("abc")}, kind
+            assert len(frame[frame["n"] % 50_000 == 0].compute()) == 5, kind
+        workers = client.run(lambda: __import__("os").getpid())
+        assert len(set(workers.values())) == 2
+        frame = large.dask()
+        store.clear()
+        with pytest.raises(CacheError, match="no longer in the cache"):
+            frame.compute()
+
+
+def test_parts_are_of_whole_batches_of_enough_rows(monkeypatch):
+    monkeypatch.setattr(dask_frames, "PART_ROWS", 10)
+    assert dask_frames._parts([4, 4, 4, 20, 3]) == ([0, 3, 4], [3, 4, 5])
+    assert dask_frames._parts([]) == dask_frames._parts([0]) == ([], [])
