@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import re
 import shlex
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sutro_magic.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Container, Iterable
 
 WIDTH = 92
 # The words of models.py and results.py, again: importing those doubles the time of %load_ext.
@@ -44,8 +45,14 @@ class MagicParser(argparse.ArgumentParser):
         )
         self.add_argument("-h", "--help", action="store_true", help="show this text")
 
-    def parse_line(self, line: str) -> argparse.Namespace:
+    def parse_line(self, line: str, variables: Container[str] = ()) -> argparse.Namespace:
         """Parse what stands after the magic's name.
+
+        Parameters
+        ----------
+        line : str
+        variables : container of str
+            Names that are defined, to say which one is not.
 
         Raises
         ------
@@ -56,7 +63,7 @@ class MagicParser(argparse.ArgumentParser):
         words = self._split(line)
         if "-h" in words or "--help" in words:
             raise HelpRequested(self.format_help())
-        _refuse_unexpanded(words)
+        _refuse_unexpanded(words, line, variables)
         known, unknown = self.parse_known_args(words)
         if unknown:
             self._refuse(unknown[0])
@@ -95,16 +102,24 @@ class MagicParser(argparse.ArgumentParser):
         )
 
 
-def _refuse_unexpanded(words: list[str]) -> None:
-    """IPython leaves ``$name`` and ``{expr}`` as they are when the name is not defined."""
-    for word in words:
-        match = re.match(r"\$(\w+)|\$?\{(.*)\}$", word)
-        if match:
-            name = match[1] or match[2]
+def _refuse_unexpanded(words: list[str], line: str, variables: Container[str]) -> None:
+    """IPython leaves ``$name`` and ``{expr}`` as they are when one of them on the line fails."""
+    if not any(re.match(r"(?:--[\w-]+=)?(?:\$\w|\$?\{)", word) for word in words):
+        return
+    found = re.findall(r"\$?\{[^{}]*\}?|\$\w+", line)  # the words have lost their quotes
+    for text in found:
+        name = text.strip("${}").strip()
+        first = re.match(r"[^\W\d]\w*", name)
+        if first and first[0] not in variables and not hasattr(builtins, first[0]):
             raise ArgumentError(
-                f"{_cut(word)} was not replaced: {_cut(name)} is not defined here.",
+                f"{_cut(text)} was not replaced: {_cut(first[0])} is not defined here.",
                 hint="Run the cell that defines it, or type the value itself.",
             )
+    text = next((text for text in found if "{" in text), found[0])
+    raise ArgumentError(
+        f"{_cut(text)} was not replaced: IPython could not evaluate it.",
+        hint=f"print({_cut(text.strip('${}').strip())}) in a cell of its own says why.",
+    )
 
 
 def _cut(word: str) -> str:
@@ -116,18 +131,21 @@ def _plain(message: str) -> str:
     return message[:300].rstrip(".")
 
 
-def one_of(what: str, names: tuple[str, ...]) -> Callable[[str], str]:
-    """Return a reader of one of some names, in any case, that knows the closest one to a mistake."""
+class OneOf:
+    """Reads one of some names, in any case, and knows the closest one to a mistake."""
 
-    def read(word: str) -> str:
-        if word.lower() in names:
+    def __init__(self, what: str, names: tuple[str, ...]) -> None:
+        self.what = what
+        self.names = names
+
+    def __call__(self, word: str) -> str:
+        """Read one word."""
+        if word.lower() in self.names:
             return word.lower()
         raise ArgumentError(
-            f"There is no {what} {_cut(word)!r}.",
-            hint=f"{_did_you_mean(word, names)}Choose one of {', '.join(names)}.",
+            f"There is no {self.what} {_cut(word)!r}.",
+            hint=f"{_did_you_mean(word, self.names)}Choose one of {', '.join(self.names)}.",
         )
-
-    return read
 
 
 def _did_you_mean(word: str, names: Iterable[str]) -> str:
@@ -164,7 +182,7 @@ def results_parser() -> MagicParser:
     add(
         "--format",
         "--result-format",
-        type=one_of("format", FORMATS),
+        type=OneOf("format", FORMATS),
         metavar="FORMAT",
         help="format over the wire: parquet (default), csv or json; the table is the same in each",
     )
@@ -180,7 +198,7 @@ def results_parser() -> MagicParser:
     add(
         "--as",
         dest="as_type",
-        type=one_of("type", AS_TYPES),
+        type=OneOf("type", AS_TYPES),
         metavar="TYPE",
         help="what is bound or returned: pandas, polars, arrow, duckdb, dask, path or results",
     )
@@ -261,7 +279,7 @@ def cache_parser() -> MagicParser:
         "action",
         nargs="?",
         default="list",
-        type=one_of("action", ("list", "info", "clear", "path")),
+        type=OneOf("action", ("list", "info", "clear", "path")),
         metavar="ACTION",
         help="list (default), info, clear or path",
     )
@@ -302,7 +320,7 @@ def demo_parser() -> MagicParser:
         "action",
         nargs="?",
         default="start",
-        type=one_of("action", ("start", "stop", "reset", "fault")),
+        type=OneOf("action", ("start", "stop", "reset", "fault")),
         metavar="ACTION",
         help="start (default), stop, reset or fault",
     )

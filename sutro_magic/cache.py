@@ -22,21 +22,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sutro_magic.canonical import CanonicalTable
 from sutro_magic.errors import CacheError
 from sutro_magic.models import WIRE_FORMATS, Job, ResultsRequest, parse_time
+from sutro_magic.places import ENTRY_FILE, cache_folder, entry_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
 LAYOUT_VERSION = 1
 RESULTS_FILE = "results.parquet"
-ENTRY_FILE = "entry.json"
 TABLE_FILE = "table.arrow"
 """The unfolded table, which may stand beside the results; see `sutro_magic.unfolded`."""
 RAW_TABLE_FILE = "raw.arrow"
@@ -180,10 +178,7 @@ class ResultsCache:
     """
 
     def __init__(self, directory: Path | str | None = None) -> None:
-        chosen = (
-            directory or os.environ.get(DIRECTORY_VARIABLE) or platformdirs.user_cache_path("sutro_magic")
-        )
-        self.directory = Path(chosen).expanduser().absolute()
+        self.directory = cache_folder(directory)
 
     def find(
         self, identity: str, request: ResultsRequest, on_bad: Callable[[str], None] = lambda _: None
@@ -349,8 +344,7 @@ class ResultsCache:
         return self.directory / identity / f"{columns}-{hashlib.sha256(shape).hexdigest()[:8]}"
 
     def _entry_folders(self, identity: str | None) -> Iterator[Path]:
-        pattern = f"{identity or '*'}/*-i[01]-l[01]-*"
-        yield from (folder for folder in self.directory.glob(pattern) if folder.is_dir())
+        yield from (folder for folder in self.directory.glob(entry_pattern(identity)) if folder.is_dir())
 
 
 def _columns_name(job_id: str, *, inputs: bool, logprobs: bool) -> str:

@@ -59,6 +59,8 @@ class Client:
     retry : RetryPolicy, optional
     on_retry : callable, optional
         Told in a few words when a request failed and is tried again.
+    on_job : callable, optional
+        Told each job that the service describes.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Client:
         retry: RetryPolicy | None = None,
         *,
         on_retry: Callable[[str], None] = lambda _reason: None,
+        on_job: Callable[[Job], None] = lambda _job: None,
     ) -> None:
         self.credentials = credentials
+        self._on_job = on_job
         self.retry = retry or RetryPolicy()
         self.serves_results_url: bool = not credentials.is_direct
         self._base = credentials.base_url
@@ -115,7 +119,9 @@ class Client:
         data = answer.get("job") if isinstance(answer, dict) else None
         if not isinstance(data, dict):
             raise ServiceError(f"{self.place} described the job in a way that is not understood.")
-        return Job.from_api({"job_id": job_id, **data})
+        job = Job.from_api({"job_id": job_id, **data})
+        self._on_job(job)
+        return job
 
     def get_status(self, job_id: str) -> tuple[JobStatus, str | None]:
         """Read the status of one job and, if it failed, the reason.
@@ -141,7 +147,9 @@ class Client:
             jobs = answer.get("jobs") if isinstance(answer, dict) else None
             if not isinstance(jobs, list):
                 raise ServiceError(f"{self.place} sent a list of jobs that is not understood.")
-            yield from (Job.from_api(data) for data in jobs if isinstance(data, dict))
+            for job in (Job.from_api(data) for data in jobs if isinstance(data, dict)):
+                self._on_job(job)
+                yield job
             following = answer.get("next_cursor")
             if not isinstance(following, str) or not following or following == cursor or not jobs:
                 return

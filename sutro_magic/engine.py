@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic.errors import ConfigurationError, SutroError, shorten
+from sutro_magic.errors import ConfigurationError, ResourceError, SupersededError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,10 +25,6 @@ LEAST_MEMORY = 256 * 2**20
 MOST_MEMORY = 4 * 2**30
 WAIT_SECONDS = 0.02
 """How often somebody who waits for a cancelled query looks whether it has ended."""
-
-
-class SupersededError(SutroError):
-    """A newer question, or the end of the table, has cancelled this one."""
 
 
 class _Database:
@@ -213,7 +209,7 @@ class Lane:
         except duckdb.InterruptException:
             raise SupersededError("A newer question has cancelled this one.") from None
         except duckdb.OutOfMemoryException:
-            raise SutroError(
+            raise ResourceError(
                 "There is not enough memory for that, and no room on the disk to do without.",
                 hint="%config SutroMagics.memory_limit = '2GB' grants more; or free some disk.",
             ) from None

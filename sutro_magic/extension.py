@@ -5,42 +5,37 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from traitlets import TraitError
-
+from sutro_magic.completion import make_matcher
 from sutro_magic.errors import SutroError
 from sutro_magic.magics import MAGIC_NAMES, SutroMagics
 
-_loaded: dict[int, SutroMagics] = {}
+_loaded: dict[int, tuple[SutroMagics, Any]] = {}
 
 
 def load(shell: Any) -> None:
-    """Register the magics and the display of our objects; a second call does nothing."""
+    """Register the magics, completion and the display of our objects; a second call does nothing."""
     if id(shell) in _loaded:
         return
-    magics = _make_magics(shell)
+    magics = SutroMagics(shell)
     shell.register_magics(magics)
     magics.display.register()
-    _loaded[id(shell)] = magics
-
-
-def _make_magics(shell: Any) -> SutroMagics:
-    try:
-        return SutroMagics(shell)
-    except TraitError as error:
-        # A wrong value, once given to %config, stays in the shell's configuration.
-        shell.configurables[:] = [c for c in shell.configurables if not isinstance(c, SutroMagics)]
-        shell.config.pop("SutroMagics", None)
-        print(f"The settings of SutroMagics are back at their defaults: {error}")  # noqa: T201 - for a person
-        return SutroMagics(shell)
+    matcher = make_matcher(shell, magics)
+    matchers = shell.Completer.custom_matchers
+    # The autoload file's own matcher has done its work.
+    matchers[:] = [other for other in matchers if not hasattr(other, "sutro_magic_autoload")]
+    matchers.append(matcher)
+    _loaded[id(shell)] = magics, matcher
 
 
 def unload(shell: Any) -> None:
-    """Take back magics, configuration, display and the demo service."""
-    magics = _loaded.pop(id(shell), None)
+    """Take back magics, completion, configuration, display, the demo service and the database of tables."""
+    magics, matcher = _loaded.pop(id(shell), (None, None))
     if magics is None:
         return
     magics.close()
     magics.display.unregister()
+    with contextlib.suppress(ValueError):
+        shell.Completer.custom_matchers.remove(matcher)
     SutroError.debug = False
     manager = shell.magics_manager
     for name in MAGIC_NAMES:

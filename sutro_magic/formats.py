@@ -119,7 +119,7 @@ def canonicalize(
         else:
             raise _refuse(kind, head)
     except CorruptResultsError as error:
-        error.hint = error.hint or _hint(request, kind)
+        error.suggest(_hint(request, kind))
         raise
     return table
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import keyword
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.magic import Magics, line_magic, magics_class
-from traitlets import Bool, Enum, Int, Unicode, observe
+from traitlets import observe
 
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
+from sutro_magic.settings import Bool, Enum, Int, Unicode, no_folder, say
 from sutro_magic.ui.display import Bound, Display
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo import DemoService
     from sutro_magic.results import Results
+    from sutro_magic.seen import SeenJob
     from sutro_magic.session import Session
     from sutro_magic.ui.progress import ProgressLine
 
@@ -51,9 +54,23 @@ class Interrupted(KeyboardInterrupt):
 
 
 def _documented(parser: Callable[[], arguments.MagicParser]) -> Callable[[T], T]:
-    def document(function: T) -> T:
-        function.__doc__ = parser().format_help()
-        return function
+    """Give a magic its help, its parser for completion, and two lines for what nobody foresaw."""
+
+    def document(function: Any) -> Any:
+        @functools.wraps(function)
+        def magic(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except SutroError:
+                raise
+            except Exception as error:
+                from sutro_magic.unexpected import explain
+
+                raise explain(error) from error
+
+        magic.__doc__ = parser().format_help()
+        magic.parser = parser  # type: ignore[attr-defined]
+        return magic
 
     return document
 
@@ -72,7 +89,9 @@ class SutroMagics(Magics):
     )
     page_length = Int(10, min=1, max=1000, help="Rows on one page of a table.").tag(config=True)
     cache_dir = Unicode(
-        "", help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder."
+        "",
+        objection=no_folder,
+        help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder.",
     ).tag(config=True)
     threads = Int(
         0,
@@ -103,6 +122,22 @@ class SutroMagics(Magics):
             self._session = Session(cache_dir=self.cache_dir or None)
         return self._session
 
+    @property
+    def fixed_credentials(self) -> Credentials | None:
+        """The pair that a magic has fixed for this kernel, if one has."""
+        return self._session.fixed_credentials if self._session is not None else None
+
+    def known_jobs(self) -> list[SeenJob]:
+        """Return the jobs that completion offers; makes no session, which would take a second."""
+        from sutro_magic.credentials import resolve
+        from sutro_magic.places import cache_folder
+        from sutro_magic.seen import SeenJobs, known_jobs
+
+        session = self._session
+        if session is None:
+            return known_jobs(resolve().identity, cache_folder(self.cache_dir), SeenJobs())
+        return known_jobs(session.credentials.identity, session.cache.directory, session.seen)
+
     def close(self) -> None:
         """Stop the demo service and close connections."""
         self._stop_demo()
@@ -121,7 +156,7 @@ class SutroMagics(Magics):
             engine.configure(self.threads, self.memory_limit)
         except ConfigurationError as error:
             # %config only logs what is raised here.
-            print(f"{error.message} The setting stays as it was. {error.hint}")  # noqa: T201 - for a person
+            say(f"{error.message} The setting stays as it was. {error.hint}")
             self.set_trait(change["name"], change["old"])
 
     @observe("cache_dir")
@@ -380,7 +415,7 @@ class SutroMagics(Magics):
 
     def _parse(self, parser: arguments.MagicParser, line: str) -> argparse.Namespace | None:
         try:
-            return parser.parse_line(line)
+            return parser.parse_line(line, self.shell.user_ns)
         except arguments.HelpRequested as help_text:
             print(help_text)  # noqa: T201 - what was asked for
             return None

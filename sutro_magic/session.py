@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sutro_magic import download, formats
@@ -39,6 +40,7 @@ from sutro_magic.naming import (
 )
 from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
 from sutro_magic.results import Results
+from sutro_magic.seen import SeenJobs
 from sutro_magic.wider import wider
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class Session:
         self.fixed_credentials: Credentials | None = None
         self._client: Client | None = None
         self.cache = ResultsCache(cache_dir)
+        self.seen = SeenJobs()
         self.on_retry: Callable[[str], None] = lambda _text: None
         """Told in a few words when a request failed and is tried again."""
 
@@ -105,7 +108,8 @@ class Session:
         if self._client is None or self._client.credentials != current:
             if self._client is not None:
                 self._client.close()
-            self._client = Client(current, on_retry=self._tell_retry)
+            remember = partial(self.seen.add, current.identity)
+            self._client = Client(current, on_retry=self._tell_retry, on_job=remember)
         return self._client
 
     def _tell_retry(self, reason: str) -> None:
