@@ -54,11 +54,13 @@ class _Database:
             return self._connection.cursor()
 
     def configure(self, threads: int, memory_limit: str) -> None:
-        import duckdb
-
-        cursor = self.cursor()  # wrong values are found now, not at the first sort
         before = self.threads, self.memory_limit
         self.threads, self.memory_limit = threads, memory_limit
+        if self._connection is None:
+            return  # what is configured before the first table costs no import of DuckDB
+        import duckdb
+
+        cursor = self.cursor()
         try:
             self._apply(cursor)
         except duckdb.Error:
@@ -78,6 +80,7 @@ class _Database:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+                atexit.unregister(self.close)
 
     def _limits(self) -> dict[str, str]:
         return {
@@ -125,6 +128,12 @@ def default_memory() -> int:
     with suppress(AttributeError, OSError, ValueError):  # not known on every system
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return max(LEAST_MEMORY, min(limits) // SHARE_OF_MEMORY)
+
+
+def close() -> None:
+    """Close the database and forget the limits; tables that are still there keep their own way to it."""
+    _database.close()
+    _database.threads, _database.memory_limit = 0, ""
 
 
 class Lane:

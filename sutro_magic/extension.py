@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import Any
 
 from sutro_magic.completion import make_matcher
@@ -37,6 +38,11 @@ def unload(shell: Any) -> None:
     with contextlib.suppress(ValueError):
         shell.Completer.custom_matchers.remove(matcher)
     SutroError.debug = False
+    if "sutro_magic.engine" in sys.modules:
+        from sutro_magic import engine
+
+        engine.close()
+    _keep_settings(shell, magics)
     manager = shell.magics_manager
     for name in MAGIC_NAMES:
         manager.magics["line"].pop(name, None)
@@ -45,3 +51,13 @@ def unload(shell: Any) -> None:
     manager.registry.pop(type(magics).__name__, None)
     with contextlib.suppress(ValueError):
         shell.configurables.remove(magics)
+
+
+def _keep_settings(shell: Any, magics: SutroMagics) -> None:
+    """Leave what ``%config`` was given for the next loading, without what was refused."""
+    given = shell.config.get(type(magics).__name__, {})
+    for name in list(given):
+        if magics.has_trait(name):
+            given[name] = getattr(magics, name)
+        else:
+            del given[name]

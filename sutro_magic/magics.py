@@ -13,7 +13,7 @@ from traitlets import observe
 
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
-from sutro_magic.settings import Bool, Enum, Int, Unicode, no_folder, say
+from sutro_magic.settings import Bool, Enum, Int, Unicode, no_folder, no_size, say
 from sutro_magic.ui.display import Bound, Display
 
 if TYPE_CHECKING:
@@ -101,17 +101,19 @@ class SutroMagics(Magics):
     ).tag(config=True)
     memory_limit = Unicode(
         "",
+        objection=no_size,
         help="Memory for sorting and searching tables, like 2GB; empty for a quarter of the container's or machine's.",
     ).tag(config=True)
     debug = Bool(False, help="Show whole tracebacks.").tag(config=True)
 
     def __init__(self, shell: Any) -> None:
-        super().__init__(shell)
-        self.shell: Any = shell
-        self.display = Display(shell, lambda: self.page_length, self._bind, lambda: self.as_type)
+        # First, since a setting that is configured already is observed by the next line.
         self._session: Session | None = None
         self._demo: DemoService | None = None
         self._before_demo: Credentials | None = None
+        super().__init__(shell)
+        self.shell: Any = shell
+        self.display = Display(shell, lambda: self.page_length, self._bind, lambda: self.as_type)
 
     @property
     def session(self) -> Session:

@@ -7,6 +7,7 @@ would stop the extension from loading. So these types say what is wrong, and kee
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def _kept(setting: Any, owner: Any, value: object, possible: str) -> Any:
     name = f"{type(owner).__name__}.{setting.name}"
     shown = repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:59]}…"  # noqa: PLR2004 - enough to recognise it
-    say(f"{name} cannot be {shown}: {possible}. It stays {old!r}; %config {name} = {old!r} is how to set it.")
+    say(f"{name} cannot be {shown}: {possible}. It stays {old!r}.")
     return old
 
 
@@ -93,6 +94,13 @@ class Unicode(traitlets.Unicode[str, Any]):
             return _kept(self, obj, value, "give a text, in quotes")
         wrong = self._objection(text)
         return _kept(self, obj, value, wrong) if wrong else text
+
+
+def no_size(text: str) -> str:
+    """Say why a text cannot be an amount of memory; nothing if it can, or is empty."""
+    if not text or re.fullmatch(r"(?=.*[1-9])\d+(\.\d+)? ?([KMGT]i?)?B", text.strip(), re.IGNORECASE):
+        return ""
+    return "say an amount of memory, like '2GB' or '500MB'"
 
 
 def no_folder(text: str) -> str:
