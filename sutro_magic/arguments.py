@@ -33,12 +33,14 @@ class MagicParser(argparse.ArgumentParser):
     def __init__(
         self, name: str, description: str, examples: list[str], notes: str = "", usage: str | None = None
     ) -> None:
+        self.examples = examples
         lines = "\n".join(f"  {line}" for line in examples)
         super().__init__(
             prog=f"%{name}",
             usage=usage,
             description=description,
-            epilog=f"examples:\n{lines}" + (f"\n\n{notes}" if notes else ""),
+            epilog=f"examples, which run as they are after %sutro_demo:\n{lines}"
+            + (f"\n\n{notes}" if notes else ""),
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=WIDTH),
             add_help=False,
             allow_abbrev=False,  # an abbreviation breaks when a new flag comes
@@ -161,11 +163,11 @@ def results_parser() -> MagicParser:
         "sutro_results",
         "Fetch the results of a finished job (or take them from the cache), show them, bind them.",
         [
-            "%sutro_results job-123",
-            "%sutro_results job-123 --format parquet --inputs --logprobs --name df",
-            "df = %sutro_results job-123 --as polars",
-            "r = %sutro_results 'my job'     # a Results: r.pandas(), r.polars(), r.arrow(), r.path",
-            "%sutro_results job-123 --raw             # JSON outputs as text instead of columns",
+            "%sutro_results job_12345",
+            "%sutro_results job_12345 --format parquet --inputs --logprobs --name df",
+            "df = %sutro_results job-demo-films --as polars",
+            "r = %sutro_results 'Ten thousand films'  # a Results: r.pandas(), r.polars(), r.path",
+            "%sutro_results job-demo-films --raw       # JSON outputs as text instead of columns",
             "%sutro_results {job_id} --refresh",
         ],
         "As the last line of a cell it returns a Results, which shows itself; with --name it\n"
@@ -243,7 +245,7 @@ def status_parser() -> MagicParser:
     parser = MagicParser(
         "sutro_status",
         "Show one job: status, times, rows, tokens, cost, failure reason.",
-        ["%sutro_status job-123", "job = %sutro_status job-123"],
+        ["%sutro_status job-demo-failed", "job = %sutro_status job_12345"],
     )
     parser.add_argument("job", metavar="JOB_ID", help="id, unique beginning of it, or exact name")
     return parser
@@ -254,7 +256,7 @@ def wait_parser() -> MagicParser:
     parser = MagicParser(
         "sutro_wait",
         "Wait until a job is final. Interrupting the cell leaves the job alone.",
-        ["%sutro_wait job-123", "%sutro_wait job-123 --timeout 600"],
+        ["%sutro_wait job-demo-queued", "%sutro_wait job-demo-queued --timeout 600"],
     )
     parser.add_argument("job", metavar="JOB_ID", help="id, unique beginning of it, or exact name")
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
@@ -268,8 +270,8 @@ def cache_parser() -> MagicParser:
         "Look at the results kept on disk, or delete them.",
         [
             "%sutro_cache list",
-            "%sutro_cache info job-123",
-            "%sutro_cache clear job-123",
+            "%sutro_cache info job_12345",
+            "%sutro_cache clear job_12345",
             "%sutro_cache clear --older-than 30d",
             "%sutro_cache clear --all",
             "%sutro_cache path",

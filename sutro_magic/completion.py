@@ -92,7 +92,7 @@ def make_matcher(shell: Any, magics: SutroMagics) -> Callable[[CompletionContext
         try:
             return _complete(context, shell, magics) or {"completions": []}
         except Exception:  # noqa: BLE001 - Tab must not fail, whatever is wrong
-            return {"completions": []}
+            return _alone([], "") if "%sutro_" in context.line_with_cursor else {"completions": []}
 
     matcher: Callable[[CompletionContext], dict[str, Any]] = sutro_matcher
     return matcher
@@ -113,7 +113,13 @@ def _complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> di
     fragment, completions = "", []  # type: str, list[SimpleCompletion]
     if place is not None:
         offers = _Offers(make_parser(), place, shell, magics)
-        fragment, completions = offers.fragment, list(offers.completions())[:MOST]
+        completions = list(offers.completions())[:MOST]
+        fragment = offers.fragment  # known now: of --format=c, only the c is completed
+    return _alone(completions, fragment)
+
+
+def _alone(completions: list[SimpleCompletion], fragment: str) -> dict[str, Any]:
+    """Return completions that stand in place of a fragment, and keep all others away."""
     return {
         "completions": completions or _Nothing(),
         "matched_fragment": fragment if completions else "",
