@@ -80,7 +80,13 @@ class _Database:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
-                atexit.unregister(self.close)
+
+    def forget(self) -> None:
+        with self._lock:
+            # Not closed: that would close the cursors of tables that are still there.
+            self._connection = None
+            self.threads, self.memory_limit = 0, ""
+        atexit.unregister(self.close)
 
     def _limits(self) -> dict[str, str]:
         return {
@@ -130,10 +136,9 @@ def default_memory() -> int:
     return max(LEAST_MEMORY, min(limits) // SHARE_OF_MEMORY)
 
 
-def close() -> None:
-    """Close the database and forget the limits; tables that are still there keep their own way to it."""
-    _database.close()
-    _database.threads, _database.memory_limit = 0, ""
+def forget() -> None:
+    """Let go of the database and the limits: it ends with the last table that still uses it."""
+    _database.forget()
 
 
 class Lane:

@@ -41,7 +41,7 @@ def unload(shell: Any) -> None:
     if "sutro_magic.engine" in sys.modules:
         from sutro_magic import engine
 
-        engine.close()
+        engine.forget()
     _keep_settings(shell, magics)
     manager = shell.magics_manager
     for name in MAGIC_NAMES:
