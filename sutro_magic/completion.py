@@ -12,21 +12,20 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from IPython.core.completer import SimpleCompletion, context_matcher
+from IPython.core.completer import SimpleCompletion
 
 from sutro_magic.arguments import STATUSES, MagicParser, OneOf
 from sutro_magic.errors import shorten
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from IPython.core.completer import CompletionContext
 
     from sutro_magic.magics import SutroMagics
     from sutro_magic.seen import SeenJob
 
-IDENTIFIER = "sutro_magic"
 MOST = 200
 """More would not be read; typing on finds the others."""
 
@@ -77,30 +76,28 @@ class _Nothing(list[SimpleCompletion]):
         return 1
 
 
-def make_matcher(shell: Any, magics: SutroMagics) -> Callable[[CompletionContext], dict[str, Any]]:
-    """Return the matcher for one shell.
+def complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> dict[str, Any]:
+    """Answer IPython's question what could stand at the cursor; never fails.
 
     Parameters
     ----------
+    context : IPython.core.completer.CompletionContext
     shell : IPython.core.interactiveshell.InteractiveShell
     magics : SutroMagics
         Knows what the session has seen, without making one.
+
+    Returns
+    -------
+    dict
+        A ``SimpleMatcherResult``; outside of our magics, one without completions.
     """
-
-    @context_matcher(identifier=IDENTIFIER)  # type: ignore[untyped-decorator]
-    def sutro_matcher(context: CompletionContext) -> dict[str, Any]:
-        try:
-            return _complete(context, shell, magics) or {"completions": []}
-        except Exception:  # noqa: BLE001 - Tab must not fail, whatever is wrong
-            return _alone([], "") if "%sutro_" in context.line_with_cursor else {"completions": []}
-
-    matcher: Callable[[CompletionContext], dict[str, Any]] = sutro_matcher
-    return matcher
+    try:
+        return _complete(context, shell, magics) or {"completions": []}
+    except Exception:  # noqa: BLE001 - Tab must not fail, whatever is wrong
+        return _alone([], "") if "%sutro_" in context.line_with_cursor else {"completions": []}
 
 
 def _complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> dict[str, Any] | None:
-    if "%sutro_" not in context.full_text:
-        return None
     before, after = _logical_line(context)
     found = _MAGIC.fullmatch(before)
     magic = found and (shell.find_line_magic(found["name"]) or shell.find_cell_magic(found["name"]))

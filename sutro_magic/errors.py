@@ -84,13 +84,13 @@ def shorten(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-_QUERY = re.compile(r"(https?://[^\s'\"?]*|/[^\s'\"?]*)\?[^\s'\"]+")
-_AUTHORIZATION = re.compile(r"\b(Key|Bearer|Basic) +[^\s'\"]+|\bsk_[^\s'\"]+")
-
-
 def without_secrets(text: str) -> str:
     """Take the queries of addresses and what looks like a key out of other people's words."""
-    return _AUTHORIZATION.sub(lambda found: f"{found[1] or ''} ***".strip(), _QUERY.sub(r"\1?…", text))
+    # Compiled when they are needed, which is not at %load_ext.
+    text = re.sub(r"(https?://[^\s'\"?]*|/[^\s'\"?]*)\?[^\s'\"]+", r"\1?…", text)
+    return re.sub(
+        r"\b(Key|Bearer|Basic) +[^\s'\"]+|\bsk_[^\s'\"]+", lambda found: f"{found[1] or ''} ***".strip(), text
+    )
 
 
 def _printable(text: str) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import sys
 from typing import Any
 
-from sutro_magic.completion import make_matcher
 from sutro_magic.errors import SutroError
 from sutro_magic.magics import MAGIC_NAMES, SutroMagics
 
@@ -20,12 +19,26 @@ def load(shell: Any) -> None:
     magics = SutroMagics(shell)
     shell.register_magics(magics)
     magics.display.register()
-    matcher = make_matcher(shell, magics)
+    matcher = _make_matcher(shell, magics)
     matchers = shell.Completer.custom_matchers
     # The autoload file's own matcher has done its work.
     matchers[:] = [other for other in matchers if not hasattr(other, "sutro_magic_autoload")]
     matchers.append(matcher)
     _loaded[id(shell)] = magics, matcher
+
+
+def _make_matcher(shell: Any, magics: SutroMagics) -> Any:
+    """Return what IPython asks at Tab; the rest of completion is loaded when it is needed."""
+    from IPython.core.completer import context_matcher
+
+    def sutro_matcher(context: Any) -> dict[str, Any]:
+        if "%sutro_" not in context.full_text:
+            return {"completions": []}
+        from sutro_magic.completion import complete
+
+        return complete(context, shell, magics)
+
+    return context_matcher(identifier="sutro_magic")(sutro_matcher)
 
 
 def unload(shell: Any) -> None:
