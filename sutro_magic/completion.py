@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.completer import SimpleCompletion
@@ -104,14 +106,16 @@ def _complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> di
     make_parser = getattr(magic, "parser", None)
     if not found or make_parser is None:
         return None
-    place = _place(found["rest"], after)
-    if place is not None and "{" in place.fragment:
+    if "{" in found["rest"].rpartition("}")[2]:
         return None  # an expression of Python, which others complete
+    place = _place(found["rest"], after)
     fragment, completions = "", []  # type: str, list[SimpleCompletion]
     if place is not None:
         offers = _Offers(make_parser(), place, shell, magics)
-        completions = list(offers.completions())[:MOST]
+        completions = list(islice(offers.completions(), MOST))
         fragment = offers.fragment  # known now: of --format=c, only the c is completed
+        if not context.text_until_cursor.endswith(fragment):
+            completions = []  # a word that begins on the line before, behind a backslash
     return _alone(completions, fragment)
 
 
@@ -356,8 +360,8 @@ def _kind_of(job: SeenJob) -> str:
 
 
 def _shared_names(jobs: list[SeenJob]) -> set[str]:
-    names = [job.name for job in jobs if job.name]
-    return {name for name in names if names.count(name) > 1}
+    names = Counter(job.name for job in jobs if job.name)
+    return {name for name, number in names.items() if number > 1}
 
 
 def _can_be_typed(text: str) -> bool:

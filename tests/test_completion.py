@@ -120,6 +120,7 @@ def test_beside_a_flag_stands_what_it_does(tab):
         ("%sutro_jobs --limit 1|", []),
         ("%sutro_jobs imp|", []),
         ("%sutro_results job_12345 # --fo|", []),
+        ("%sutro_results 'job_\\\n12|", []),
         ("%sutro_login --ur|", ["--url"]),
         ("%sutro_|", [f"%sutro_{name}" for name in ("demo", "jobs", "results", "status", "wait")]),
         ("x = %sutro_res|", ["%sutro_results"]),
@@ -146,7 +147,9 @@ def test_elsewhere_python_is_completed_as_ever(tab, kernel):
 
 @pytest.mark.slow
 def test_inside_braces_python_is_completed(tab):
-    assert "sorted" in [offer.lstrip("{") for offer in tab("%sutro_results {sorte|").offers]
+    for line in ("%sutro_results {sorte|", "%sutro_results {'a b' + sorte|"):
+        assert "sorted" in [offer.lstrip("{") for offer in tab(line).offers]
+    assert tab("%sutro_results {sorted(x)} --fo|").offers == ["--format"]
 
 
 # --- jobs ----------------------------------------------------------------------------------------
