@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import re
 import shlex
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sutro_magic.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Container, Iterable
 
 WIDTH = 92
 # The words of models.py and results.py, again: importing those doubles the time of %load_ext.
@@ -33,20 +34,28 @@ class MagicParser(argparse.ArgumentParser):
     def __init__(
         self, name: str, description: str, examples: list[str], notes: str = "", usage: str | None = None
     ) -> None:
+        self.examples = examples
         lines = "\n".join(f"  {line}" for line in examples)
         super().__init__(
             prog=f"%{name}",
             usage=usage,
             description=description,
-            epilog=f"examples:\n{lines}" + (f"\n\n{notes}" if notes else ""),
+            epilog=f"examples, which run as they are after %sutro_demo:\n{lines}"
+            + (f"\n\n{notes}" if notes else ""),
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=WIDTH),
             add_help=False,
             allow_abbrev=False,  # an abbreviation breaks when a new flag comes
         )
         self.add_argument("-h", "--help", action="store_true", help="show this text")
 
-    def parse_line(self, line: str) -> argparse.Namespace:
+    def parse_line(self, line: str, variables: Container[str] = ()) -> argparse.Namespace:
         """Parse what stands after the magic's name.
+
+        Parameters
+        ----------
+        line : str
+        variables : container of str
+            Names that are defined, to say which one is not.
 
         Raises
         ------
@@ -57,7 +66,7 @@ class MagicParser(argparse.ArgumentParser):
         words = self._split(line)
         if "-h" in words or "--help" in words:
             raise HelpRequested(self.format_help())
-        _refuse_unexpanded(words)
+        _refuse_unexpanded(words, line, variables)
         known, unknown = self.parse_known_args(words)
         if unknown:
             self._refuse(unknown[0])
@@ -96,16 +105,24 @@ class MagicParser(argparse.ArgumentParser):
         )
 
 
-def _refuse_unexpanded(words: list[str]) -> None:
-    """IPython leaves ``$name`` and ``{expr}`` as they are when the name is not defined."""
-    for word in words:
-        match = re.match(r"\$(\w+)|\$?\{(.*)\}$", word)
-        if match:
-            name = match[1] or match[2]
+def _refuse_unexpanded(words: list[str], line: str, variables: Container[str]) -> None:
+    """IPython leaves ``$name`` and ``{expr}`` as they are when one of them on the line fails."""
+    if not any(re.match(r"(?:--[\w-]+=)?(?:\$\w|\$?\{)", word) for word in words):
+        return
+    found = re.findall(r"\$?\{[^{}]*\}?|\$\w+", line)  # the words have lost their quotes
+    for text in found:
+        name = text.strip("${}").strip()
+        first = re.match(r"[^\W\d]\w*", name)
+        if first and first[0] not in variables and not hasattr(builtins, first[0]):
             raise ArgumentError(
-                f"{_cut(word)} was not replaced: {_cut(name)} is not defined here.",
+                f"{_cut(text)} was not replaced: {_cut(first[0])} is not defined here.",
                 hint="Run the cell that defines it, or type the value itself.",
             )
+    text = next((text for text in found if "{" in text), found[0])
+    raise ArgumentError(
+        f"{_cut(text)} was not replaced: IPython could not evaluate it.",
+        hint=f"print({_cut(text.strip('${}').strip())}) in a cell of its own says why.",
+    )
 
 
 def _cut(word: str) -> str:
@@ -117,18 +134,21 @@ def _plain(message: str) -> str:
     return message[:300].rstrip(".")
 
 
-def one_of(what: str, names: tuple[str, ...]) -> Callable[[str], str]:
-    """Return a reader of one of some names, in any case, that knows the closest one to a mistake."""
+class OneOf:
+    """Reads one of some names, in any case, and knows the closest one to a mistake."""
 
-    def read(word: str) -> str:
-        if word.lower() in names:
+    def __init__(self, what: str, names: tuple[str, ...]) -> None:
+        self.what = what
+        self.names = names
+
+    def __call__(self, word: str) -> str:
+        """Read one word."""
+        if word.lower() in self.names:
             return word.lower()
         raise ArgumentError(
-            f"There is no {what} {_cut(word)!r}.",
-            hint=f"{_did_you_mean(word, names)}Choose one of {', '.join(names)}.",
+            f"There is no {self.what} {_cut(word)!r}.",
+            hint=f"{_did_you_mean(word, self.names)}Choose one of {', '.join(self.names)}.",
         )
-
-    return read
 
 
 def _rows(word: str) -> int:
@@ -154,13 +174,13 @@ def results_parser() -> MagicParser:
         "sutro_results",
         "Fetch the results of a finished job (or take them from the cache), show them, bind them.",
         [
-            "%sutro_results job-123",
-            "%sutro_results job-123 --format parquet --inputs --logprobs --name df",
-            "df = %sutro_results job-123 --as polars",
-            "r = %sutro_results 'my job'     # a Results: r.pandas(), r.polars(), r.arrow(), r.path",
-            "%sutro_results job-123 --raw             # JSON outputs as text instead of columns",
-            "%sutro_results job-123 --save films.csv  # or .parquet, .jsonl",
-            "%sutro_results job-123 --peek            # the first 100 rows, without fetching the rest",
+            "%sutro_results job_12345",
+            "%sutro_results job_12345 --format parquet --inputs --logprobs --name df",
+            "df = %sutro_results job-demo-films --as polars",
+            "r = %sutro_results 'Ten thousand films'  # a Results: r.pandas(), r.polars(), r.path",
+            "%sutro_results job-demo-films --raw       # JSON outputs as text instead of columns",
+            "%sutro_results job-demo-films --save films.csv --overwrite  # or .parquet, .jsonl",
+            "%sutro_results job-demo-million --peek    # the first 100 rows, without fetching the rest",
             "%sutro_results {job_id} --refresh",
         ],
         "As the last line of a cell it returns a Results, which shows itself; with --name it\n"
@@ -178,7 +198,7 @@ def results_parser() -> MagicParser:
     add(
         "--format",
         "--result-format",
-        type=one_of("format", FORMATS),
+        type=OneOf("format", FORMATS),
         metavar="FORMAT",
         help="format over the wire: parquet (default), csv or json; the table is the same in each",
     )
@@ -194,7 +214,7 @@ def results_parser() -> MagicParser:
     add(
         "--as",
         dest="as_type",
-        type=one_of("type", AS_TYPES),
+        type=OneOf("type", AS_TYPES),
         metavar="TYPE",
         help="what is bound or returned: pandas, polars, arrow, duckdb, dask, path or results",
     )
@@ -249,7 +269,7 @@ def status_parser() -> MagicParser:
     parser = MagicParser(
         "sutro_status",
         "Show one job: status, times, rows, tokens, cost, failure reason.",
-        ["%sutro_status job-123", "job = %sutro_status job-123"],
+        ["%sutro_status job-demo-failed", "job = %sutro_status job_12345"],
     )
     parser.add_argument("job", metavar="JOB_ID", help="id, unique beginning of it, or exact name")
     return parser
@@ -260,7 +280,7 @@ def wait_parser() -> MagicParser:
     parser = MagicParser(
         "sutro_wait",
         "Wait until a job is final. Interrupting the cell leaves the job alone.",
-        ["%sutro_wait job-123", "%sutro_wait job-123 --timeout 600"],
+        ["%sutro_wait job-demo-queued", "%sutro_wait job-demo-queued --timeout 600"],
     )
     parser.add_argument("job", metavar="JOB_ID", help="id, unique beginning of it, or exact name")
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
@@ -284,9 +304,9 @@ def cache_parser() -> MagicParser:
         "Look at the results kept on disk, or delete them.",
         [
             "%sutro_cache list",
-            "%sutro_cache info job-123",
+            "%sutro_cache info job_12345",
             "%sutro_cache verify            # is every byte as it was fetched?",
-            "%sutro_cache clear job-123",
+            "%sutro_cache clear job_12345",
             "%sutro_cache clear --older-than 30d",
             "%sutro_cache clear --all",
             "%sutro_cache path",
@@ -299,7 +319,7 @@ def cache_parser() -> MagicParser:
         "action",
         nargs="?",
         default="list",
-        type=one_of("action", ("list", "info", "verify", "clear", "path")),
+        type=OneOf("action", ("list", "info", "verify", "clear", "path")),
         metavar="ACTION",
         help="list (default), info, verify, clear or path",
     )
@@ -340,7 +360,7 @@ def demo_parser() -> MagicParser:
         "action",
         nargs="?",
         default="start",
-        type=one_of("action", ("start", "stop", "reset", "fault")),
+        type=OneOf("action", ("start", "stop", "reset", "fault")),
         metavar="ACTION",
         help="start (default), stop, reset or fault",
     )

@@ -22,8 +22,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from sutro_magic import eviction
 from sutro_magic.cache_entry import (
     ENTRY_FILE,
@@ -42,6 +40,7 @@ from sutro_magic.errors import CacheError
 from sutro_magic.locks import FileLock
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.partials import Partials
+from sutro_magic.places import cache_folder, entry_pattern
 from sutro_magic.private_files import private_folder, sha256_of, sync_and_hash, write_private
 
 if TYPE_CHECKING:
@@ -59,7 +58,6 @@ __all__ = [
     "ResultsCache",
 ]
 
-DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
 LOCKS_FOLDER = "locks"
 LOCK_SECONDS = 300.0
 """So long a fetch waits for another process that is fetching the same; then it fetches itself."""
@@ -90,10 +88,7 @@ class ResultsCache:
     """
 
     def __init__(self, directory: Path | str | None = None, limit: int | str | None = None) -> None:
-        chosen = (
-            directory or os.environ.get(DIRECTORY_VARIABLE) or platformdirs.user_cache_path("sutro_magic")
-        )
-        self.directory = Path(chosen).expanduser().absolute()
+        self.directory = cache_folder(directory)
         self._limit = eviction.parse_size(limit) if limit else None
 
     @property
@@ -432,8 +427,7 @@ class ResultsCache:
         return self.directory / identity / f"{columns}-{hashlib.sha256(shape).hexdigest()[:8]}"
 
     def _entry_folders(self, identity: str | None) -> Iterator[Path]:
-        pattern = f"{identity or '*'}/*-i[01]-l[01]-*"
-        yield from (folder for folder in self.directory.glob(pattern) if folder.is_dir())
+        yield from (folder for folder in self.directory.glob(entry_pattern(identity)) if folder.is_dir())
 
 
 def _columns_name(job_id: str, *, inputs: bool, logprobs: bool) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sutro_magic.errors import ArgumentError, JobNotFoundError
+from sutro_magic.naming import closest
 from sutro_magic.ui import table, words
 from sutro_magic.ui.static import TableView
 
@@ -140,10 +141,11 @@ def _entries_of(session: Session, job: str | None, *, whole: bool = False) -> li
             )
         if matches:
             return matches
+    close = closest(job, sorted({name for e in entries for name in (e.request.job_id, e.label)}))
     raise JobNotFoundError(
         f"The cache holds nothing of {job[:60]!r}.",
         job_id=job,
-        hint="%sutro_cache list shows what it holds.",
+        hint=(f"Did you mean {close}? " if close else "") + "%sutro_cache list shows what it holds.",
     )
 
 

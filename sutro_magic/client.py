@@ -72,6 +72,8 @@ class Client:
     retry : RetryPolicy, optional
     on_retry : callable, optional
         Told in a few words when a request failed and is tried again.
+    on_job : callable, optional
+        Told each job that the service describes.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class Client:
         retry: RetryPolicy | None = None,
         *,
         on_retry: Callable[[str], None] = lambda _reason: None,
+        on_job: Callable[[Job], None] = lambda _job: None,
     ) -> None:
         self.credentials = credentials
+        self._on_job = on_job
         self.retry = retry or RetryPolicy()
         self.serves_results_url: bool = not credentials.is_direct
         self._base = credentials.base_url
@@ -139,7 +143,9 @@ class Client:
         data = answer.get("job") if isinstance(answer, dict) else None
         if not isinstance(data, dict):
             raise ServiceError(f"{self.place} described the job in a way that is not understood.")
-        return Job.from_api({"job_id": job_id, **data})
+        job = Job.from_api({"job_id": job_id, **data})
+        self._on_job(job)
+        return job
 
     def get_status(self, job_id: str, patience: Patience | None = None) -> tuple[JobStatus, str | None]:
         """Read the status of one job and, if it failed, the reason.
@@ -186,7 +192,10 @@ class Client:
         following = answer.get("next_cursor")
         if not isinstance(following, str) or not following or following == cursor or not jobs:
             following = None
-        return [Job.from_api(data) for data in jobs if isinstance(data, dict)], following
+        page = [Job.from_api(data) for data in jobs if isinstance(data, dict)]
+        for job in page:
+            self._on_job(job)
+        return page, following
 
     def open_progress(self, job_id: str) -> requests.Response:
         """Open ``GET stream-job-progress/{id}``, a stream of JSON lines; no reference describes it, the SDK reads it.

@@ -189,6 +189,20 @@ def normalise_url(url: str) -> str:
     return f"{scheme}://{netloc}" + ("" if _is_direct_host(host) else "/v1")
 
 
+def known_urls(in_use: Credentials | None = None) -> list[str]:
+    """Return the deployments that are configured somewhere, that in use first; what cannot be used is left out."""
+    found = [in_use.base_url] if in_use is not None else []
+    found.append(os.environ.get(URL_VARIABLE, ""))
+    with contextlib.suppress(ConfigurationError):
+        settings = _read_config(default_config_path())
+        found += [_setting(settings, "api_url"), _setting(settings, "base_url")]
+    urls = []
+    for url in (*found, DEFAULT_ORIGIN):
+        with contextlib.suppress(ConfigurationError):
+            urls.append(normalise_url(url).removesuffix("/v1"))
+    return list(dict.fromkeys(urls))
+
+
 def save_config(credentials: Credentials, config_path: Path | None = None) -> Path:
     """Write the pair to the SDK's configuration file, atomically and for the owner's eyes only.
 
@@ -222,7 +236,10 @@ def save_config(credentials: Credentials, config_path: Path | None = None) -> Pa
                 Path(temporary).unlink()
             raise
     except OSError as error:
-        raise ConfigurationError(f"{path} could not be written: {error.strerror}.") from None
+        raise ConfigurationError(
+            f"{path} could not be written: {error.strerror}.",
+            hint="Mend that, or set SUTRO_API_URL and SUTRO_API_KEY in the environment instead.",
+        ) from None
     return path
 
 
@@ -242,7 +259,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}.",
+            hint="Mend that, or set SUTRO_API_URL and SUTRO_API_KEY in the environment instead.",
+        ) from None
     except (ValueError, RecursionError):
         raise ConfigurationError(
             f"{path} is not valid JSON.", hint="Mend or delete it, or %sutro_login --save to write it anew."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic import container
-from sutro_magic.errors import ConfigurationError, SutroError, shorten
+from sutro_magic.errors import ConfigurationError, ResourceError, SupersededError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,10 +26,6 @@ LEAST_MEMORY = 256 * 2**20
 MOST_MEMORY = 4 * 2**30
 WAIT_SECONDS = 0.02
 """How often somebody who waits for a cancelled query looks whether it has ended."""
-
-
-class SupersededError(SutroError):
-    """A newer question, or the end of the table, has cancelled this one."""
 
 
 class _Database:
@@ -59,11 +55,13 @@ class _Database:
             return self._connection.cursor()
 
     def configure(self, threads: int, memory_limit: str) -> None:
-        import duckdb
-
-        cursor = self.cursor()  # wrong values are found now, not at the first sort
         before = self.threads, self.memory_limit
         self.threads, self.memory_limit = threads, memory_limit
+        if self._connection is None:
+            return  # what is configured before the first table costs no import of DuckDB
+        import duckdb
+
+        cursor = self.cursor()
         try:
             self._apply(cursor)
         except duckdb.Error:
@@ -83,6 +81,13 @@ class _Database:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+    def forget(self) -> None:
+        with self._lock:
+            # Not closed: that would close the cursors of tables that are still there.
+            self._connection = None
+            self.threads, self.memory_limit = 0, ""
+        atexit.unregister(self.close)
 
     def _limits(self) -> dict[str, str]:
         return {
@@ -143,6 +148,11 @@ def limit_arrow() -> None:
 
 _arrow: list[int] = []
 """Arrow's threads for work and for waiting, as they were found."""
+
+
+def forget() -> None:
+    """Let go of the database and the limits: it ends with the last table that still uses it."""
+    _database.forget()
 
 
 class Lane:
@@ -227,7 +237,7 @@ class Lane:
         except duckdb.InterruptException:
             raise SupersededError("A newer question has cancelled this one.") from None
         except duckdb.OutOfMemoryException:
-            raise SutroError(
+            raise ResourceError(
                 "There is not enough memory for that, and no room on the disk to do without.",
                 hint="%config SutroMagics.memory_limit = '2GB' grants more; or free some disk.",
             ) from None

@@ -20,7 +20,10 @@
     ├── CacheError               the cache folder cannot be used
     ├── FetchCancelledError      the caller's ``cancel`` event was set
     ├── PeekError                a look at the first rows would fetch too much, or is not possible
-    └── MissingPackageError      an optional engine is not installed
+    ├── MissingPackageError      a package is not installed, or cannot be imported
+    ├── ResourceError            not enough memory, or the system refused a file
+    ├── SupersededError          a newer question to a table has cancelled this one
+    └── InternalError            a bug in Sutro Magic
 
 A message says what happened; ``hint`` says what to type next. Neither ever holds a key or the
 query of a signed URL.
@@ -28,6 +31,7 @@ query of a signed URL.
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import ClassVar
 
@@ -46,11 +50,23 @@ class SutroError(Exception):
     debug: ClassVar[bool] = False
     """Show whole tracebacks in notebooks (``%config SutroMagics.debug = True``)."""
 
+    usual_hint: ClassVar[str | None] = None
+    """What to do next where nobody knows better."""
+
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         # Names and reasons in it are other people's text: no terminal should obey it.
         self.message = _printable(message)
-        self.hint = None if hint is None else _printable(hint)
+        self._hint = None if hint is None else _printable(hint)
         super().__init__(self.message)
+
+    @property
+    def hint(self) -> str | None:
+        """What to do next."""
+        return self._hint or self.usual_hint
+
+    def suggest(self, hint: str) -> None:
+        """Say what to do next, unless that was said where the error was raised."""
+        self._hint = self._hint or _printable(hint)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -58,8 +74,8 @@ class SutroError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Lines that IPython prints instead of a traceback; the cell still fails."""
         if SutroError.debug:
-            # Standard formatting on purpose: it shows no local variables, so no secrets.
-            return "".join(traceback.format_exception(self)).splitlines()
+            # Standard formatting on purpose: it shows no local variables, so no secrets of theirs.
+            return without_secrets("".join(traceback.format_exception(self))).splitlines()
         lines = [f"{type(self).__name__}: {self.message}"]
         if self.hint:
             lines.append(f"  -> {self.hint}")
@@ -69,6 +85,15 @@ class SutroError(Exception):
 def shorten(text: str, limit: int = 60) -> str:
     """Cut long text for a message."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def without_secrets(text: str) -> str:
+    """Take the queries of addresses and what looks like a key out of other people's words."""
+    # Compiled when they are needed, which is not at %load_ext.
+    text = re.sub(r"(https?://[^\s'\"?]*|/[^\s'\"?]*)\?[^\s'\"]+", r"\1?…", text)
+    return re.sub(
+        r"\b(Key|Bearer|Basic) +[^\s'\"]+|\bsk_[^\s'\"]+", lambda found: f"{found[1] or ''} ***".strip(), text
+    )
 
 
 def _printable(text: str) -> str:
@@ -99,6 +124,8 @@ class ServiceError(SutroError):
     retry_after : float
         Seconds that the service asks to wait, 0 where it does not.
     """
+
+    usual_hint = "Run the cell again; if it stays, the service's operator needs to know."
 
     def __init__(
         self,
@@ -160,6 +187,8 @@ class WaitTimeoutError(JobError):
 class CorruptResultsError(SutroError):
     """What arrived is not the job's results: cut, mislabelled or inconsistent."""
 
+    usual_hint = "Run the cell again with --refresh; if it stays, try another --format."
+
 
 class ResultsTooLargeError(SutroError):
     """The results, or what they claim to be, are beyond what can be taken without harm; the hint says what can be done."""
@@ -195,4 +224,22 @@ class PeekError(SutroError):
 
 
 class MissingPackageError(SutroError):
-    """An optional engine is not installed."""
+    """A package is not installed, or cannot be imported."""
+
+
+class ResourceError(SutroError):
+    """There is not enough memory, or the system refused to open, read or write a file."""
+
+
+class SupersededError(SutroError):
+    """A newer question to a table, or the end of the table, has cancelled this one."""
+
+    usual_hint = "Run the cell again."
+
+
+class InternalError(SutroError):
+    """A bug in Sutro Magic: something was raised that should not be."""
+
+    usual_hint = (
+        "This is a bug in Sutro Magic. %config SutroMagics.debug = True shows where; please report that."
+    )

@@ -3,45 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import Any
-
-from traitlets import TraitError
 
 from sutro_magic.errors import SutroError
 from sutro_magic.magics import MAGIC_NAMES, SutroMagics
 
-_loaded: dict[int, SutroMagics] = {}
+_loaded: dict[int, tuple[SutroMagics, Any]] = {}
 
 
 def load(shell: Any) -> None:
-    """Register the magics and the display of our objects; a second call does nothing."""
+    """Register the magics, completion and the display of our objects; a second call does nothing."""
     if id(shell) in _loaded:
         return
-    magics = _make_magics(shell)
+    magics = SutroMagics(shell)
     shell.register_magics(magics)
     magics.display.register()
-    _loaded[id(shell)] = magics
+    matcher = _make_matcher(shell, magics)
+    matchers = shell.Completer.custom_matchers
+    # The autoload file's own matcher has done its work.
+    matchers[:] = [other for other in matchers if not hasattr(other, "sutro_magic_autoload")]
+    matchers.append(matcher)
+    _loaded[id(shell)] = magics, matcher
 
 
-def _make_magics(shell: Any) -> SutroMagics:
-    try:
-        return SutroMagics(shell)
-    except TraitError as error:
-        # A wrong value, once given to %config, stays in the shell's configuration.
-        shell.configurables[:] = [c for c in shell.configurables if not isinstance(c, SutroMagics)]
-        shell.config.pop("SutroMagics", None)
-        print(f"The settings of SutroMagics are back at their defaults: {error}")  # noqa: T201 - for a person
-        return SutroMagics(shell)
+def _make_matcher(shell: Any, magics: SutroMagics) -> Any:
+    """Return what IPython asks at Tab; the rest of completion is loaded when it is needed."""
+    from IPython.core.completer import context_matcher
+
+    def sutro_matcher(context: Any) -> dict[str, Any]:
+        if "%sutro_" not in context.full_text:
+            return {"completions": []}
+        from sutro_magic.completion import complete
+
+        return complete(context, shell, magics)
+
+    return context_matcher(identifier="sutro_magic")(sutro_matcher)
 
 
 def unload(shell: Any) -> None:
-    """Take back magics, configuration, display and the demo service."""
-    magics = _loaded.pop(id(shell), None)
+    """Take back magics, completion, configuration, display, the demo service and the database of tables."""
+    magics, matcher = _loaded.pop(id(shell), (None, None))
     if magics is None:
         return
     magics.close()
     magics.display.unregister()
+    with contextlib.suppress(ValueError):
+        shell.Completer.custom_matchers.remove(matcher)
     SutroError.debug = False
+    if "sutro_magic.engine" in sys.modules:
+        from sutro_magic import engine
+
+        engine.forget()
+    _keep_settings(shell, magics)
     manager = shell.magics_manager
     for name in MAGIC_NAMES:
         manager.magics["line"].pop(name, None)
@@ -50,3 +64,13 @@ def unload(shell: Any) -> None:
     manager.registry.pop(type(magics).__name__, None)
     with contextlib.suppress(ValueError):
         shell.configurables.remove(magics)
+
+
+def _keep_settings(shell: Any, magics: SutroMagics) -> None:
+    """Leave what ``%config`` was given for the next loading, without what was refused."""
+    given = shell.config.get(type(magics).__name__, {})
+    for name in list(given):
+        if magics.has_trait(name):
+            given[name] = getattr(magics, name)
+        else:
+            del given[name]

@@ -120,7 +120,7 @@ def canonicalize(
         else:
             raise _refuse(kind, head)
     except (CorruptResultsError, ResultsTooLargeError) as error:
-        error.hint = error.hint or _hint(request, kind)
+        error.suggest(_hint(request, kind))
         raise
     except OSError as error:
         raise CacheError(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.magic import Magics, line_magic, magics_class
-from traitlets import Bool, Enum, Int, Unicode, observe
+from traitlets import observe
 
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
+from sutro_magic.settings import Bool, Enum, Int, Unicode, no_folder, no_limit, no_size, say
 from sutro_magic.ui.display import Bound, Display
 from sutro_magic.variables import check_variable
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo import DemoService
     from sutro_magic.results import Results
+    from sutro_magic.seen import SeenJob
     from sutro_magic.session import Session
     from sutro_magic.ui.browser import JobBrowser
     from sutro_magic.ui.progress import ProgressLine
@@ -49,9 +52,23 @@ class Interrupted(KeyboardInterrupt):
 
 
 def _documented(parser: Callable[[], arguments.MagicParser]) -> Callable[[T], T]:
-    def document(function: T) -> T:
-        function.__doc__ = parser().format_help()
-        return function
+    """Give a magic its help, its parser for completion, and two lines for what nobody foresaw."""
+
+    def document(function: Any) -> Any:
+        @functools.wraps(function)
+        def magic(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except SutroError:
+                raise
+            except Exception as error:
+                from sutro_magic.unexpected import explain
+
+                raise explain(error) from error
+
+        magic.__doc__ = parser().format_help()
+        magic.parser = parser  # type: ignore[attr-defined]
+        return magic
 
     return document
 
@@ -70,10 +87,13 @@ class SutroMagics(Magics):
     )
     page_length = Int(10, min=1, max=1000, help="Rows on one page of a table.").tag(config=True)
     cache_dir = Unicode(
-        "", help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder."
+        "",
+        objection=no_folder,
+        help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder.",
     ).tag(config=True)
     cache_limit = Unicode(
         "",
+        objection=no_limit,
         help="Disk that cached results may take, like 5GB; empty for SUTRO_MAGIC_CACHE_LIMIT, or the smaller of 20 GB and a tenth of the free disk.",
     ).tag(config=True)
     threads = Int(
@@ -84,18 +104,20 @@ class SutroMagics(Magics):
     ).tag(config=True)
     memory_limit = Unicode(
         "",
+        objection=no_size,
         help="Memory for sorting and searching tables, like 2GB; empty for a quarter of the container's or machine's.",
     ).tag(config=True)
     debug = Bool(False, help="Show whole tracebacks.").tag(config=True)
 
     def __init__(self, shell: Any) -> None:
-        super().__init__(shell)
-        self.shell: Any = shell
-        self.display = Display(shell, lambda: self.page_length, lambda: self.as_type)
+        # First, since a setting that is configured already is observed by the next line.
         self._session: Session | None = None
         self._demo: DemoService | None = None
         self._before_demo: Credentials | None = None
         self._browsers: list[JobBrowser] = []
+        super().__init__(shell)
+        self.shell: Any = shell
+        self.display = Display(shell, lambda: self.page_length, lambda: self.as_type)
 
     @property
     def session(self) -> Session:
@@ -106,6 +128,22 @@ class SutroMagics(Magics):
             self._session = Session(cache_dir=self.cache_dir or None)
             self._session.cache.limit = self.cache_limit or None
         return self._session
+
+    @property
+    def fixed_credentials(self) -> Credentials | None:
+        """The pair that a magic has fixed for this kernel, if one has."""
+        return self._session.fixed_credentials if self._session is not None else None
+
+    def known_jobs(self) -> list[SeenJob]:
+        """Return the jobs that completion offers; makes no session, which would take a second."""
+        from sutro_magic.credentials import resolve
+        from sutro_magic.places import cache_folder
+        from sutro_magic.seen import SeenJobs, known_jobs
+
+        session = self._session
+        if session is None:
+            return known_jobs(resolve().identity, cache_folder(self.cache_dir), SeenJobs())
+        return known_jobs(session.credentials.identity, session.cache.directory, session.seen)
 
     def close(self) -> None:
         """Close job browsers, stop the demo service, close connections."""
@@ -128,7 +166,7 @@ class SutroMagics(Magics):
             engine.configure(self.threads, self.memory_limit)
         except ConfigurationError as error:
             # %config only logs what is raised here.
-            print(f"{error.message} The setting stays as it was. {error.hint}")  # noqa: T201 - for a person
+            say(f"{error.message} The setting stays as it was. {error.hint}")
             self.set_trait(change["name"], change["old"])
 
     @observe("cache_dir")
@@ -140,18 +178,8 @@ class SutroMagics(Magics):
 
     @observe("cache_limit")
     def _cache_limit_changed(self, change: dict[str, Any]) -> None:
-        from sutro_magic.eviction import parse_size
-
-        try:
-            if change["new"]:
-                parse_size(change["new"])
-        except ConfigurationError as error:
-            # %config only logs what is raised here.
-            print(f"{error.message} The setting stays as it was. {error.hint}")  # noqa: T201 - for a person
-            self.set_trait(change["name"], change["old"])
-        else:
-            if self._session is not None:
-                self._session.cache.limit = change["new"] or None
+        if self._session is not None:
+            self._session.cache.limit = change["new"] or None
 
     # --- results ------------------------------------------------------------------------------
 
@@ -485,7 +513,7 @@ class SutroMagics(Magics):
 
     def _parse(self, parser: arguments.MagicParser, line: str) -> argparse.Namespace | None:
         try:
-            return parser.parse_line(line)
+            return parser.parse_line(line, self.shell.user_ns)
         except arguments.HelpRequested as help_text:
             print(help_text)  # noqa: T201 - what was asked for
             return None

@@ -39,6 +39,7 @@ from sutro_magic.naming import (
 from sutro_magic.outcomes import raise_unless_succeeded
 from sutro_magic.partials import Partials
 from sutro_magic.results import Results
+from sutro_magic.seen import SeenJobs
 from sutro_magic.waiting import Listeners, check_timeout, wait_for
 from sutro_magic.wider import wider
 
@@ -80,6 +81,7 @@ class Session:
         self._lock = threading.Lock()
         self._listeners = threading.local()
         self.cache = ResultsCache(cache_dir)
+        self.seen = SeenJobs()
         engine.limit_arrow()
 
     def __repr__(self) -> str:
@@ -104,7 +106,8 @@ class Session:
             if self._client is None or self._client.credentials != current:
                 if self._client is not None:
                     self._client.close()  # what another thread fetches with it goes on
-                self._client = Client(current, on_retry=self._tell_retry)
+                remember = partial(self.seen.add, current.identity)
+                self._client = Client(current, on_retry=self._tell_retry, on_job=remember)
             return self._client
 
     @property

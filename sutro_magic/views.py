@@ -170,7 +170,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path) as file:
             yield file
     except CorruptResultsError as error:
-        error.hint = error.hint or _REFRESH
+        error.suggest(_REFRESH)
         raise
     except FileNotFoundError:
         raise  # the caller knows whose results are gone

@@ -194,6 +194,13 @@ def test_every_magic_is_delivered_by_the_package(fresh):
         assert set(MAGICS) <= set(text.split())
 
 
+def test_the_first_tab_of_a_notebook_knows_the_flags(fresh):
+    with fresh.kernel() as kernel:
+        assert kernel.completions("x = %sutro_results --fo") == ["--format"]
+        assert kernel.run("%unload_ext sutro_magic") == ("ok", "")
+        assert "--format" not in kernel.completions("x = %sutro_results --fo")
+
+
 def test_load_ext_works_as_ever(fresh):
     with fresh.kernel() as kernel:
         assert kernel.run("%load_ext sutro_magic") == ("ok", "")

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sutro_magic import Session, cache, errors
+from sutro_magic import Session, cache, errors, places
 from sutro_magic.cache import ENTRY_FILE, RESULTS_FILE, STALE_SECONDS, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.models import Job, JobStatus, ResultsRequest
@@ -114,12 +114,12 @@ def test_neither_the_key_nor_the_job_id_is_in_a_name_on_disk(session, demo):
 
 
 def test_the_variable_says_where_the_cache_is_unless_code_does(tmp_path, monkeypatch):
-    monkeypatch.setenv(cache.DIRECTORY_VARIABLE, str(tmp_path / "mine"))
+    monkeypatch.setenv(places.DIRECTORY_VARIABLE, str(tmp_path / "mine"))
     assert ResultsCache().directory == tmp_path / "mine"
     assert ResultsCache(tmp_path / "other").directory == tmp_path / "other"
-    monkeypatch.setenv(cache.DIRECTORY_VARIABLE, "~/here")
+    monkeypatch.setenv(places.DIRECTORY_VARIABLE, "~/here")
     assert ResultsCache().directory == cache.Path.home() / "here"
-    monkeypatch.setenv(cache.DIRECTORY_VARIABLE, "")
+    monkeypatch.setenv(places.DIRECTORY_VARIABLE, "")
     assert ResultsCache().directory.name == "sutro_magic"
 
 
@@ -319,7 +319,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(demo, tmp_path, plac
     assert session.cache.entries() == [] and session.cache.clear() == (0, 0)
     with pytest.raises(errors.CacheError, match="cannot be written") as caught:
         session.results("job_12345")
-    assert cache.DIRECTORY_VARIABLE in caught.value.hint and str(tmp_path) in caught.value.message
+    assert places.DIRECTORY_VARIABLE in caught.value.hint and str(tmp_path) in caught.value.message
     assert not demo.requests, "nothing is fetched that cannot be kept"
     assert (tmp_path / "file").read_text() == "in the way"
     session.close()

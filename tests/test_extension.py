@@ -36,34 +36,95 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     assert not HEAVY & {name.partition(".")[0] for name in added}
 
 
-def test_unloading_takes_everything_back():
-    before, loaded, after = in_a_fresh_shell("""
+SNAPSHOT = """
+import gc, threading
 def snapshot():
-    magics = shell.magics_manager
-    formatter = shell.display_formatter.mimebundle_formatter
+    gc.collect()
+    magics, formatters = shell.magics_manager, shell.display_formatter.formatters
+    printers = [formatters[kind] for kind in sorted(formatters)] + [
+        shell.display_formatter.mimebundle_formatter, shell.display_formatter.ipython_display_formatter
+    ]
     return {
         "line": sorted(magics.magics["line"]), "cell": sorted(magics.magics["cell"]),
         "lazy": sorted(magics.lazy_magics), "registry": sorted(magics.registry),
         "configurables": [type(c).__name__ for c in shell.configurables],
+        "config": str(shell.config),
         "names": sorted(shell.user_ns), "hidden": sorted(shell.user_ns_hidden),
-        "displayed": sorted(map(str, formatter.type_printers)) + sorted(map(str, formatter.deferred_printers)),
-        "plain": sorted(map(str, shell.display_formatter.formatters["text/plain"].deferred_printers)),
-        "matchers": len(shell.Completer.custom_matchers),
+        "printers": [[str(getattr(p, kind)) for kind in ("singleton_printers", "type_printers", "deferred_printers")]
+                     for p in printers],
+        "matchers": [getattr(m, "matcher_identifier", "?") for m in shell.Completer.custom_matchers],
+        "completers": str(shell.Completer.custom_completers), "hooks": {k: str(v) for k, v in vars(shell.hooks).items()},
+        "events": {k: [str(f) for f in v] for k, v in shell.events.callbacks.items()},
+        "transformers": [str(shell.input_transformers_cleanup), str(shell.input_transformers_post), str(shell.ast_transformers)],
+        "threads": sorted(t.name for t in threading.enumerate()),
+        "debug": "sutro_magic.errors" in sys.modules and sys.modules["sutro_magic.errors"].SutroError.debug,
+        "database": "sutro_magic.engine" in sys.modules and sys.modules["sutro_magic.engine"]._database._connection is not None,
     }
+"""
+USE = """
+for name, line in [("load_ext", "sutro_magic"), ("sutro_demo", ""), ("sutro_jobs", "--limit 3"),
+                   ("sutro_results", "job_12345 --name df --quiet"), ("sutro_demo", "fault slow")]:
+    shell.run_line_magic(name, line)
+shell.run_cell("r = %sutro_results job-demo-museum\\nr\\n%sutro_status job_12345")
+shell.run_cell("%config SutroMagics.debug = True\\n%sutro_jobs --limit 2")
+shell.display_formatter.format(shell.user_ns["r"])
+from sutro_magic.engine import Lane
+lane = Lane()  # as a table has one
+assert lane.rows("select 1", {}) == [(1,)]
+assert len(shell.user_ns["df"]) == 2 and "_session" in vars(shell.magics_manager.registry["SutroMagics"])
+with provisionalcompleter():
+    assert "job_12345" in [c.text for c in shell.Completer.completions("%sutro_results job", 18)]
+"""
+
+
+def test_unloading_takes_everything_back():
+    before, loaded, after = in_a_fresh_shell(
+        SNAPSHOT
+        + """
 states = [snapshot()]
 shell.extension_manager.load_extension("sutro_magic")
-shell.extension_manager.load_extension("sutro_magic")
+sys.modules["sutro_magic"].load_ipython_extension(shell)
 states.append(snapshot())
 shell.extension_manager.unload_extension("sutro_magic")
 states.append(snapshot())
 print(json.dumps(states))
-""")
+"""
+    )
     assert before == after
     assert set(loaded["line"]) - set(before["line"]) == {
         "sutro_results", "sutro_jobs", "sutro_status", "sutro_wait", "sutro_browse", "sutro_cache", "sutro_login", "sutro_demo",
     }  # fmt: skip
     assert loaded["cell"] == before["cell"]
     assert loaded["configurables"].count("SutroMagics") == 1
+    assert loaded["matchers"] == [*before["matchers"], "sutro_magic"]
+
+
+def test_unloading_takes_everything_back_after_a_day_s_work():
+    before, used, after, again = in_a_fresh_shell(
+        "from IPython.core.completer import provisionalcompleter\n"
+        + SNAPSHOT
+        + 'shell.run_line_magic("config", "")\n'  # loads magics of IPython itself
+        + "states = [snapshot()]\n"
+        + USE
+        + """
+states.append(snapshot())
+for action in ("unload_ext", "reload_ext"):
+    shell.run_line_magic(action, "sutro_magic")
+    for name in ("df", "r", "_", "__", "___", *[n for n in shell.user_ns if n[:1] == "_" and n[1:].isdigit()]):
+        shell.user_ns.pop(name, None)
+    states.append(snapshot())
+assert lane.rows("select 2", {}) == [(2,)], "a table that is still there goes on"
+print(json.dumps(states))
+"""
+    )
+    assert used["database"] and used["debug"] and "sutro-demo" in used["threads"]
+    mine = ("config", "names", "hidden")  # what the user gave and made stays
+    assert {k: v for k, v in before.items() if k not in mine} == {
+        k: v for k, v in after.items() if k not in mine
+    }
+    assert "'debug': True" in after["config"]
+    assert again["debug"] and "SutroMagics" in again["registry"] and again["matchers"] == ["sutro_magic"]
+    assert "sutro-demo" not in again["threads"], "a reloaded extension starts without the demo service"
 
 
 def test_unloading_ends_the_demo_service_and_its_threads():

@@ -180,7 +180,7 @@ def test_help_shows_flags_and_examples(kernel):
         kernel.run("%sutro_results --help").text,
         kernel.run("print(get_ipython().find_line_magic('sutro_results').__doc__)").text,
     ):
-        assert "JOB_ID" in text and "--format" in text and "%sutro_results job-123" in text
+        assert "JOB_ID" in text and "--format" in text and "%sutro_results job_12345" in text
     for name in ("jobs", "status", "wait", "browse", "cache", "login", "demo"):
         assert f"%sutro_{name}" in kernel.run(f"%sutro_{name} --help").text
 
@@ -341,8 +341,9 @@ def test_an_embedded_demo_s_results_outlive_its_port_and_key(kernel):
 
 def test_limits_for_tables_are_settings_and_a_wrong_one_is_refused(kernel):
     assert kernel.run("%config SutroMagics.memory_limit = '1GB'\n%config SutroMagics.threads = 1").ok
-    reply = kernel.run("%config SutroMagics.memory_limit = 'a lot'")
-    assert "The setting stays as it was." in reply.text
+    for wrong in ("'a lot'", "'0 GB'", "'-1GB'", "2"):
+        reply = kernel.run(f"%config SutroMagics.memory_limit = {wrong}")
+        assert "It stays '1GB'." in reply.text
     assert kernel.value("get_ipython().magics_manager.registry['SutroMagics'].memory_limit") == "1GB"
     kernel.run("%config SutroMagics.memory_limit = ''\n%config SutroMagics.threads = 0")
 

@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sutro_magic import engine
-from sutro_magic.engine import SupersededError
-from sutro_magic.errors import ArgumentError, SutroError
+from sutro_magic.errors import ArgumentError, SupersededError, SutroError
 from sutro_magic.pages import Pages
 from sutro_magic.questions import Filter, Order, Question, parse_question
 from sutro_magic.summaries import list_values, summarize

@@ -39,9 +39,21 @@ def test_the_script_example_runs(kernel, tmp_path):
     assert (tmp_path / "capitals.csv").read_text().count("\n") == 3
 
 
-def test_every_magic_is_in_the_table():
-    documented = set(re.findall(r"^\| `%(sutro_\w+)", README, flags=re.MULTILINE))
-    assert documented == set(MAGIC_NAMES)
+TABLE = re.findall(r"^\| `%{1,2}(sutro_\w+)[^|]*\|[^|]*\| `([^`]+)` \|$", README, flags=re.MULTILINE)
+
+
+def test_every_magic_is_in_the_table_with_an_example():
+    assert {name for name, _ in TABLE} == set(MAGIC_NAMES)
+    assert all(f"%{name}" in example for name, example in TABLE)
+
+
+@pytest.mark.parametrize("example", [example for _, example in TABLE])
+def test_every_example_of_the_table_runs(kernel, demo, example):
+    needs_a_person = NEEDS_A_PERSON in example
+    line = re.sub(r"https://\S+", demo.url, example) if needs_a_person else example
+    reply = kernel.run(line, answer=demo.api_key if needs_a_person else None)
+    kernel.run("%sutro_demo stop")
+    assert reply.ok, reply.traceback
 
 
 def test_every_flag_of_results_is_in_the_table():

@@ -166,9 +166,12 @@ def test_a_bug_of_ours_shows_no_secret_even_with_local_variables(trail, target):
         "def broken(*arguments, **options):\n    raise ValueError('a bug')\n"
         f"kept = {holder}.{name}\n{holder}.{name} = broken"
     )
-    reply = trail.run("%sutro_results job_12345 --refresh")
+    magic = trail.run("%sutro_results job_12345 --refresh")
+    # Without a magic in between, the whole traceback shows, local variables too.
+    reply = trail.run("s = Session()\ns.results('job_12345', refresh=True)")
     trail.run(f"{holder}.{name} = kept")
     shown = ANSI.sub("", reply.traceback)
+    assert magic.ename == "InternalError" and len(magic.traceback.splitlines()) == 2
     assert reply.ename == "ValueError" and "session.py" in shown and "request = " in shown
 
 

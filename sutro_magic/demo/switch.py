@@ -109,9 +109,14 @@ class FaultSwitch:
             if option not in fault.options:
                 raise _unknown(f"option of {name!r}", option, [*fault.options, "times", "routes"])
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ArgumentError(f"{option} of the fault {name!r} must be a number.")
+                raise ArgumentError(
+                    f"{option} of the fault {name!r} must be a number.",
+                    hint=f"It is {fault.options[option]} by default.",
+                )
         if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
-            raise ArgumentError("times must be a whole number of at least 1.")
+            raise ArgumentError(
+                "times must be a whole number of at least 1.", hint="Leave it out for every request."
+            )
         chosen = (
             fault.routes if routes is None else frozenset([routes] if isinstance(routes, str) else routes)
         )

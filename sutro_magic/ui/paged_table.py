@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-from sutro_magic.engine import Lane, SupersededError
-from sutro_magic.errors import ArgumentError, SutroError
+from sutro_magic.engine import Lane
+from sutro_magic.errors import ArgumentError, SupersededError, SutroError
 from sutro_magic.questions import Question, is_sortable, kind_of, parse_question
 from sutro_magic.summaries import list_values, summarize
 from sutro_magic.ui import bundle, rows

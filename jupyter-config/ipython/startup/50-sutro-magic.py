@@ -1,7 +1,8 @@
 """Make the Sutro magics known to IPython without ``%load_ext``.
 
 IPython runs this file at every start, in the user's namespace. It only writes down which
-extension provides which magic: ``sutro_magic`` is imported when one of them is first used.
+extension provides which magic: ``sutro_magic`` is imported when one of them is first used, or when
+Tab is first pressed on a line that holds one.
 Set ``SUTRO_MAGIC_AUTOLOAD=0`` to switch it off.
 """
 
@@ -25,7 +26,7 @@ def _sutro_magic_autoload() -> None:
         register = shell.magics_manager.register_lazy
         # Without the kind, newer versions of IPython would also offer a cell magic that does not exist.
         kind = ("line",) if "magic_kind" in signature(register).parameters else ()
-        for name in (
+        names = (
             "sutro_results",
             "sutro_jobs",
             "sutro_status",
@@ -34,8 +35,27 @@ def _sutro_magic_autoload() -> None:
             "sutro_cache",
             "sutro_login",
             "sutro_demo",
-        ):
+        )
+        for name in names:
             register(name, "sutro_magic", *kind)
+
+        from IPython.core.completer import context_matcher
+
+        @context_matcher(identifier="sutro_magic_autoload")
+        def complete(context):  # noqa: ANN001, ANN202 - annotations would be one more import
+            """Load the extension when its completions are first asked for; it then takes this away."""
+            before = context.text_until_cursor
+            name = before.partition("%sutro_")[2].partition(" ")
+            if name[1] and f"sutro_{name[0]}" in names:
+                with contextlib.suppress(Exception):
+                    shell.extension_manager.load_extension("sutro_magic")
+                    for matcher in shell.Completer.custom_matchers:
+                        if getattr(matcher, "matcher_identifier", "") == "sutro_magic":
+                            return matcher(context)
+            return {"completions": []}
+
+        complete.sutro_magic_autoload = True
+        shell.Completer.custom_matchers.append(complete)
 
 
 _sutro_magic_autoload()

@@ -1,0 +1,30 @@
+"""Where the cache is and how it is laid out, for those who must not wait for the libraries that read it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
+ENTRY_FILE = "entry.json"
+
+
+def cache_folder(directory: Path | str | None = None) -> Path:
+    """Return the folder of the cache.
+
+    Parameters
+    ----------
+    directory : pathlib.Path or str, optional
+        ``SUTRO_MAGIC_CACHE_DIR`` or the user's cache folder by default.
+    """
+    chosen = directory or os.environ.get(DIRECTORY_VARIABLE)
+    if not chosen:
+        import platformdirs
+
+        chosen = platformdirs.user_cache_path("sutro_magic")
+    return Path(chosen).expanduser().absolute()
+
+
+def entry_pattern(identity: str | None) -> str:
+    """Return the pattern of the folders of entries below the cache's, of one identity or of all."""
+    return f"{identity or '*'}/*-i[01]-l[01]-*"

@@ -1,0 +1,98 @@
+"""The jobs that a session has met, so that completion can offer them without asking anybody."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from sutro_magic.models import Job, JobStatus, parse_time
+from sutro_magic.places import ENTRY_FILE, entry_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MOST_JOBS = 2000
+"""So many are remembered; the ones that were met longest ago are forgotten first."""
+
+
+class SeenJob(NamedTuple):
+    """What is remembered of a job: nothing of its content.
+
+    Attributes
+    ----------
+    time : datetime.datetime or None
+        When it was created, in UTC; of a cached job without that, when it was fetched.
+    """
+
+    job_id: str
+    name: str | None
+    status: JobStatus
+    time: datetime | None
+    cached: bool = False
+
+
+class SeenJobs:
+    """Jobs in memory, apart for each deployment and key; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[tuple[str, str], SeenJob] = {}
+
+    def add(self, identity: str, job: Job) -> None:
+        """Remember a job as the service describes it now.
+
+        Parameters
+        ----------
+        identity : str
+            Cache identity of the credentials it was seen with.
+        job : Job
+        """
+        if not job.job_id:
+            return
+        with self._lock:
+            self._jobs.pop((identity, job.job_id), None)
+            self._jobs[identity, job.job_id] = SeenJob(job.job_id, job.name, job.status, job.created)
+            while len(self._jobs) > MOST_JOBS:
+                del self._jobs[next(iter(self._jobs))]
+
+    def of(self, identity: str) -> list[SeenJob]:
+        """Return what is remembered of one deployment and key."""
+        with self._lock:
+            return [job for (whose, _), job in self._jobs.items() if whose == identity]
+
+
+def known_jobs(identity: str, directory: Path, seen: SeenJobs) -> list[SeenJob]:
+    """Return the jobs that were met or are in the cache, newest first; asks nobody.
+
+    Parameters
+    ----------
+    identity : str
+        Cache identity of the credentials in use.
+    directory : pathlib.Path
+        Folder of the cache.
+    seen : SeenJobs
+        What the session has met.
+    """
+    jobs = {job.job_id: job for job in _cached_jobs(identity, directory)}
+    for job in seen.of(identity):
+        jobs[job.job_id] = job._replace(cached=job.job_id in jobs)
+    return sorted(jobs.values(), key=lambda job: job.time or _LONG_AGO, reverse=True)
+
+
+def _cached_jobs(identity: str, directory: Path) -> Iterator[SeenJob]:
+    """Read what completion needs of each entry; the cache itself would first load pyarrow."""
+    for folder in directory.glob(entry_pattern(identity)):
+        try:
+            entry = json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))
+            job = Job.from_api(entry["job"] or {})
+            fetched = job.created or parse_time(entry["fetched"])
+            found = SeenJob(str(entry["job_id"]), job.name, JobStatus.SUCCEEDED, fetched, cached=True)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+            continue  # damaged: whoever asks for it is told
+        yield found
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)

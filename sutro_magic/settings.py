@@ -1,0 +1,132 @@
+"""Settings that refuse a wrong value in the cell where it is given, and stay as they were.
+
+``%config`` catches what a setting raises and logs it, and a value that is wrong in a configuration file
+would stop the extension from loading. So these types say what is wrong, and keep the value they had.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import traitlets
+from traitlets import TraitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def say(text: str) -> None:
+    """Tell a person, in the cell."""
+    print(text)  # noqa: T201 - for a person
+
+
+def _kept(setting: Any, owner: Any, value: object, possible: str) -> Any:
+    old = getattr(owner, setting.name)
+    name = f"{type(owner).__name__}.{setting.name}"
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else f"{shown[:59]}…"  # noqa: PLR2004 - enough to recognise it
+    say(f"{name} cannot be {shown}: {possible}. It stays {old!r}.")
+    return old
+
+
+class Enum(traitlets.Enum[Any]):
+    """One of some words."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return the value, or the earlier one."""
+        try:
+            return super().validate(obj, value)
+        except TraitError:
+            from difflib import get_close_matches
+
+            words = list(self.values or ())
+            close = get_close_matches(str(value).lower(), words, n=1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            return _kept(self, obj, value, f"{meant}choose one of {', '.join(words)}")
+
+
+class Bool(traitlets.Bool[bool, Any]):
+    """Yes or no."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return the value, or the earlier one."""
+        try:
+            return super().validate(obj, value)
+        except TraitError:
+            return _kept(self, obj, value, "say True or False")
+
+
+class Int(traitlets.Int[int, Any]):
+    """A whole number within bounds."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return the value, or the earlier one."""
+        try:
+            number = super().validate(obj, value)
+        except TraitError:
+            number = True
+        if isinstance(number, bool):
+            return _kept(self, obj, value, f"give a whole number from {self.min:,} to {self.max:,}")
+        return number
+
+
+class Unicode(traitlets.Unicode[str, Any]):
+    """A text.
+
+    Parameters
+    ----------
+    objection : callable, optional
+        Says what is wrong with a text, and nothing if it can be.
+    """
+
+    def __init__(self, *args: Any, objection: Callable[[str], str] = lambda _text: "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._objection = objection
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return the value, or the earlier one."""
+        try:
+            text: str = super().validate(obj, os.fspath(value) if isinstance(value, Path) else value)
+        except TraitError:
+            return _kept(self, obj, value, "give a text, in quotes")
+        wrong = self._objection(text)
+        return _kept(self, obj, value, wrong) if wrong else text
+
+
+def no_size(text: str) -> str:
+    """Say why a text cannot be an amount of memory; nothing if it can, or is empty."""
+    if not text or re.fullmatch(r"(?=.*[1-9])\d+(\.\d+)? ?([KMGT]i?)?B", text.strip(), re.IGNORECASE):
+        return ""
+    return "say an amount of memory, like '2GB' or '500MB'"
+
+
+def no_limit(text: str) -> str:
+    """Say why a text cannot be an amount of disk; nothing if it can, or is empty."""
+    from sutro_magic.errors import ConfigurationError
+    from sutro_magic.eviction import parse_size
+
+    try:
+        if text:
+            parse_size(text)
+    except ConfigurationError:
+        return "say an amount of disk, like '5GB'"
+    return ""
+
+
+def no_folder(text: str) -> str:
+    """Say why a path cannot be a folder to write to; nothing if it can, or is empty."""
+    if not text:
+        return ""
+    try:
+        path = Path(text).expanduser().absolute()
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
+    except (OSError, RuntimeError, StopIteration, ValueError) as error:
+        return f"that is no path ({error})"
+    if not there.is_dir():
+        return f"{there} is a file"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} cannot be written to"
+    return ""

@@ -1,0 +1,251 @@
+"""Every error says what happened and what to type next, and none says too much."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import traceback
+from pathlib import Path
+
+import pytest
+
+import sutro_magic
+from sutro_magic import errors
+from sutro_magic.errors import SutroError
+from sutro_magic.unexpected import explain
+
+PACKAGE = Path(sutro_magic.__file__).parent
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+MAGICS = "get_ipython().magics_manager.registry['SutroMagics']"
+SECRETS = ("sk_topsecret", "abcdef0123", "Signature")
+
+
+def kinds(root=SutroError):
+    return [root, *(kind for child in root.__subclasses__() for kind in kinds(child))]
+
+
+def made():
+    """Every place where one of our errors is made: file, line, class and call."""
+    names = {kind.__name__ for kind in kinds()}
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                yield path.relative_to(PACKAGE), node.lineno, node.func.id, node
+
+
+# --- the tree ------------------------------------------------------------------------------------
+
+
+def test_the_tree_at_the_head_of_the_module_is_the_tree():
+    for module in pkgutil.walk_packages(sutro_magic.__path__, "sutro_magic."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    drawn, path = {}, []
+    for indent, name in re.findall(
+        r"^ {4}((?:[│ ] {3})*(?:[├└]── ))?(\w+Error)\b", errors.__doc__, re.MULTILINE
+    ):
+        depth = len(indent) // 4
+        path[depth:] = [name]
+        drawn[name] = path[depth - 1] if depth else None
+    ours = [kind for kind in kinds() if kind.__module__.startswith("sutro_magic")]
+    real = {kind.__name__: kind.__base__.__name__ if kind is not SutroError else None for kind in ours}
+    assert drawn == real
+
+
+def test_every_error_is_raised_somewhere():
+    groups = {"SutroError", "JobError"}  # they only hold others together
+    assert {name for _, _, name, _ in made()} | groups == {kind.__name__ for kind in kinds()}
+
+
+def test_every_error_says_what_to_do_next():
+    usual = {kind.__name__ for kind in kinds() if kind.usual_hint}
+    without = [
+        f"{path}:{line} {name}"
+        for path, line, name, call in made()
+        if name not in usual and not any(keyword.arg == "hint" for keyword in call.keywords)
+    ]
+    assert without == []
+
+
+def test_a_hint_of_its_own_wins_over_the_usual_one():
+    error = errors.CorruptResultsError("It is cut.")
+    assert "--refresh" in error.hint
+    error.suggest("Try tomorrow.")
+    error.suggest("Or never.")
+    assert error.hint == "Try tomorrow." and str(error) == "It is cut.\nTry tomorrow."
+
+
+# --- what nobody foresaw ---------------------------------------------------------------------------
+
+
+def raised(error):
+    try:
+        raise error
+    except type(error) as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words", "next_step"),
+    [
+        (OSError(28, "No space left on device", "/cache/x"), "ResourceError", "/cache/x", "%sutro_cache"),
+        (PermissionError(13, "Permission denied", "/x"), "ResourceError", "Permission denied", "cache_dir"),
+        (OSError(24, "Too many open files"), "ResourceError", "Too many open", "restart"),
+        (TimeoutError(110, "Connection timed out"), "ResourceError", "timed out", "run the cell again"),
+        (MemoryError(), "ResourceError", "not enough memory", "free some memory"),
+        (ModuleNotFoundError("No module named 'duckdb'"), "MissingPackageError", "duckdb", "%pip install"),
+        (KeyError("rows"), "InternalError", "KeyError at test_errors.py:", "This is a bug"),
+        (OSError("an odd library's own"), "InternalError", "an odd library's own", "This is a bug"),
+        (
+            RuntimeError("GET https://store.example/x?Signature=abcdef0123 with 'Key sk_topsecret' failed"),
+            "InternalError",
+            "https://store.example/x?…",
+            "This is a bug",
+        ),
+        (ValueError("x" * 5000 + "\x1b[31m"), "InternalError", "xxx…", "debug"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_what_nobody_foresaw_is_two_honest_lines(error, kind, words, next_step):
+    explained = explain(raised(error))
+    first, second = explained._render_traceback_()
+    assert first.startswith(f"{kind}: ") and words in first and next_step in second
+    assert len(first) < 400 and first.isprintable()
+    assert not [secret for secret in SECRETS if secret in first + second]
+
+
+def test_a_bug_in_a_magic_fails_the_cell_with_two_lines_and_debug_shows_where(kernel):
+    kernel.run(
+        "def broken(**_):\n    signed = 'https://s.example/x?Signature=abcdef0123'\n"
+        "    raise LookupError(f'no {signed} for Key sk_topsecret')\n"
+        f"{MAGICS}.session.jobs = broken\ndf = 'as before'"
+    )
+    reply = kernel.run("%sutro_jobs --name df")
+    assert reply.ename == "InternalError" and len(reply.traceback.splitlines()) == 2
+    assert "LookupError" in reply.evalue and "This is a bug" in reply.traceback
+    assert kernel.value("df") == "as before"
+    kernel.run("%config SutroMagics.debug = True")
+    whole = kernel.run("%sutro_jobs")
+    kernel.run("%config SutroMagics.debug = False\n%xmode Verbose")
+    verbose = kernel.run("%sutro_jobs")
+    kernel.run("%xmode Context")
+    assert "in broken" in whole.traceback and "magics.py" in whole.traceback
+    assert len(verbose.traceback.splitlines()) == 2
+    said = reply.traceback + reply.evalue + verbose.traceback + whole.evalue
+    assert "sk_topsecret" not in said and "abcdef0123" not in said
+    assert "LookupError: no https://s.example/x?… for Key ***" in whole.traceback
+
+
+def test_an_error_of_ours_keeps_its_traceback_for_debugging():
+    error = raised(errors.ArgumentError("no", hint="yes"))
+    assert "raised" in "".join(traceback.format_exception(error))
+    assert error._render_traceback_() == ["ArgumentError: no", "  -> yes"]
+
+
+# --- what did not expand ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "next_step"),
+    [
+        ("%sutro_results $nowhere", "$nowhere was not replaced: nowhere is not defined", "defines it"),
+        ("%sutro_results --name=$nowhere job_12345", "nowhere is not defined", "defines it"),
+        (
+            "%sutro_results {here} --name {nowhere}",
+            "{nowhere} was not replaced: nowhere is not",
+            "defines it",
+        ),
+        ("%sutro_results {nowhere['a b']}", "nowhere is not defined", "defines it"),
+        ("%sutro_results {here[99]}", "{here[99]} was not replaced: IPython could not", "print(here[99])"),
+        ("%sutro_results {len(here) / 0}", "IPython could not evaluate it", "print(len(here) / 0)"),
+    ],
+)
+def test_a_variable_that_is_not_there_is_named(kernel, line, words, next_step):
+    kernel.run("here = 'job_12345'")
+    reply = kernel.run(line)
+    first, second = reply.traceback.splitlines()
+    assert reply.ename == "ArgumentError" and words in first and next_step in second
+
+
+# --- closest matches, help -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("%sutro_results job_12345 --logprob", "--logprobs"),
+        ("%sutro_results job_12345 --as polar", "polars"),
+        ("%sutro_results job_12354", "job_12345"),
+        ("%sutro_results 'Ten thousand filns'", "Ten thousand films"),
+        ("%sutro_status job-demo-flims", "job-demo-films"),
+        ("%sutro_jobs --status suceeded", "succeeded"),
+        ("%sutro_cache claer", "clear"),
+        ("%sutro_cache info job_12354", "job_12345"),
+        ("%sutro_demo strat", "start"),
+        ("%sutro_demo fault half_parket", "half_parquet"),
+    ],
+)
+def test_the_closest_match_is_offered(kernel, line, meant):
+    kernel.run(
+        "%sutro_results job_12345 --quiet --name df\n%sutro_demo"
+        if "fault" in line
+        else "df = %sutro_results job_12345"
+    )
+    reply = kernel.run(line)
+    kernel.run("%sutro_demo stop" if "fault" in line else "")
+    _, second = reply.traceback.splitlines()
+    assert re.search(rf"Did you mean '?{re.escape(meant)}\b", second), second
+
+
+def magic_functions():
+    from IPython.core.interactiveshell import InteractiveShell  # noqa: F401 - its module sets magics up
+
+    from sutro_magic.magics import SutroMagics
+
+    return {
+        name: getattr(SutroMagics, method)
+        for kind in ("line", "cell")
+        for name, method in SutroMagics.magics[kind].items()
+    }
+
+
+EXAMPLES = [
+    pytest.param(line, id=line[:60])
+    for function in magic_functions().values()
+    for line in function.parser().examples
+]
+
+
+def test_every_magic_has_examples_and_says_so_in_its_docstring():
+    for name, function in magic_functions().items():
+        parser = function.parser()
+        assert parser.examples and all(f"%{name}" in line for line in parser.examples)
+        assert all(line in function.__doc__ for line in parser.examples)
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        assert all(flag in function.__doc__ for flag in flags)
+        assert all(action.help for action in parser._actions)
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_every_example_of_every_help_runs(kernel, demo, line):
+    kernel.run(
+        "job_id = 'job_12345'\nx = %sutro_results job_12345 --inputs\n%sutro_demo\n%sutro_demo fault off"
+    )
+    kernel.run("%sutro_results job_12345 --quiet --name x")
+    if "%sutro_login" in line:
+        kernel.run("%sutro_demo stop")
+        url = re.search(r"https://\S+", line)
+        line = line.replace(url[0], demo.url) if url else line
+    reply = kernel.run(line, answer=demo.api_key if "%sutro_login" in line else None)
+    home = Path(kernel.value("__import__('pathlib').Path.home()"))
+    (home / ".sutro/config.json").unlink(missing_ok=True)
+    kernel.run("%sutro_demo stop")
+    assert reply.ok, reply.traceback
+
+
+def test_a_question_mark_shows_flags_and_examples(kernel):
+    sent = kernel.client.execute("%sutro_results?", reply=True, timeout=60)
+    page = sent["content"]["payload"][0]["data"]["text/plain"]
+    assert "--format" in page and "%sutro_results job_12345" in page
