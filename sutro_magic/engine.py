@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import secrets
+import sys
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -114,7 +115,8 @@ def configure(threads: int = 0, memory_limit: str = "") -> None:
         For a limit that is none; the earlier ones stay.
     """
     _database.configure(threads, memory_limit)
-    limit_arrow()
+    if "pyarrow" in sys.modules:  # else it is told when it is needed: a setting costs nothing
+        limit_arrow()
 
 
 def default_threads() -> int:

@@ -191,7 +191,9 @@ class CorruptResultsError(SutroError):
 
 
 class ResultsTooLargeError(SutroError):
-    """The results, or what they claim to be, are beyond what can be taken without harm; the hint says what can be done."""
+    """The results, or what they claim to be, are beyond what can be taken without harm."""
+
+    usual_hint = "Nothing of it is kept. If the job is really that large, split it into smaller ones."
 
 
 class CacheError(SutroError):
@@ -200,6 +202,8 @@ class CacheError(SutroError):
 
 class FetchCancelledError(SutroError):
     """A fetch was stopped by its caller; what has arrived is kept for the next one."""
+
+    usual_hint = "Fetch again: what could be kept of it is not transferred twice."
 
 
 class PeekError(SutroError):

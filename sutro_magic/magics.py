@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.magic import Magics, line_magic, magics_class
@@ -11,16 +10,18 @@ from traitlets import observe
 
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
-from sutro_magic.settings import Bool, Enum, Int, Unicode, no_folder, no_limit, no_size, say
+from sutro_magic.settings import Settings, say
 from sutro_magic.ui.display import Bound, Display
 from sutro_magic.variables import check_variable
+from sutro_magic.working import working
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from sutro_magic.credentials import Credentials
-    from sutro_magic.demo import DemoService
+    from sutro_magic.demo_commands import RunningDemo
     from sutro_magic.results import Results
     from sutro_magic.seen import SeenJob
     from sutro_magic.session import Session
@@ -38,17 +39,6 @@ MAGIC_NAMES = (
     "sutro_demo",
 )
 T = TypeVar("T")
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user interrupted; says how to go on. A `KeyboardInterrupt`, so that Run All stops too."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self._message = message
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"Interrupted: {self._message}"]
 
 
 def _documented(parser: Callable[[], arguments.MagicParser]) -> Callable[[T], T]:
@@ -74,46 +64,13 @@ def _documented(parser: Callable[[], arguments.MagicParser]) -> Callable[[T], T]
 
 
 @magics_class
-class SutroMagics(Magics):
+class SutroMagics(Magics, Settings):
     """Magics that bring the results of Sutro jobs into the notebook."""
-
-    format = Enum(arguments.FORMATS, "parquet", help="Format over the wire where --format does not say.").tag(
-        config=True
-    )
-    inputs = Bool(False, help="Include the prompts where --inputs does not say.").tag(config=True)
-    logprobs = Bool(False, help="Include log probabilities where --logprobs does not say.").tag(config=True)
-    as_type = Enum(arguments.AS_TYPES, "pandas", help="What --name binds where --as does not say.").tag(
-        config=True
-    )
-    page_length = Int(10, min=1, max=1000, help="Rows on one page of a table.").tag(config=True)
-    cache_dir = Unicode(
-        "",
-        objection=no_folder,
-        help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder.",
-    ).tag(config=True)
-    cache_limit = Unicode(
-        "",
-        objection=no_limit,
-        help="Disk that cached results may take, like 5GB; empty for SUTRO_MAGIC_CACHE_LIMIT, or the smaller of 20 GB and a tenth of the free disk.",
-    ).tag(config=True)
-    threads = Int(
-        0,
-        min=0,
-        max=1024,
-        help="Threads that sort and search tables; 0 for what the container or machine has.",
-    ).tag(config=True)
-    memory_limit = Unicode(
-        "",
-        objection=no_size,
-        help="Memory for sorting and searching tables, like 2GB; empty for a quarter of the container's or machine's.",
-    ).tag(config=True)
-    debug = Bool(False, help="Show whole tracebacks.").tag(config=True)
 
     def __init__(self, shell: Any) -> None:
         # First, since a setting that is configured already is observed by the next line.
         self._session: Session | None = None
-        self._demo: DemoService | None = None
-        self._before_demo: Credentials | None = None
+        self._demo: RunningDemo | None = None
         self._browsers: list[JobBrowser] = []
         super().__init__(shell)
         self.shell: Any = shell
@@ -150,7 +107,8 @@ class SutroMagics(Magics):
         for browser in self._browsers:
             browser.close()
         self._browsers.clear()
-        self._stop_demo()
+        if self._demo is not None:
+            self._demo.stop(self.session)
         if self._session is not None:
             self._session.close()
 
@@ -372,44 +330,9 @@ class SutroMagics(Magics):
             ) from None
         if options is None:
             return
-        from sutro_magic import credentials
+        from sutro_magic.login import log_in
 
-        url = options.url or self.session.credentials.base_url
-        credentials.normalise_url(url)
-        # Not in a variable of its own: a verbose traceback shows variables.
-        fresh = credentials.make_credentials(url, self._ask_key(url), "%sutro_login")
-        from sutro_magic.client import Client
-
-        client = Client(fresh)
-        try:
-            client.check_key()
-        finally:
-            client.close()
-        self.session.use(fresh)
-        print(f"Logged in at {client.place} for this kernel.")  # noqa: T201 - the answer
-        if options.save:
-            path = credentials.save_config(fresh)
-            print(f"Saved to {path}, which only you can read.")  # noqa: T201 - the answer
-
-    def _ask_key(self, url: str) -> str:
-        import getpass
-
-        from IPython.core.error import StdinNotImplementedError
-
-        try:
-            key = getpass.getpass(f"API key for {url.removesuffix('/v1')}: ")
-        except (StdinNotImplementedError, EOFError, OSError):
-            raise ConfigurationError(
-                "Nothing can be asked here, so there is no key.",
-                hint="Set SUTRO_API_URL and SUTRO_API_KEY in the environment of the notebook instead.",
-            ) from None
-        except KeyboardInterrupt:
-            raise Interrupted("the credentials are as they were.") from None
-        if not key.strip():
-            raise ConfigurationError(
-                "No key was entered; the credentials are as they were.", hint="%sutro_login"
-            )
-        return key
+        log_in(self.session, options.url, save=options.save)
 
     # --- demo ---------------------------------------------------------------------------------
 
@@ -419,97 +342,14 @@ class SutroMagics(Magics):
         options = self._parse(arguments.demo_parser(), line)
         if options is None:
             return
-        if options.fault and options.action != "fault":
-            raise ArgumentError(f"%sutro_demo {options.action} takes nothing more.", hint="%sutro_demo?")
-        if options.action == "start":
-            self._start_demo()
-        elif options.action == "stop":
-            said = "The demo service is stopped; the earlier credentials are back."
-            print(said if self._stop_demo() else "The demo service is not running.")  # noqa: T201 - the answer
-        elif options.action == "reset":
-            self._running_demo().reset()
-            from sutro_magic.eviction import DEMO_IDENTITY
+        from sutro_magic import demo_commands
 
-            self.session.cache.clear(identity=DEMO_IDENTITY)
-            print("The demo service is as new: no fault, its cached results are gone.")  # noqa: T201 - the answer
-        else:
-            self._set_fault(options.fault)
-
-    def _start_demo(self) -> None:
-        from sutro_magic import credentials
-        from sutro_magic.demo import DemoService
-        from sutro_magic.eviction import DEMO_IDENTITY
-
-        fresh = self._demo is None
-        if self._demo is None:
-            self._before_demo = self.session.fixed_credentials
-            self._demo = DemoService().start()
-        demo = self._demo
-        self.session.use(
-            credentials.make_credentials(demo.url, demo.api_key, "the demo service", identity=DEMO_IDENTITY)
-        )
-        print(  # noqa: T201 - the answer
-            f"The demo service {'runs' if fresh else 'already runs'} at {demo.url}: no account, no network.\n"
-            "Try %sutro_jobs, then %sutro_results job_12345 --inputs; %sutro_demo stop ends it."
-        )
-
-    def _stop_demo(self) -> bool:
-        if self._demo is None:
-            return False
-        from sutro_magic.eviction import DEMO_IDENTITY
-
-        demo, self._demo = self._demo, None
-        if self.session.credentials.identity == DEMO_IDENTITY:
-            self.session.use(self._before_demo)
-        demo.stop()
-        return True
-
-    def _set_fault(self, name: str | None) -> None:
-        from sutro_magic.ui.static import PairsView
-
-        demo = self._running_demo()
-        if name is None:
-            title = f"Fault on now: {demo.fault}" if demo.fault else "No fault is on"
-            self.display.show(self.display.view(PairsView(title=title, pairs=dict(demo.FAULTS))))
-        elif name == "off":
-            demo.clear_faults()
-            print("No fault is on.")  # noqa: T201 - the answer
-        else:
-            demo.set_fault(name)
-            print(f"Fault on: {name}: {demo.FAULTS[name]} %sutro_demo fault off ends it.")  # noqa: T201 - the answer
-
-    def _running_demo(self) -> DemoService:
-        if self._demo is None:
-            raise ArgumentError("The demo service is not running.", hint="%sutro_demo starts it.")
-        return self._demo
+        self._demo = demo_commands.run(options, self._demo, self.session, self.display)
 
     # --- inside -------------------------------------------------------------------------------
 
-    @contextmanager
-    def _progress(self, interrupted: str, *, silent: bool = False) -> Iterator[ProgressLine]:
-        """Show how work with the service goes on, and say how to go on when the user interrupts it."""
-        from sutro_magic.ui.progress import ProgressLine
-
-        progress = ProgressLine(notebook=self.display.notebook, silent=silent)
-        self.session.on_retry = progress.on_retry
-        try:
-            yield progress
-        except KeyboardInterrupt:
-            progress.stopped()
-            if progress.kept:
-                from sutro_magic.ui import words
-
-                kept = f"{words.size(progress.kept)} of the download are kept"
-                raise Interrupted(
-                    f"nothing was bound, and {kept}. Run the cell again to go on from there."
-                ) from None
-            raise Interrupted(interrupted) from None
-        except BaseException:
-            progress.stopped()
-            raise
-        finally:
-            self.session.on_retry = lambda _reason: None
-        progress.done()
+    def _progress(self, interrupted: str, *, silent: bool = False) -> AbstractContextManager[ProgressLine]:
+        return working(self.session, interrupted, notebook=self.display.notebook, silent=silent)
 
     def _parse(self, parser: arguments.MagicParser, line: str) -> argparse.Namespace | None:
         try:

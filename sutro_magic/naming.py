@@ -40,6 +40,15 @@ def may_be_an_id(text: str) -> bool:
     return not any(c in "/\\" or c.isspace() for c in text) and text.strip(".") != ""
 
 
+def unknown_job(text: str, place: str) -> JobNotFoundError:
+    """Return the error that a deployment knows no such job."""
+    return JobNotFoundError(
+        f"{place} knows no job {shorten(text)!r}.",
+        job_id=text,
+        hint="%sutro_jobs lists the jobs of this key.",
+    )
+
+
 def match_job(text: str, jobs: Iterable[Job]) -> str | None:
     """Return the id of the only job with this name, or whose id begins with this text.
 

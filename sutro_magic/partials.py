@@ -24,6 +24,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sutro_magic.disks import RESERVE_SHARE
 from sutro_magic.errors import CacheError
 from sutro_magic.ranges import Ranges
 
@@ -39,7 +40,7 @@ STALE_SECONDS = 24 * 3600
 ABANDONED_SECONDS = 120.0
 """A fetch writes, or gives up, more often than that."""
 MARGIN_BYTES = 64 << 20
-"""Left free on the disk."""
+"""Left free on the disk, or a fiftieth of it where that is less."""
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-([0-9a-f]{8})")
@@ -112,13 +113,14 @@ class Partial:
         """Raise `CacheError` if the disk has no room for what is missing."""
         missing = 0 if self.size is None else self.size - self.done
         try:
-            free = shutil.disk_usage(self._folder).free
+            disk = shutil.disk_usage(self._folder)
         except OSError:
             return
-        if free < missing + MARGIN_BYTES:
+        needed = missing + min(MARGIN_BYTES, disk.total // RESERVE_SHARE)
+        if disk.free < needed:
             raise CacheError(
-                f"The results need {_megabytes(missing + MARGIN_BYTES)} on the disk of {self._folder.parents[2]}, "
-                f"and {_megabytes(free)} are free.",
+                f"The results need {_megabytes(needed)} on the disk of {self._folder.parents[2]}, "
+                f"and {_megabytes(disk.free)} are free.",
                 hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
             )
 

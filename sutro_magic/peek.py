@@ -21,7 +21,8 @@ from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import ArgumentError, CorruptResultsError, PeekError
 from sutro_magic.parquet_footer import check_footer_length, check_metadata
-from sutro_magic.results import Peeked, Results
+from sutro_magic.provenance import Peeked
+from sutro_magic.results import Results
 from sutro_magic.sources import ResultsFile
 
 if TYPE_CHECKING:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sutro_magic.errors import ArgumentError
 from sutro_magic.models import Job, JobStatus
 from sutro_magic.packages import require
+from sutro_magic.provenance import Provenance
 from sutro_magic.sources import ResultsFile, UnfoldedResults
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
-    from datetime import datetime
     from pathlib import Path
 
     import dask.dataframe
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from sutro_magic.cache import CacheEntry, ResultsCache
     from sutro_magic.models import ResultsRequest
     from sutro_magic.pages import Pages
+    from sutro_magic.provenance import Peeked, Wider
     from sutro_magic.questions import Question
     from sutro_magic.sources import Source
     from sutro_magic.structured import Unfolding
@@ -40,63 +40,6 @@ Part = Literal["all", "errors", "filtered", "selected", "peek"]
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where a `Results` came from.
-
-    Attributes
-    ----------
-    deployment : str
-        Address of the service.
-    format : str
-        Wire format it came as.
-    fetched : datetime.datetime
-        When it left the service, UTC.
-    size : int
-        Bytes of the Parquet file in the cache.
-    seconds : float
-        How long this look took, download included.
-    """
-
-    deployment: str
-    format: str
-    fetched: datetime
-    size: int
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Peeked:
-    """What a look at the first rows left out.
-
-    Attributes
-    ----------
-    rows : int
-        Rows of the job.
-    fetched : int
-        Bytes that were fetched for the look, 0 if the results are in the cache.
-    """
-
-    rows: int
-    fetched: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wider:
-    """The same results with the prompts.
-
-    Attributes
-    ----------
-    size : callable
-        Returns the bytes that would be fetched: 0 if they are in the cache, None where the service does not say.
-    fetch : callable
-        Fetches them; told the bytes so far and in all, as in `sutro_magic.download.Progress`.
-    """
-
-    size: Callable[[], int | None]
-    fetch: Callable[[Callable[[int, int | None], None]], Results]
 
 
 class Results:

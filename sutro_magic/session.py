@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sutro_magic import engine, formats, peek, stopping
+from sutro_magic import engine, formats, stopping
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.client import Client
 from sutro_magic.credentials import Secret, normalise_url, resolve
@@ -24,9 +24,9 @@ from sutro_magic.errors import (
     ArgumentError,
     JobNotFoundError,
     SutroError,
-    shorten,
 )
 from sutro_magic.fetching import Fetching, Wishes, ignore
+from sutro_magic.looking import look
 from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
     clean_job,
@@ -35,6 +35,7 @@ from sutro_magic.naming import (
     parse_format,
     parse_status,
     resolve_job,
+    unknown_job,
 )
 from sutro_magic.outcomes import raise_unless_succeeded
 from sutro_magic.partials import Partials
@@ -187,8 +188,8 @@ class Session:
             except JobNotFoundError as error:
                 not_found = error
         else:
-            not_found = self._not_found(text)
-        return self.client.get_job(self._resolve(text, not_found))
+            not_found = unknown_job(text, self.client.place)
+        return self.client.get_job(self.resolve(text, not_found))
 
     def wait(
         self,
@@ -314,10 +315,10 @@ class Session:
             return found
         try:
             if not may_be_an_id(request.job_id):
-                raise self._not_found(request.job_id)
+                raise unknown_job(request.job_id, self.client.place)
             return fetch(request)
         except JobNotFoundError as not_found:
-            return fetch(replace(request, job_id=self._resolve(request.job_id, not_found)))
+            return fetch(replace(request, job_id=self.resolve(request.job_id, not_found)))
 
     def peek(
         self,
@@ -358,39 +359,16 @@ class Session:
         SutroError
             Of the kind that fits.
         """
-        begin = time.monotonic()
-        if rows < 1:
-            raise ArgumentError(f"A look at {rows} rows shows nothing.", hint="Give a number from 1.")
-        request = ResultsRequest(job_id=clean_job(job_id), inputs=inputs, logprobs=logprobs)
-        entry = None if refresh else self.cache.find(self.credentials.identity, request)
-        if entry is not None:
-            return peek.as_results(
-                peek.look_in_cache(entry, rows), request, entry.job, entry, unfold=unfold, begin=begin
-            )
-        try:
-            if not may_be_an_id(request.job_id):
-                raise self._not_found(request.job_id)
-            return self._look(request, rows, begin, unfold, cancel)
-        except JobNotFoundError as not_found:
-            job_id = self._resolve(request.job_id, not_found)
-        return self.peek(
-            job_id, rows, inputs=inputs, logprobs=logprobs, unfold=unfold, refresh=refresh, cancel=cancel
+        return look(
+            self,
+            job_id,
+            rows,
+            inputs=inputs,
+            logprobs=logprobs,
+            unfold=unfold,
+            refresh=refresh,
+            cancel=cancel,
         )
-
-    def _look(
-        self,
-        request: ResultsRequest,
-        rows: int,
-        begin: float,
-        unfold: bool | None,
-        cancel: threading.Event | None,
-    ) -> Results:
-        wishes = Wishes(on_retry=self.on_retry, cancel=cancel)
-        fetching = Fetching(self.client, request, Partials(self.cache.directory), wishes)
-        found, job = fetching.look(rows), fetching.details()
-        if job is not None and job.status is not JobStatus.UNKNOWN:
-            raise_unless_succeeded(job)
-        return peek.as_results(found, request, job, self.client.place, unfold=unfold, begin=begin)
 
     def _cached(
         self, request: ResultsRequest, begin: float, unfold: bool | None, on_notice: Callable[[str], None]
@@ -460,22 +438,13 @@ class Session:
             with_inputs=None if request.inputs else wider(self, replace(request, inputs=True), unfold),
         )
 
-    # --- finding a job ------------------------------------------------------------------------
-
-    def _resolve(self, text: str, not_found: JobNotFoundError) -> str:
-        """Return the id that a prefix or a name stands for."""
+    def resolve(self, text: str, not_found: JobNotFoundError) -> str:
+        """Return the id that a prefix or a name stands for; raise ``not_found``, or an error that knows better."""
         try:
             jobs = self.jobs()
         except SutroError:
             raise not_found from None
         return resolve_job(text, jobs, not_found)
-
-    def _not_found(self, text: str) -> JobNotFoundError:
-        return JobNotFoundError(
-            f"{self.client.place} knows no job {shorten(text)!r}.",
-            job_id=text,
-            hint="%sutro_jobs lists the jobs of this key.",
-        )
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 from traitlets import TraitError
+from traitlets.config import Configurable
+
+from sutro_magic.arguments import AS_TYPES, FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,3 +133,37 @@ def no_folder(text: str) -> str:
     if not os.access(there, os.W_OK | os.X_OK):
         return f"{there} cannot be written to"
     return ""
+
+
+class Settings(Configurable):
+    """What ``%config SutroMagics`` and configuration files can set."""
+
+    format = Enum(FORMATS, "parquet", help="Format over the wire where --format does not say.").tag(
+        config=True
+    )
+    inputs = Bool(False, help="Include the prompts where --inputs does not say.").tag(config=True)
+    logprobs = Bool(False, help="Include log probabilities where --logprobs does not say.").tag(config=True)
+    as_type = Enum(AS_TYPES, "pandas", help="What --name binds where --as does not say.").tag(config=True)
+    page_length = Int(10, min=1, max=1000, help="Rows on one page of a table.").tag(config=True)
+    cache_dir = Unicode(
+        "",
+        objection=no_folder,
+        help="Folder of the cache; empty for SUTRO_MAGIC_CACHE_DIR or the user's cache folder.",
+    ).tag(config=True)
+    cache_limit = Unicode(
+        "",
+        objection=no_limit,
+        help="Disk that cached results may take, like 5GB; empty for SUTRO_MAGIC_CACHE_LIMIT, or the smaller of 20 GB and a tenth of the free disk.",
+    ).tag(config=True)
+    threads = Int(
+        0,
+        min=0,
+        max=1024,
+        help="Threads that sort and search tables; 0 for what the container or machine has.",
+    ).tag(config=True)
+    memory_limit = Unicode(
+        "",
+        objection=no_size,
+        help="Memory for sorting and searching tables, like 2GB; empty for a quarter of the container's or machine's.",
+    ).tag(config=True)
+    debug = Bool(False, help="Show whole tracebacks.").tag(config=True)

@@ -217,6 +217,4 @@ def _nothing() -> None:
 
 def cancelled() -> FetchCancelledError:
     """Return the error of work that was stopped."""
-    return FetchCancelledError(
-        "The fetch was cancelled.", hint="Fetch again: what could be kept of it is not transferred twice."
-    )
+    return FetchCancelledError("The fetch was cancelled.")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sutro_magic import download
-from sutro_magic.results import Results, Wider
+from sutro_magic.provenance import Wider
 
 if TYPE_CHECKING:
     from sutro_magic.download import Progress
     from sutro_magic.models import ResultsRequest
+    from sutro_magic.results import Results
     from sutro_magic.session import Session
 
 

@@ -23,6 +23,7 @@ from sutro_magic.questions import Question, is_sortable, kind_of, parse_question
 from sutro_magic.summaries import list_values, summarize
 from sutro_magic.ui import bundle, rows
 from sutro_magic.ui.cells import in_one_line, one_line
+from sutro_magic.unexpected import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -185,10 +186,8 @@ class PagedTable(anywidget.AnyWidget):
         except SutroError as error:
             return {"error": error.message, "hint": error.hint or ""}
         except Exception as error:  # noqa: BLE001 - shown nowhere else
-            return {
-                "error": f"The table could not answer: {type(error).__name__}: {one_line(str(error))}",
-                "hint": "",
-            }
+            known = explain(error)
+            return {"error": known.message, "hint": known.hint or ""}
 
     def _deliver(self, content: dict[str, Any], reply: dict[str, Any] | None) -> None:
         if reply is None or self.comm is None:

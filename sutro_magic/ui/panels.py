@@ -17,6 +17,7 @@ import traitlets
 
 from sutro_magic.errors import SutroError
 from sutro_magic.ui.cells import one_line
+from sutro_magic.unexpected import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +111,8 @@ def note(text: str, tone: Tone = "info", hint: str | None = None, **action: str)
 
 def error_note(error: Exception, **action: str) -> dict[str, Any]:
     """Make a line of an error; one of ours says what to do next."""
-    if isinstance(error, SutroError):
-        return note(error.message, "error", error.hint, **action)
-    return note(f"That failed unexpectedly: {type(error).__name__}: {error}", "error", **action)
+    known = error if isinstance(error, SutroError) else explain(error)
+    return note(known.message, "error", known.hint, **action)
 
 
 def close_tree(widget: Any) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from sutro_magic.cache import CacheEntry
     from sutro_magic.models import Job, JobList
-    from sutro_magic.results import Peeked, Results
+    from sutro_magic.provenance import Peeked
+    from sutro_magic.results import Results
     from sutro_magic.ui.display import Bound
 
 UNKNOWN = "-"

@@ -11,6 +11,7 @@ from sutro_magic.ui import words
 from sutro_magic.ui.cells import one_line
 from sutro_magic.ui.panels import Panel
 from sutro_magic.ui.progress import Progress
+from sutro_magic.unexpected import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,8 @@ class Task:
         except SutroError as error:
             self._end("failed", error.message, error.hint)
         except Exception as error:  # noqa: BLE001 - shown nowhere else
-            self._end("failed", f"{type(error).__name__}: {error}", None)
+            known = explain(error)
+            self._end("failed", known.message, known.hint)
         else:
             self._summary = self.progress.summary() or f"Done in {words.duration(self.progress.seconds)}"
             self.text = "Done; shown as soon as the kernel is free."
@@ -102,7 +104,8 @@ class Task:
         except SutroError as error:
             self._end("failed", error.message, error.hint)
         except Exception as error:  # noqa: BLE001 - shown nowhere else
-            self._end("failed", f"{type(error).__name__}: {error}", None)
+            known = explain(error)
+            self._end("failed", known.message, known.hint)
         else:
             self._end("done", self._summary, None)
 
