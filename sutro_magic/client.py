@@ -23,6 +23,7 @@ from sutro_magic.models import Job, JobStatus, ResultsRequest, failure_text
 from sutro_magic.patience import Patience, RetryPolicy
 from sutro_magic.replies import (
     AN_HTML_PAGE,
+    advice,
     content_length,
     error_text,
     retry_after,
@@ -169,13 +170,17 @@ class Client:
             if cursor is None:
                 return
 
-    def job_page(self, cursor: str | None = None) -> tuple[list[Job], str | None]:
+    def job_page(
+        self, cursor: str | None = None, patience: Patience | None = None
+    ) -> tuple[list[Job], str | None]:
         """Read one page of the list of jobs, newest first; a service without pages sends all in one.
 
         Parameters
         ----------
         cursor : str, optional
             What the page before came with; the first page by default.
+        patience : Patience, optional
+            Of the work that this is a part of.
 
         Returns
         -------
@@ -185,7 +190,7 @@ class Client:
         parameters: dict[str, str] = {"limit": str(PAGE_SIZE)}
         if cursor is not None:
             parameters["cursor"] = cursor
-        answer = self._json("list-jobs", parameters)
+        answer = self._json("list-jobs", parameters, patience=patience)
         jobs = answer.get("jobs") if isinstance(answer, dict) else None
         if not isinstance(jobs, list):
             raise ServiceError(f"{self.place} sent a list of jobs that is not understood.")
@@ -415,7 +420,7 @@ class Client:
             )
         raise ServiceError(
             f"{self.place} answered {code}" + (f": {said}" if said else "."),
-            hint=_ADVICE.get(code, "Try again; if it stays, the service's operator needs to know."),
+            hint=advice(code),
             status_code=code,
             retry_after=retry_after(response),
         )
@@ -428,14 +433,6 @@ class Client:
 
 
 _OTHER_FORMAT_PARAMETER = {"format": "result_format", "result_format": "format"}
-
-_ADVICE = {
-    429: "Too many requests: wait a minute, then run the cell again.",
-    502: "A proxy before the service failed: run the cell again in a moment.",
-    503: "The service is busy or starting: run the cell again in a moment.",
-    504: "The service took too long: run the cell again in a moment.",
-    524: "The service took too long: run the cell again in a moment.",
-}
 
 
 def _take_urls(answer: object) -> tuple[Secret | None, Secret | None]:

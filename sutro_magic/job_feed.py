@@ -6,12 +6,15 @@ import threading
 from typing import TYPE_CHECKING
 
 from sutro_magic.naming import mentions
+from sutro_magic.patience import Patience, RetryPolicy
 
 if TYPE_CHECKING:
     from sutro_magic.client import Client
     from sutro_magic.models import Job, JobStatus
     from sutro_magic.session import Session
 
+QUICK = RetryPolicy(tries=2, seconds=5.0)
+"""Whoever looks at a list looks again soon; a long silence would only keep them from being told."""
 MOST_PAGES_AT_ONCE = 5
 """After a long sleep there may be so many new jobs that it is better to begin anew."""
 
@@ -75,7 +78,7 @@ class JobFeed:
             client = self._client_now()
             if self.complete:
                 return
-            jobs, cursor = client.job_page(self._cursor)
+            jobs, cursor = client.job_page(self._cursor, Patience(QUICK))
             self._jobs.update((job.job_id, job) for job in jobs)
             self._cursor, self.begun = cursor, True
 
@@ -92,7 +95,7 @@ class JobFeed:
             fresh: dict[str, Job] = {}
             cursor: str | None = None
             for _ in range(MOST_PAGES_AT_ONCE if self._jobs else 1):
-                jobs, cursor = client.job_page(cursor)
+                jobs, cursor = client.job_page(cursor, Patience(QUICK))
                 fresh.update((job.job_id, job) for job in jobs)
                 if cursor is None or any(job.job_id in self._jobs for job in jobs):
                     break
@@ -104,11 +107,11 @@ class JobFeed:
             self.begun = True
             for job_id in unfinished or ():
                 if job_id in self._jobs and job_id not in fresh:
-                    self._jobs[job_id] = client.get_job(job_id)
+                    self._jobs[job_id] = client.get_job(job_id, patience=Patience(QUICK))
 
     def look(self, job_id: str) -> Job:
         """Read one job anew."""
-        job = self._session.client.get_job(job_id)
+        job = self._session.client.get_job(job_id, patience=Patience(QUICK))
         with self._lock:
             if job_id in self._jobs:
                 self._jobs[job_id] = job

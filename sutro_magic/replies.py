@@ -14,6 +14,14 @@ from sutro_magic.errors import shorten
 ERROR_BYTES = 1 << 16
 AN_HTML_PAGE = "an HTML page"
 
+_ADVICE = {
+    429: "Too many requests: wait a minute, then run the cell again.",
+    502: "A proxy before the service failed: run the cell again in a moment.",
+    503: "The service is busy or starting: run the cell again in a moment.",
+    504: "The service took too long: run the cell again in a moment.",
+    524: "The service took too long: run the cell again in a moment.",
+}
+
 
 def retry_after(response: requests.Response) -> float:
     """Read how many seconds the service asks to wait, written as a number or as a date."""
@@ -26,6 +34,11 @@ def retry_after(response: requests.Response) -> float:
         return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
     except (ValueError, OverflowError, OSError):
         return 0.0
+
+
+def advice(code: int) -> str:
+    """Say what to do about an HTTP status."""
+    return _ADVICE.get(code, "Try again; if it stays, the service's operator needs to know.")
 
 
 def describe(error: Exception) -> str:

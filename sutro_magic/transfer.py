@@ -257,7 +257,7 @@ class Transfer:
             self._most_done = max(self._most_done, state[0])
         if fresh > 0:
             self._patience.arrived(fresh)
-        if state not in {self._told, (0, None)}:
+        if state != self._told:
             self._told = state
             self._errand.tell(self._on_bytes, *state)
 

@@ -86,6 +86,12 @@ def test_another_session_goes_on_where_a_download_broke_off(service, client, tmp
     assert leftovers(tmp_path / "cache") == []
 
 
+def test_what_arrives_in_one_piece_was_not_here_before(service, client):
+    told = []
+    client.results(JOB, on_bytes=lambda *state: told.append(state))
+    assert told[0] == (0, None) and told[-1] == (len(service.artifact),) * 2
+
+
 def test_a_download_that_broke_off_in_the_middle_goes_on_by_itself(service, client):
     service.plan = ["cut", "cut", "cut"]
     assert client.results(JOB).arrow().equals(service.table)
@@ -433,7 +439,7 @@ def test_what_a_thread_is_told_of_retries_is_its_own(service, client):
 
 
 def test_too_little_disk_is_said_before_anything_is_written(service, client, monkeypatch, tmp_path):
-    monkeypatch.setattr("shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(10**9, 10**9, 67_000_000))
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(10**12, 10**12, 67_000_000))
     with pytest.raises(errors.CacheError, match="free") as caught:
         client.results(JOB)
     assert "67." in caught.value.message and "SUTRO_MAGIC_CACHE_DIR" in caught.value.hint
