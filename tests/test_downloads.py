@@ -439,7 +439,9 @@ def test_what_a_thread_is_told_of_retries_is_its_own(service, client):
 
 
 def test_too_little_disk_is_said_before_anything_is_written(service, client, monkeypatch, tmp_path):
-    monkeypatch.setattr("shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(10**12, 10**12, 67_000_000))
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda _path: shutil._ntuple_diskusage(10**12, 10**12, 67_000_000)
+    )
     with pytest.raises(errors.CacheError, match="free") as caught:
         client.results(JOB)
     assert "67." in caught.value.message and "SUTRO_MAGIC_CACHE_DIR" in caught.value.hint

@@ -170,7 +170,9 @@ def test_a_running_job_is_found_watched_fetched_in_each_format_bound_and_used(op
         expect(browser.locator("th", has_text="inputs")).to_be_visible()
     name = browser.get_by_placeholder("name", exact=True)
     name.fill("zoo_mail_of_this_morning")
-    expect(browser.locator(".sb-warn:visible")).to_contain_text("holds a DataFrame of 240 x 3 now; Bind replaces it")
+    expect(browser.locator(".sb-warn:visible")).to_contain_text(
+        "holds a DataFrame of 240 x 3 now; Bind replaces it"
+    )
     name.fill("lambda")
     expect(browser.locator(".sb-error")).to_contain_text("cannot be the name of a variable")
     expect(browser.get_by_role("button", name="Bind").first).to_be_disabled()
