@@ -271,6 +271,20 @@ def test_a_slow_fetch_can_be_cancelled_and_another_goes_on_meanwhile(browser, de
     assert not [thread for thread in threading.enumerate() if thread.name == "sutro-task"]
 
 
+def test_a_fetch_that_was_cancelled_goes_on_where_it_stopped(browser, demo):
+    demo.set_fault("slow", seconds=60, times=1)
+    choose(browser, "job-demo-films")
+    browser._fetch.fetch.click()
+    slow = until(lambda: next((task for task in tasks(browser) if "%" in task["text"]), None))
+    say(browser._tasks.panel, kind="act", id=slow["id"], action="cancel")
+    over = until(lambda: next((task for task in tasks(browser) if task["state"] == "cancelled"), None))
+    assert "of the download are kept" in over["text"]
+    demo.clear_faults()
+    say(browser._tasks.panel, kind="act", id=slow["id"], action="again")
+    until(lambda: tasks(browser)[-1]["state"] == "done")
+    assert "were here from before" in tasks(browser)[-1]["text"] and browser.results.num_rows == 10_000
+
+
 def test_lines_of_work_that_is_over_do_not_pile_up(browser):
     for _ in range(8):
         fetch(browser, "job-demo-greetings")
