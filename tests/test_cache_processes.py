@@ -215,7 +215,7 @@ def test_killed_at_any_instant_the_next_run_succeeds_and_leaves_no_orphan(sessio
     touches, _ = victim.run("csv", True, last=-1)
     print(f"a round takes {typical:.2f} s and touches {touches} files")
     stages = {}
-    killed = 0
+    killed = resumable = 0
     for number in range(rounds):
         form, wide = rng.choice(["parquet", "csv", "json"]), rng.random() < 0.5
         if number % 2:
@@ -223,7 +223,10 @@ def test_killed_at_any_instant_the_next_run_succeeds_and_leaves_no_orphan(sessio
         else:
             code, _ = victim.run(form, wide, seconds=rng.uniform(0, typical))
         killed += code == -signal.SIGKILL
-        stage = found_in(leftovers(store))
+        partials = list(store.directory.glob("partials/*/*"))
+        assert len(partials) <= 1, f"seed {seed}, round {number}: {partials}"
+        stage = found_in([*leftovers(store), *partials])
+        resumable += any((partial / "state.json").exists() for partial in partials)
         stages[stage] = stages.get(stage, 0) + 1
         monkeypatch.setattr(cache, "STALE_SECONDS", -1)  # as if a day had passed
         for job in rng.sample([FILMS, REVIEWS], 2):
@@ -239,9 +242,11 @@ def test_killed_at_any_instant_the_next_run_succeeds_and_leaves_no_orphan(sessio
         folders = [path for path in store.directory.glob("*/*-i?-l?-*") if path.is_dir()]
         assert all((folder / ENTRY_FILE).exists() for folder in folders)
         assert {p.name for p in store.directory.iterdir()} == {
-            "CACHEDIR.TAG", "staging", LOCKS_FOLDER, session.credentials.identity,
+            "CACHEDIR.TAG", "partials", "staging", LOCKS_FOLDER, session.credentials.identity,
         }  # fmt: skip
+        assert list(store.directory.glob("partials/*/*")) == []
         assert list((store.directory / LOCKS_FOLDER).iterdir()) == []
     victim.close()
     print(f"{killed} of {rounds} rounds were killed; under way was {dict(sorted(stages.items()))}")
+    print(f"{resumable} left a download that can be gone on with")
     assert killed >= rounds // 2
