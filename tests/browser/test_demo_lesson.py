@@ -64,7 +64,9 @@ def test_run_all_shows_the_tables_the_plot_and_the_errors(lesson, traffic, index
     expect(cell_output(lesson, index["plot"]).locator("img")).to_be_visible()
     expect(cell_output(lesson, index["error-flag"])).to_contain_text("Did you mean --inputs?")
     expect(cell_output(lesson, index["wait"])).to_contain_text("SUCCEEDED")
-    expect(cell_output(lesson, index["stop"])).to_contain_text("stopped")
+    browser = cell_output(lesson, index["browse"])
+    browser.scroll_into_view_if_needed()
+    expect(browser.get_by_text("Film reviews, judged")).to_be_visible()
 
     assert external_requests(traffic) == []
     assert traffic.failed == []
