@@ -21,6 +21,8 @@ from sutro_magic.cache import ENTRY_FILE, RESULTS_FILE, TABLE_FILE, ResultsCache
 from sutro_magic.mapped import open_mapped
 from sutro_magic.unfolded import NOTE_FILE
 
+pytestmark = pytest.mark.slow
+
 posix = pytest.mark.skipif(os.name == "nt", reason="modes and owners are POSIX")
 root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be somebody else"

@@ -18,6 +18,8 @@ from sweep_faults import FORMATS, leftovers, one_sequence, random_sequence
 from sutro_magic import Session, errors
 from sutro_magic.patience import RetryPolicy
 
+pytestmark = pytest.mark.slow
+
 BRISK = RetryPolicy(tries=4, seconds=8, first_pause=0.005, slow_rate=2000, slow_seconds=0.4)
 
 

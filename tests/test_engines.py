@@ -20,6 +20,8 @@ from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.questions import Order, Question
 from sutro_magic.results import Results
 
+pytestmark = pytest.mark.slow
+
 ME = "0123456789abcdef0123456789abcdef"
 
 

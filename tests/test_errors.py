@@ -228,6 +228,7 @@ def test_every_magic_has_examples_and_says_so_in_its_docstring():
         assert all(action.help for action in parser._actions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", EXAMPLES)
 def test_every_example_of_every_help_runs(kernel, demo, line):
     kernel.run(

@@ -14,6 +14,8 @@ from sutro_magic.cache import ENTRY_FILE, RAW_TABLE_FILE, TABLE_FILE, ResultsCac
 from sutro_magic.errors import ConfigurationError
 from sutro_magic.results import Results
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path):

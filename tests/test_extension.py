@@ -6,9 +6,13 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from sutro_magic import arguments
 from sutro_magic.models import WIRE_FORMATS, JobStatus
 from sutro_magic.results import AS_TYPES
+
+pytestmark = pytest.mark.slow
 
 HEAVY = {"pandas", "numpy", "pyarrow", "requests", "ipywidgets", "itables", "duckdb", "polars"}
 

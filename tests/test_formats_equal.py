@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from sutro_magic import csv_rows, formats, json_columns
 from sutro_magic.models import ResultsRequest
 
+pytestmark = pytest.mark.slow
+
 JOB = "job-4f2a"
 NASTY = [
     "", " ", "NA", "N/A", "null", "None", "nan", "NaN", "007", "1e5", "-0", "True", "false", "2024-01-02", "#N/A", '""', '"',

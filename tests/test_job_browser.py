@@ -15,6 +15,8 @@ from sutro_magic.results import Results
 from sutro_magic.ui import JobBrowser
 from sutro_magic.ui.panels import Panel
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '<img src=x onerror="globalThis.hacked=1">$x$\x1b[31m\u202e'
 
 

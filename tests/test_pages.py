@@ -21,6 +21,8 @@ from sutro_magic.pages import Pages
 from sutro_magic.questions import Filter, Order, Question, parse_question
 from sutro_magic.summaries import list_values, summarize
 
+pytestmark = pytest.mark.slow
+
 # Letters whose lower case is one letter, so that Python and DuckDB mean the same by "in any case".
 LETTERS = st.text(st.sampled_from("aAbBéÉñßΩωЖж東 😀%_'\"\\\n\x00.*"), max_size=6)
 TEXTS = st.one_of(

@@ -12,6 +12,8 @@ from faulty_storage import JOB, FaultyService, make_table, parquet_bytes, runnin
 from sutro_magic import Session, errors
 from sutro_magic.patience import RetryPolicy
 
+pytestmark = pytest.mark.slow
+
 BRISK = RetryPolicy(tries=4, seconds=8, first_pause=0.005, slow_rate=2000, slow_seconds=0.4)
 
 

@@ -21,6 +21,8 @@ from sutro_magic import container, csv_rows, disks, formats, json_columns, parqu
 from sutro_magic.errors import CacheError, CorruptResultsError, ResultsTooLargeError
 from sutro_magic.models import ResultsRequest
 
+pytestmark = pytest.mark.slow
+
 JOB = "job-4f2a"
 REFUSED = (CorruptResultsError, ResultsTooLargeError)
 MB = 1_000_000

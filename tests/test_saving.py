@@ -30,6 +30,8 @@ from sutro_magic.picked import PickedRows
 from sutro_magic.questions import Order, Question
 from sutro_magic.results import Results
 
+pytestmark = pytest.mark.slow
+
 ENDINGS = ["parquet", "csv", "jsonl"]
 NASTY = [
     "", " ", "NA", "null", "nan", "007", "1e5", '"', '""', "\r", "\n", "\r\n", "a\rb", ",", "\t", '",', ',"', "\\", '\\"', "\\u0000",

@@ -22,6 +22,8 @@ from sutro_magic.demo import DemoService
 from sutro_magic.secrecy import LOGGER
 from sutro_magic.transport import RetryPolicy
 
+pytestmark = pytest.mark.slow
+
 SIGNATURE = "X-Amz-Signature"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
