@@ -61,6 +61,7 @@ def test_rows_and_tokens_are_told_while_the_job_runs_and_never_go_back(tmp_path)
         yield b"not JSON\n\n" + line("news", {"of": "the world"}) + b'{"no": "type"}\n"text"\n'
         yield line("tokens", {"total_tokens_processed_per_second": float("nan"), "input_tokens": True})
         yield line("progress", 100)
+        until(lambda: told and told[-1][1].rows == 100)
         job.finish()
 
     told = []
