@@ -17,6 +17,7 @@ WIDTH = 92
 # The words of models.py and results.py, again: importing those doubles the time of %load_ext.
 FORMATS = ("parquet", "csv", "json")
 AS_TYPES = ("pandas", "polars", "arrow", "duckdb", "dask", "path", "results")
+SQL_TYPES = tuple(name for name in AS_TYPES if name != "path")
 PEEK_ROWS = 100
 STATUSES = ("queued", "starting", "running", "succeeded", "cancelling", "cancelled", "failed", "unknown")
 
@@ -261,6 +262,36 @@ def jobs_parser() -> MagicParser:
     add("--search", metavar="TEXT", help="only jobs whose id, name, description or model contains this text")
     add("--limit", type=int, default=100, metavar="N", help="at most so many jobs (default 100)")
     add("--name", metavar="VAR", help="bind the list as a pandas DataFrame")
+    return parser
+
+
+def sql_parser() -> MagicParser:
+    """Build the parser of ``%%sutro_sql``."""
+    parser = MagicParser(
+        "%sutro_sql",
+        "Run one SQL query of DuckDB over results in the cache and over tables of the notebook.",
+        [
+            '%%sutro_sql\n  select genre, count(*) as films from "job-demo-films" group by genre',
+            '%%sutro_sql --name late\n  from "job-demo-films" where year > {1990 + 20} order by year limit {10}',
+            '%%sutro_sql --name pairs --as polars\n  from "job-demo-films" join "job-demo-museum" using (title) limit 5',
+        ],
+        "A name in FROM is a variable with a table (pandas, Polars, Arrow, DuckDB, a Results), else a job:\n"
+        "its id, a unique beginning of it or its name, in double quotes. A job that is not in the cache is fetched.\n"
+        "{expression} is evaluated by Python and stands for a value, never for a name or a part of the SQL.\n"
+        "SQL only reads: no files, nothing that changes something.",
+        usage="%(prog)s [--name VAR] [--as TYPE]\n       SQL, on the lines below",
+    )
+    add = parser.add_argument
+    parser.on_extra = "The SQL begins on the line below %%sutro_sql."
+    parser.set_defaults(quiet=False)
+    add("--name", metavar="VAR", help="bind this variable, after success")
+    add(
+        "--as",
+        dest="as_type",
+        type=OneOf("type", SQL_TYPES),
+        metavar="TYPE",
+        help=f"what is bound or returned: {', '.join(SQL_TYPES[:-1])} or {SQL_TYPES[-1]}",
+    )
     return parser
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from traitlets import observe
 
 from sutro_magic import arguments
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo_commands import RunningDemo
+    from sutro_magic.models import ResultsRequest
     from sutro_magic.results import Results
     from sutro_magic.seen import SeenJob
     from sutro_magic.session import Session
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MAGIC_NAMES = (
     "sutro_results",
+    "sutro_sql",
     "sutro_jobs",
     "sutro_status",
     "sutro_wait",
@@ -233,6 +235,47 @@ class SutroMagics(Magics, Settings):
         if not options.quiet:
             self.display.show(self.display.results(results, Bound(options.name, as_type)))
         return None
+
+    @_documented(arguments.sql_parser)
+    @cell_magic
+    def sutro_sql(self, line: str, cell: str) -> Any:  # noqa: D102 - documented by its parser
+        options = self._parse(arguments.sql_parser(), line)
+        if options is None:
+            return None
+        if options.name is not None:
+            check_variable(options.name)
+        as_type: Any = options.as_type or (self.as_type if options.name else "results")
+        if as_type == "path":  # by %config
+            raise ArgumentError("The answer to a query has no path.", hint="--as pandas, or another type")
+
+        from sutro_magic import sql
+        from sutro_magic.packages import require
+
+        require(as_type)
+        with self._progress("the query has ended, and nothing was bound. Run the cell again.") as progress:
+            results = sql.run(
+                cell,
+                self.session,
+                self.shell.user_ns,
+                evaluate=self.shell.ev,
+                fetch=lambda request: self._fetch_for_sql(request, progress),
+                on_query=progress.on_query,
+            )
+            value = results.to(as_type)
+        return self._hand_over(results, value, options, as_type)
+
+    def _fetch_for_sql(self, request: ResultsRequest, progress: ProgressLine) -> Results:
+        results = self.session.results(
+            request.job_id,
+            format=request.format,
+            inputs=request.inputs or self.inputs,
+            logprobs=request.logprobs or self.logprobs,
+            on_bytes=progress.on_bytes,
+            on_notice=print,
+            on_kept=progress.on_kept,
+        )
+        results.prepare(progress.on_rows)
+        return results
 
     # --- jobs ---------------------------------------------------------------------------------
 

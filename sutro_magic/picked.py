@@ -161,6 +161,6 @@ class NumberedRows:
 
 def _no_file() -> ArgumentError:
     return ArgumentError(
-        "These rows were picked from the results of a job: there is no file of them.",
+        "These rows were picked or computed from results: there is no file of them.",
         hint="Use .pandas(), .polars() or .arrow(); .raw.path of the whole results is their file.",
     )

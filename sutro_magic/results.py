@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from sutro_magic.sources import Source
     from sutro_magic.structured import Unfolding
 
-Part = Literal["all", "errors", "filtered", "selected", "peek"]
-"""Which rows of the job a `Results` holds."""
+Part = Literal["all", "errors", "filtered", "selected", "peek", "query"]
+"""Which rows of the job a `Results` holds; those of a query are of no job, and `job` then says what it read."""
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
@@ -291,12 +291,13 @@ class Results:
 
         Text has pandas' ``str`` type; numbers are numpy where there are no nulls and nullable types
         otherwise, so that no value changes; lists, structs and decimals stay Arrow.
-        ``attrs["sutro_job"]`` is the job id.
+        ``attrs["sutro_job"]`` is the job id, except of a query.
         """
         from sutro_magic.frames import to_pandas
 
         frame = to_pandas(self._source.stored())
-        frame.attrs["sutro_job"] = self.job_id
+        if self.part != "query":
+            frame.attrs["sutro_job"] = self.job_id
         return frame
 
     def polars(self) -> pl.DataFrame:
