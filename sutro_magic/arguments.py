@@ -273,7 +273,10 @@ def sql_parser() -> MagicParser:
         [
             '%%sutro_sql\n  select genre, count(*) as films from "job-demo-films" group by genre',
             '%%sutro_sql --name late\n  from "job-demo-films" where year > {1990 + 20} order by year limit {10}',
-            '%%sutro_sql --name pairs --as polars\n  from "job-demo-films" join "job-demo-museum" using (title) limit 5',
+            (
+                "%%sutro_sql --name same_year --as polars\n  "
+                'select f.title, m.title from "job-demo-films" f join "job-demo-museum" m on f.year = m.acquired.year'
+            ),
         ],
         "A name in FROM is a variable with a table (pandas, Polars, Arrow, DuckDB, a Results), else a job:\n"
         "its id, a unique beginning of it or its name, in double quotes. A job that is not in the cache is fetched.\n"

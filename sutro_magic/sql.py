@@ -344,6 +344,8 @@ def _hint(said: str, binding: Binding) -> str | None:
 
 
 _HINTS = {
+    'Referenced column "inputs"': "%sutro_results JOB_ID --inputs --quiet fetches the prompts too; then run the cell again.",
+    'Referenced column "cumulative_logprobs"': "%sutro_results JOB_ID --logprobs --quiet fetches them; then run the cell again.",
     "Table with name": 'A name with dots or spaces needs double quotes: from "my job"',
     "Catalog Error: Schema": 'A name with dots or spaces needs double quotes: from "my job"',
     "disabled by configuration": "SQL reads results and tables of the notebook; load a file first: df = pandas.read_csv(…)",

@@ -50,7 +50,10 @@ def _in_a_file(
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """Return an answer without DuckDB's own types: sums that fit are 64-bit integers, intervals durations or text."""
+    """Return an answer without DuckDB's own types: sums that fit are 64-bit integers, intervals durations or text.
+
+    A name that stands twice gets a number.
+    """
     for place, field in enumerate(table.schema):
         column = table.column(place)
         if field.type == pa.decimal128(38, 0):
@@ -65,7 +68,21 @@ def plain(table: pa.Table) -> pa.Table:
         else:
             continue
         table = table.set_column(place, field.name, column)
-    return table.replace_schema_metadata(None)
+    return table.rename_columns(_distinct(table.column_names)).replace_schema_metadata(None)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Return names of which each is there once: of two columns ``title`` the second becomes ``title_2``."""
+    taken, found = set(names), []
+    seen: set[str] = set()
+    for name in names:
+        new, number = name, 1
+        while new in seen or (number > 1 and new in taken):
+            number += 1
+            new = f"{name}_{number}"
+        seen.add(new)
+        found.append(new)
+    return found
 
 
 def _duration(column: pa.ChunkedArray) -> pa.ChunkedArray:
