@@ -182,6 +182,7 @@ def results_parser() -> MagicParser:
             "%sutro_results job-demo-films --raw       # JSON outputs as text instead of columns",
             "%sutro_results job-demo-films --save films.csv --overwrite  # or .parquet, .jsonl",
             "%sutro_results job-demo-million --peek    # the first 100 rows, without fetching the rest",
+            "%sutro_results job-demo-zoo --join letters --on letter_id --name answered  # beside the frame it came from",
             "%sutro_results {job_id} --refresh",
         ],
         "As the last line of a cell it returns a Results, which shows itself; with --name it\n"
@@ -190,7 +191,7 @@ def results_parser() -> MagicParser:
         usage=(
             "%(prog)s JOB_ID [--format parquet|csv|json] [--inputs] [--logprobs] [--name VAR]\n"
             "                      [--as TYPE] [--raw | --unfold] [--save PATH [--overwrite]]\n"
-            "                      [--peek [N]] [--refresh] [--wait] [--quiet]"
+            "                      [--join DF [--on COLUMN]] [--peek [N]] [--refresh] [--wait] [--quiet]"
         ),
     )
     add = parser.add_argument
@@ -229,6 +230,8 @@ def results_parser() -> MagicParser:
         const=True,
         help="make columns of JSON outputs even if most outputs are none",
     )
+    add("--join", metavar="DF", help="put the results beside this frame: a new one, of the same type")
+    add("--on", metavar="COLUMN", help="with --join: find rows by this ID column instead of by position")
     add("--save", metavar="PATH", help="save the table, too: as .parquet, .csv or .jsonl, by the ending")
     add("--overwrite", action="store_true", help="let --save replace a file that is there")
     add("--refresh", action="store_true", help="ignore the cache and fetch anew")

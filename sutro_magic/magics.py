@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo_commands import RunningDemo
+    from sutro_magic.joining import Joining
     from sutro_magic.models import ResultsRequest
     from sutro_magic.results import Results
     from sutro_magic.seen import SeenJob
@@ -157,16 +158,13 @@ class SutroMagics(Magics, Settings):
         from sutro_magic.packages import require
 
         require(as_type)
-        if options.overwrite and options.save is None:
-            raise ArgumentError("--overwrite is for --save.", hint="--save PATH --overwrite")
-        if options.save is not None:
-            from sutro_magic.saving import check_target
-
-            check_target(options.save, overwrite=options.overwrite)  # before anything is fetched
+        self._check_save(options)
         interrupted = (
             f"nothing was bound{' or saved' if options.save else ''}, and what is complete stays in the cache. "
             "Run the cell again to go on."
         )
+        beside = self._beside(options)
+        as_type = as_type if beside is None else beside.as_type
         if options.peek is not None:
             return self._peek(options, as_type)
         with self._progress(interrupted, silent=options.quiet) as progress:
@@ -189,10 +187,39 @@ class SutroMagics(Magics, Settings):
             saved = options.save and results.save(
                 options.save, overwrite=options.overwrite, on_rows=progress.on_saved
             )
-            value = results.to(as_type)
+            value = results.to(as_type) if beside is None else beside.join(results)
+        if beside is not None and not options.quiet:
+            if beside.missing:
+                print(f"{beside.name} is joined {beside.how}.")  # noqa: T201 - to be known before it is used
+            results = beside.shown(value, results) if options.name else results
         if saved and not options.quiet:
             print(self.display.saved(results, saved))  # noqa: T201 - the answer
         return self._hand_over(results, value, options, as_type)
+
+    def _check_save(self, options: argparse.Namespace) -> None:
+        """Raise for a file that cannot be saved, before anything is fetched."""
+        if options.overwrite and options.save is None:
+            raise ArgumentError("--overwrite is for --save.", hint="--save PATH --overwrite")
+        if options.save is not None:
+            from sutro_magic.saving import check_target
+
+            check_target(options.save, overwrite=options.overwrite)
+
+    def _beside(self, options: argparse.Namespace) -> Joining | None:
+        """Return the frame of ``--join``."""
+        if options.join is None:
+            if options.on is not None:
+                raise ArgumentError("--on is for --join.", hint="--join DF --on COLUMN")
+            return None
+        for flag, given in (("--as", options.as_type), ("--peek", options.peek), ("--save", options.save)):
+            if given is not None:
+                raise ArgumentError(
+                    f"%sutro_results: --join and {flag} do not go together.",
+                    hint="--join gives a whole new frame of the type of the old one: leave the other flag out.",
+                )
+        from sutro_magic.joining import Joining
+
+        return Joining(options.join, self.shell.user_ns, options.on)
 
     def _peek(self, options: argparse.Namespace, as_type: Any) -> Any:
         """Show or bind the first rows, without the rest."""

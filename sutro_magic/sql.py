@@ -10,7 +10,6 @@ import json
 import re
 import threading
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sutro_magic.engine import WAIT_SECONDS, Lane
@@ -27,7 +26,6 @@ from sutro_magic.errors import (
 )
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.naming import clean_job, closest, match_job
-from sutro_magic.provenance import Provenance
 from sutro_magic.seen import known_jobs
 from sutro_magic.sql_answers import collect, plain
 from sutro_magic.sql_tables import is_table, to_arrow
@@ -79,7 +77,7 @@ def run(
     Returns
     -------
     Results
-        In memory, or mapped from a file that goes with them: their ``part`` is ``"query"``.
+        In memory, or mapped from a file that goes with them: their ``part`` is ``"computed"``.
 
     Raises
     ------
@@ -110,7 +108,9 @@ def run(
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk, of which others know what to say
         raise _explain(str(error), binding) from None
-    return _results(plain(table), search.read, time.monotonic() - begin)
+    from sutro_magic.results import Results as Handle
+
+    return Handle.computed(plain(table), _title(search.read), time.monotonic() - begin)
 
 
 # --- which names are read -----------------------------------------------------------------------------
@@ -282,22 +282,9 @@ def _interruptible(
     return found[0]
 
 
-def _results(table: pa.Table, read: list[str], seconds: float) -> Results:
-    from sutro_magic.picked import PickedRows
-    from sutro_magic.results import Results
-
+def _title(read: list[str]) -> str:
     names = ", ".join(read[:LONGEST_LIST]) + (", …" if len(read) > LONGEST_LIST else "")
-    title = f"SQL over {names}" if read else "SQL"
-    return Results(
-        PickedRows(table),
-        job=Job(job_id=title),
-        job_id=title,
-        from_cache=False,
-        provenance=Provenance(
-            deployment="", format="sql", fetched=datetime.now(UTC), size=table.nbytes, seconds=seconds
-        ),
-        part="query",
-    )
+    return f"SQL over {names}" if read else "SQL"
 
 
 # --- what to say --------------------------------------------------------------------------------------

@@ -49,8 +49,8 @@ def to_arrow(name: str, value: Any) -> Any:
     try:
         if isinstance(value, Results):
             table = value.new_pages().table
-        elif hasattr(type(value), "collect_schema") and hasattr(type(value), "collect"):
-            table = pa.table(value.collect())  # a lazy frame of Polars
+        elif type(value).__module__.startswith("polars"):
+            table = _of_polars(value)
         elif type(value).__module__.startswith("pandas"):
             table = pa.Table.from_pandas(value, preserve_index=False)
         elif hasattr(type(value), "__arrow_c_stream__"):
@@ -69,8 +69,16 @@ def to_arrow(name: str, value: Any) -> Any:
     return _readable(table)
 
 
+def _of_polars(value: Any) -> Any:
+    """Return a frame of Polars, lazy or not, in types that all of Arrow's functions know."""
+    import polars as pl
+
+    frame = value.collect() if hasattr(value, "collect") else value
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
 def _readable(table: Any) -> Any:
-    """Return a table without the types that DuckDB does not read."""
+    """Return a table without the types that DuckDB, or a table with pages, does not read."""
     import pyarrow as pa
 
     for place, field in enumerate(table.schema):
@@ -80,6 +88,8 @@ def _readable(table: Any) -> Any:
             column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
         if pa.types.is_float16(kind):
             column = column.cast(pa.float32())
+        elif pa.types.is_string_view(kind):
+            column = column.cast(pa.large_string())
         if column.type != field.type:
             table = table.set_column(place, field.name, column)
     return table.replace_schema_metadata(None)

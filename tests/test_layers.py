@@ -23,7 +23,7 @@ FLOORS = [
         "output_schema", "packages", "pages", "peek", "picked", "provenance", "questions", "results", "saving", "shape_arrays", "shape_patterns",
         "shapes", "sources", "sql_answers", "sql_tables", "sql_values", "structured", "summaries", "unfolded", "unfolded_file",
     },
-    {"fetching", "job_feed", "looking", "naming", "outcomes", "seen", "session", "sql", "variables", "waiting", "watching", "wider"},
+    {"fetching", "job_feed", "joining", "looking", "naming", "outcomes", "seen", "session", "sql", "variables", "waiting", "watching", "wider"},
     {"ui"},
     {"arguments", "cache_commands", "completion", "extension", "magics", "login", "demo_commands", "settings", "working"},
 ]  # fmt: skip

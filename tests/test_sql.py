@@ -121,7 +121,7 @@ def test_an_answer_without_a_name_is_a_results_that_pages_and_picks(films):
     assert shown(reply).startswith(
         "not bound (--name VAR binds it)\nSQL over films: 10,000 rows x 6 columns, in "
     )
-    assert films.value("type(_).__name__, _.num_rows, _.part") == "('Results', 10000, 'query')"
+    assert films.value("type(_).__name__, _.num_rows, _.part") == "('Results', 10000, 'computed')"
     assert films.value("_.pages.table.num_rows, _.filtered.num_rows") == "(10000, 10000)"
 
 
