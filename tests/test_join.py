@@ -176,11 +176,10 @@ def test_what_does_not_fit_is_one_clear_error_and_changes_nothing(letters, make,
 
 
 def test_ids_that_stand_twice_in_the_results_are_refused(letters):
-    letters.run("awkward = %sutro_results job-demo-awkward --as pandas\nframe = awkward[['kind']]")
-    assert letters.value("awkward.kind.is_unique") == "False"
-    first, hint = failed(join(letters, "--join frame --on kind --name joined", "job-demo-awkward"))
-    assert "kind is the same in several rows of the results (61 IDs, " in first
-    assert "Leave out --on kind" in hint
+    letters.run("frame = pandas.DataFrame({'genre': ['drama']})")
+    first, hint = failed(join(letters, "--join frame --on genre --name joined", "job-demo-films"))
+    assert "genre is the same in several rows of the results (10,000 IDs, " in first
+    assert "Leave out --on genre" in hint
 
 
 def test_on_alone_says_what_it_is_for(letters):
