@@ -23,6 +23,7 @@ from sutro_magic.errors import (
     ServiceError,
     SutroError,
     shorten,
+    without_secrets,
 )
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.naming import clean_job, closest, match_job
@@ -146,7 +147,9 @@ def _names(lane: Lane, binding: Binding) -> tuple[list[str], set[str]]:
         if isinstance(node, list):
             nodes += reversed(node)
         elif isinstance(node, dict):
-            if node.get("type") in {"BASE_TABLE", "SHOW_REF"} and isinstance(node.get("table_name"), str):
+            if str(node.get("type")) in {"BASE_TABLE", "SHOW_REF"} and isinstance(
+                node.get("table_name"), str
+            ):
                 path = [node.get("catalog_name"), node.get("schema_name"), node["table_name"].strip('"')]
                 if path[2] and not any(path[:2]):  # what has a schema is DuckDB's own
                     names[path[2]] = None
@@ -312,7 +315,9 @@ def _explain(message: str, binding: Binding) -> SutroError:
     first = next((i for i, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
     said = " ".join(line.strip() for line in lines[:first] if line.strip())
     line = re.match(r"LINE (\d+):", lines[first]) if first < len(lines) else None
-    text = binding.as_typed(shorten(said, 400)).rstrip(".") + (f" (line {line[1]})" if line else "")
+    text = binding.as_typed(shorten(without_secrets(said), 400)).rstrip(".") + (
+        f" (line {line[1]})" if line else ""
+    )
     if "Out of Memory Error" in said:
         return ResourceError(
             "There is not enough memory for that query, and no room on the disk to do without.",

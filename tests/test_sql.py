@@ -104,7 +104,7 @@ def test_a_table_of_the_notebook_is_joined(films, make):
 
 def test_results_and_what_they_pick_are_read_by_their_variables(films):
     films.run("r = %sutro_results job-demo-broken\nwrong = r.errors")
-    assert sql(films, "select count(*) n, min(_row) first from wrong join r using (_error)", "--name x").ok
+    assert sql(films, "select count(*) n, min(_row) as first from wrong join r using (_error)", "--name x").ok
     assert films.value("x.n[0] >= wrong.num_rows > 0") == "True"
 
 
@@ -261,6 +261,12 @@ def test_an_expression_that_fails_or_is_none_says_so(films):
     assert first.endswith("{films} is a table, not a value.")
     with pytest.raises(QueryError, match="no expression of Python"):
         bound("select {1 +}")
+
+
+def test_an_error_shows_no_key_that_a_value_held(films):
+    films.run("key = 'sk_' + 'live_0123456789'")
+    first, _ = failed(sql(films, "select {key}::int"))
+    assert "Could not convert string" in first and "0123456789" not in first
 
 
 def test_a_list_is_looked_through(films):
