@@ -60,7 +60,9 @@ class PickedRows:
 
     def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches."""
-        yield from self._table.to_batches(max_chunksize=batch_size)
+        yield from self._table.to_reader(
+            max_chunksize=batch_size
+        )  # one by one: a small beginning costs little
 
     def stored(self) -> pa.Table:
         """Return the whole table."""

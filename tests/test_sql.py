@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from sutro_magic import sql_answers
 from sutro_magic.engine import Lane
 from sutro_magic.errors import ArgumentError, QueryError
+from sutro_magic.results import Results
 from sutro_magic.sql_values import Binding
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -437,6 +439,19 @@ def test_a_long_query_says_how_long_it_takes(films):
     assert reply.ok
     if "in 0." not in reply.result["text/plain"]:
         assert any(line.startswith("Querying: ") for line in lines)
+
+
+def test_a_beginning_of_a_large_answer_costs_no_more_than_of_a_small_one():
+    seconds = {}
+    for rows in (1_000, 5_000_000):
+        results = Results.computed(pa.table({"i": np.arange(rows)}), "SQL", 0.0)
+        times = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            assert results.head(10).num_rows == 10
+            times.append(time.perf_counter() - begin)
+        seconds[rows] = min(times)
+    assert seconds[5_000_000] < 50 * seconds[1_000]
 
 
 def test_a_large_answer_is_kept_in_a_file_and_is_the_same(monkeypatch):
