@@ -17,6 +17,7 @@ WIDTH = 92
 # The words of models.py and results.py, again: importing those doubles the time of %load_ext.
 FORMATS = ("parquet", "csv", "json")
 AS_TYPES = ("pandas", "polars", "arrow", "duckdb", "dask", "path", "results")
+SQL_TYPES = tuple(name for name in AS_TYPES if name != "path")
 PEEK_ROWS = 100
 STATUSES = ("queued", "starting", "running", "succeeded", "cancelling", "cancelled", "failed", "unknown")
 
@@ -181,6 +182,7 @@ def results_parser() -> MagicParser:
             "%sutro_results job-demo-films --raw       # JSON outputs as text instead of columns",
             "%sutro_results job-demo-films --save films.csv --overwrite  # or .parquet, .jsonl",
             "%sutro_results job-demo-million --peek    # the first 100 rows, without fetching the rest",
+            "%sutro_results job-demo-zoo --join letters --on letter_id --name answered  # beside the frame it came from",
             "%sutro_results {job_id} --refresh",
         ],
         "As the last line of a cell it returns a Results, which shows itself; with --name it\n"
@@ -189,7 +191,7 @@ def results_parser() -> MagicParser:
         usage=(
             "%(prog)s JOB_ID [--format parquet|csv|json] [--inputs] [--logprobs] [--name VAR]\n"
             "                      [--as TYPE] [--raw | --unfold] [--save PATH [--overwrite]]\n"
-            "                      [--peek [N]] [--refresh] [--wait] [--quiet]"
+            "                      [--join DF [--on COLUMN]] [--peek [N]] [--refresh] [--wait] [--quiet]"
         ),
     )
     add = parser.add_argument
@@ -228,6 +230,8 @@ def results_parser() -> MagicParser:
         const=True,
         help="make columns of JSON outputs even if most outputs are none",
     )
+    add("--join", metavar="DF", help="put the results beside this frame: a new one, of the same type")
+    add("--on", metavar="COLUMN", help="with --join: find rows by this ID column instead of by position")
     add("--save", metavar="PATH", help="save the table, too: as .parquet, .csv or .jsonl, by the ending")
     add("--overwrite", action="store_true", help="let --save replace a file that is there")
     add("--refresh", action="store_true", help="ignore the cache and fetch anew")
@@ -261,6 +265,39 @@ def jobs_parser() -> MagicParser:
     add("--search", metavar="TEXT", help="only jobs whose id, name, description or model contains this text")
     add("--limit", type=int, default=100, metavar="N", help="at most so many jobs (default 100)")
     add("--name", metavar="VAR", help="bind the list as a pandas DataFrame")
+    return parser
+
+
+def sql_parser() -> MagicParser:
+    """Build the parser of ``%%sutro_sql``."""
+    parser = MagicParser(
+        "%sutro_sql",
+        "Run one SQL query of DuckDB over results in the cache and over tables of the notebook.",
+        [
+            '%%sutro_sql\n  select genre, count(*) as films from "job-demo-films" group by genre',
+            '%%sutro_sql --name late\n  from "job-demo-films" where year > {1990 + 20} order by year limit {10}',
+            (
+                "%%sutro_sql --name same_year --as polars\n  "
+                'select f.title, m.title from "job-demo-films" f join "job-demo-museum" m on f.year = m.acquired.year'
+            ),
+        ],
+        "A name in FROM is a variable with a table (pandas, Polars, Arrow, DuckDB, a Results), else a job:\n"
+        "its id, a unique beginning of it or its name, in double quotes. A job that is not in the cache is fetched.\n"
+        "{expression} is evaluated by Python and stands for a value, never for a name or a part of the SQL.\n"
+        "SQL only reads: no files, nothing that changes something.",
+        usage="%(prog)s [--name VAR] [--as TYPE]\n       SQL, on the lines below",
+    )
+    add = parser.add_argument
+    parser.on_extra = "The SQL begins on the line below %%sutro_sql."
+    parser.set_defaults(quiet=False)
+    add("--name", metavar="VAR", help="bind this variable, after success")
+    add(
+        "--as",
+        dest="as_type",
+        type=OneOf("type", SQL_TYPES),
+        metavar="TYPE",
+        help=f"what is bound or returned: {', '.join(SQL_TYPES[:-1])} or {SQL_TYPES[-1]}",
+    )
     return parser
 
 

@@ -292,7 +292,7 @@ class _Offers:
             yield from (Offer(name, "status") for name in STATUSES)
         elif action.metavar == "JOB_ID":
             yield from self._jobs()
-        elif action.metavar == "VAR":
+        elif action.metavar in {"VAR", "DF"}:
             yield from self._variables()
         elif action.metavar == "URL":
             from sutro_magic.credentials import known_urls

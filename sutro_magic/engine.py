@@ -10,7 +10,7 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sutro_magic import container
 from sutro_magic.errors import ConfigurationError, ResourceError, SupersededError, shorten
@@ -27,6 +27,9 @@ LEAST_MEMORY = 256 * 2**20
 MOST_MEMORY = 4 * 2**30
 WAIT_SECONDS = 0.02
 """How often somebody who waits for a cancelled query looks whether it has ended."""
+
+BATCH_ROWS = 65_536
+T = TypeVar("T")
 
 
 class _Database:
@@ -52,6 +55,8 @@ class _Database:
                         **self._limits(),
                     },
                 )
+                # Not among the above, since it would forbid to set the folder.
+                self._connection.execute("set enable_external_access = false")
                 atexit.register(self.close)
             return self._connection.cursor()
 
@@ -203,15 +208,47 @@ class Lane:
         dict of str to numpy.ndarray
             Columns; those with nulls are masked.
         """
-        found: dict[str, Any] = self._run(sql, tables, parameters, lambda cursor: cursor.fetchnumpy())
+        found: dict[str, Any] = self._run(
+            tables, lambda cursor: cursor.execute(sql, parameters or []).fetchnumpy()
+        )
         return found
 
     def rows(
         self, sql: str, tables: Mapping[str, pa.Table], parameters: list[Any] | None = None
     ) -> list[tuple[Any, ...]]:
         """Run one query over Arrow tables, in our turn, whose few rows become Python values."""
-        found: list[tuple[Any, ...]] = self._run(sql, tables, parameters, lambda cursor: cursor.fetchall())
+        found: list[tuple[Any, ...]] = self._run(
+            tables, lambda cursor: cursor.execute(sql, parameters or []).fetchall()
+        )
         return found
+
+    def read(
+        self,
+        sql: str,
+        tables: Mapping[str, pa.Table],
+        parameters: Mapping[str, Any],
+        take: Callable[[pa.RecordBatchReader], T],
+    ) -> T:
+        """Run somebody's query over Arrow tables, in our turn; it can change nothing.
+
+        Parameters
+        ----------
+        sql : str
+        tables : mapping of str to pyarrow.Table
+        parameters : mapping of str to object
+            Values of ``$name``.
+        take : callable
+            Takes the rows while they are made, so that they need not fit into memory.
+        """
+
+        def work(cursor: duckdb.DuckDBPyConnection) -> T:
+            cursor.execute("begin transaction read only")
+            try:
+                return take(_stream(cursor, sql, dict(parameters)))
+            finally:
+                cursor.execute("rollback")
+
+        return self._run(tables, work)
 
     def cancel(self) -> None:
         """Cancel what runs, and all questions that have a ticket."""
@@ -219,13 +256,7 @@ class Lane:
         if self._lock.locked() and self._cursor is not None:
             self._cursor.interrupt()
 
-    def _run(
-        self,
-        sql: str,
-        tables: Mapping[str, pa.Table],
-        parameters: list[Any] | None,
-        fetch: Callable[[duckdb.DuckDBPyConnection], Any],
-    ) -> Any:
+    def _run(self, tables: Mapping[str, pa.Table], work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         import duckdb
 
         if self._cursor is None:
@@ -235,7 +266,7 @@ class Lane:
         for name, table in tables.items():
             cursor.register(name, table)
         try:
-            return fetch(cursor.execute(sql, parameters or []))
+            return work(cursor)
         except duckdb.InterruptException:
             raise SupersededError("A newer question has cancelled this one.") from None
         except duckdb.OutOfMemoryException:
@@ -250,3 +281,10 @@ class Lane:
     def _raise_if_stale(self, ticket: int | None) -> None:
         if ticket is not None and ticket != self._newest:
             raise SupersededError("A newer question has cancelled this one.")
+
+
+def _stream(cursor: Any, sql: str, parameters: dict[str, Any]) -> pa.RecordBatchReader:
+    """Begin a query whose rows are made as they are read."""
+    if hasattr(cursor, "fetch_record_batch"):  # before DuckDB 2, where a relation would make all rows at once
+        return cursor.execute(sql, parameters).fetch_record_batch(BATCH_ROWS)
+    return cursor.sql(sql, params=parameters).to_arrow_reader(BATCH_ROWS)

@@ -20,6 +20,7 @@
     ├── CacheError               the cache folder cannot be used
     ├── FetchCancelledError      the caller's ``cancel`` event was set
     ├── PeekError                a look at the first rows would fetch too much, or is not possible
+    ├── QueryError               SQL that cannot be run
     ├── MissingPackageError      a package is not installed, or cannot be imported
     ├── ResourceError            not enough memory, or the system refused a file
     ├── SupersededError          a newer question to a table has cancelled this one
@@ -225,6 +226,12 @@ class PeekError(SutroError):
         super().__init__(message, hint=hint)
         self.cost = cost
         self.size = size
+
+
+class QueryError(SutroError):
+    """SQL that DuckDB cannot run, or that would do more than read."""
+
+    usual_hint = "%%sutro_sql? shows what can be read, and examples."
 
 
 class MissingPackageError(SutroError):

@@ -24,6 +24,7 @@ def load(shell: Any) -> None:
     # The autoload file's own matcher has done its work.
     matchers[:] = [other for other in matchers if not hasattr(other, "sutro_magic_autoload")]
     matchers.append(matcher)
+    shell.input_transformers_cleanup.append(_give_a_body)
     _loaded[id(shell)] = magics, matcher
 
 
@@ -41,6 +42,13 @@ def _make_matcher(shell: Any, magics: SutroMagics) -> Any:
     return context_matcher(identifier="sutro_magic")(sutro_matcher)
 
 
+def _give_a_body(lines: list[str]) -> list[str]:
+    """Let a cell that is nothing but ``%%sutro_sql`` come to the magic, which says more of it than IPython."""
+    if lines and lines[0].startswith("%%sutro_sql") and not "".join(lines[1:]).strip():
+        return [lines[0].rstrip("\n") + "\n", "\n"]
+    return lines
+
+
 def unload(shell: Any) -> None:
     """Take back magics, completion, configuration, display, the demo service and the database of tables."""
     magics, matcher = _loaded.pop(id(shell), (None, None))
@@ -50,6 +58,8 @@ def unload(shell: Any) -> None:
     magics.display.unregister()
     with contextlib.suppress(ValueError):
         shell.Completer.custom_matchers.remove(matcher)
+    with contextlib.suppress(ValueError):
+        shell.input_transformers_cleanup.remove(_give_a_body)
     SutroError.debug = False
     if "sutro_magic.engine" in sys.modules:
         from sutro_magic import engine
@@ -58,7 +68,8 @@ def unload(shell: Any) -> None:
     _keep_settings(shell, magics)
     manager = shell.magics_manager
     for name in MAGIC_NAMES:
-        manager.magics["line"].pop(name, None)
+        for kind in manager.magics.values():
+            kind.pop(name, None)
         # A lazy entry of the autoload file would bring the magic back.
         manager.lazy_magics.pop(name, None)
     manager.registry.pop(type(magics).__name__, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from traitlets import observe
 
 from sutro_magic import arguments
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo_commands import RunningDemo
+    from sutro_magic.joining import Joining
+    from sutro_magic.models import ResultsRequest
     from sutro_magic.results import Results
     from sutro_magic.seen import SeenJob
     from sutro_magic.session import Session
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 MAGIC_NAMES = (
     "sutro_results",
+    "sutro_sql",
     "sutro_jobs",
     "sutro_status",
     "sutro_wait",
@@ -155,16 +158,13 @@ class SutroMagics(Magics, Settings):
         from sutro_magic.packages import require
 
         require(as_type)
-        if options.overwrite and options.save is None:
-            raise ArgumentError("--overwrite is for --save.", hint="--save PATH --overwrite")
-        if options.save is not None:
-            from sutro_magic.saving import check_target
-
-            check_target(options.save, overwrite=options.overwrite)  # before anything is fetched
+        self._check_save(options)
         interrupted = (
             f"nothing was bound{' or saved' if options.save else ''}, and what is complete stays in the cache. "
             "Run the cell again to go on."
         )
+        beside = self._beside(options)
+        as_type = as_type if beside is None else beside.as_type
         if options.peek is not None:
             return self._peek(options, as_type)
         with self._progress(interrupted, silent=options.quiet) as progress:
@@ -187,10 +187,39 @@ class SutroMagics(Magics, Settings):
             saved = options.save and results.save(
                 options.save, overwrite=options.overwrite, on_rows=progress.on_saved
             )
-            value = results.to(as_type)
+            value = results.to(as_type) if beside is None else beside.join(results)
+        if beside is not None and not options.quiet:
+            if beside.missing:
+                print(f"{beside.name} is joined {beside.how}.")  # noqa: T201 - to be known before it is used
+            results = beside.shown(value, results) if options.name else results
         if saved and not options.quiet:
             print(self.display.saved(results, saved))  # noqa: T201 - the answer
         return self._hand_over(results, value, options, as_type)
+
+    def _check_save(self, options: argparse.Namespace) -> None:
+        """Raise for a file that cannot be saved, before anything is fetched."""
+        if options.overwrite and options.save is None:
+            raise ArgumentError("--overwrite is for --save.", hint="--save PATH --overwrite")
+        if options.save is not None:
+            from sutro_magic.saving import check_target
+
+            check_target(options.save, overwrite=options.overwrite)
+
+    def _beside(self, options: argparse.Namespace) -> Joining | None:
+        """Return the frame of ``--join``."""
+        if options.join is None:
+            if options.on is not None:
+                raise ArgumentError("--on is for --join.", hint="--join DF --on COLUMN")
+            return None
+        for flag, given in (("--as", options.as_type), ("--peek", options.peek), ("--save", options.save)):
+            if given is not None:
+                raise ArgumentError(
+                    f"%sutro_results: --join and {flag} do not go together.",
+                    hint="--join gives a whole new frame of the type of the old one: leave the other flag out.",
+                )
+        from sutro_magic.joining import Joining
+
+        return Joining(options.join, self.shell.user_ns, options.on)
 
     def _peek(self, options: argparse.Namespace, as_type: Any) -> Any:
         """Show or bind the first rows, without the rest."""
@@ -233,6 +262,47 @@ class SutroMagics(Magics, Settings):
         if not options.quiet:
             self.display.show(self.display.results(results, Bound(options.name, as_type)))
         return None
+
+    @_documented(arguments.sql_parser)
+    @cell_magic
+    def sutro_sql(self, line: str, cell: str) -> Any:  # noqa: D102 - documented by its parser
+        options = self._parse(arguments.sql_parser(), line)
+        if options is None:
+            return None
+        if options.name is not None:
+            check_variable(options.name)
+        as_type: Any = options.as_type or (self.as_type if options.name else "results")
+        if as_type == "path":  # by %config
+            raise ArgumentError("The answer to a query has no path.", hint="--as pandas, or another type")
+
+        from sutro_magic import sql
+        from sutro_magic.packages import require
+
+        require(as_type)
+        with self._progress("the query has ended, and nothing was bound. Run the cell again.") as progress:
+            results = sql.run(
+                cell,
+                self.session,
+                self.shell.user_ns,
+                evaluate=self.shell.ev,
+                fetch=lambda request: self._fetch_for_sql(request, progress),
+                on_query=progress.on_query,
+            )
+            value = results.to(as_type)
+        return self._hand_over(results, value, options, as_type)
+
+    def _fetch_for_sql(self, request: ResultsRequest, progress: ProgressLine) -> Results:
+        results = self.session.results(
+            request.job_id,
+            format=request.format,
+            inputs=request.inputs or self.inputs,
+            logprobs=request.logprobs or self.logprobs,
+            on_bytes=progress.on_bytes,
+            on_notice=print,
+            on_kept=progress.on_kept,
+        )
+        results.prepare(progress.on_rows)
+        return results
 
     # --- jobs ---------------------------------------------------------------------------------
 

@@ -60,7 +60,9 @@ class PickedRows:
 
     def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches."""
-        yield from self._table.to_batches(max_chunksize=batch_size)
+        yield from self._table.to_reader(
+            max_chunksize=batch_size
+        )  # one by one: a small beginning costs little
 
     def stored(self) -> pa.Table:
         """Return the whole table."""
@@ -161,6 +163,6 @@ class NumberedRows:
 
 def _no_file() -> ArgumentError:
     return ArgumentError(
-        "These rows were picked from the results of a job: there is no file of them.",
+        "These rows were picked or computed from results: there is no file of them.",
         hint="Use .pandas(), .polars() or .arrow(); .raw.path of the whole results is their file.",
     )

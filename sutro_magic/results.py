@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from sutro_magic.sources import Source
     from sutro_magic.structured import Unfolding
 
-Part = Literal["all", "errors", "filtered", "selected", "peek"]
-"""Which rows of the job a `Results` holds."""
+Part = Literal["all", "errors", "filtered", "selected", "peek", "computed"]
+"""Which rows of the job a `Results` holds; what is computed is of no one job: `job` then says of what."""
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
@@ -118,6 +118,33 @@ class Results:
             with_inputs=with_inputs,
             part=part,
             peeked=peeked,
+        )
+
+    @classmethod
+    def computed(cls, table: pa.Table, title: str, seconds: float) -> Results:
+        """Make the handle of a table that was computed.
+
+        Parameters
+        ----------
+        table : pyarrow.Table
+        title : str
+            What it was made of.
+        seconds : float
+            How long that took.
+        """
+        from datetime import UTC, datetime
+
+        from sutro_magic.picked import PickedRows
+
+        return cls(
+            PickedRows(table),
+            job=Job(job_id=title),
+            job_id=title,
+            from_cache=False,
+            provenance=Provenance(
+                deployment="", format="", fetched=datetime.now(UTC), size=table.nbytes, seconds=seconds
+            ),
+            part="computed",
         )
 
     # --- what it is ---------------------------------------------------------------------------
@@ -291,12 +318,13 @@ class Results:
 
         Text has pandas' ``str`` type; numbers are numpy where there are no nulls and nullable types
         otherwise, so that no value changes; lists, structs and decimals stay Arrow.
-        ``attrs["sutro_job"]`` is the job id.
+        ``attrs["sutro_job"]`` is the job id, except where rows were computed.
         """
         from sutro_magic.frames import to_pandas
 
         frame = to_pandas(self._source.stored())
-        frame.attrs["sutro_job"] = self.job_id
+        if self.part != "computed":
+            frame.attrs["sutro_job"] = self.job_id
         return frame
 
     def polars(self) -> pl.DataFrame:

@@ -183,15 +183,22 @@ def test_a_terminal_session_may_use_a_magic_at_once(fresh):
 def test_every_magic_is_delivered_by_the_package(fresh):
     with fresh.kernel() as kernel:
         offered = kernel.completions("%sutro_")
-        assert sorted(offered) == [f"%{name}" for name in MAGICS]
+        assert sorted(offered) == sorted([*(f"%{name}" for name in MAGICS), "%%sutro_sql"])
         kernel.run("%sutro_results --help")
         status, text = kernel.run(
             "from IPython.core.magic import MagicsManager\n"
-            "line = get_ipython().magics_manager.magics['line']\n"
-            "print(*sorted(n for n, f in line.items() if n.startswith('sutro_') and 'Lazy' not in type(f).__name__))"
+            "kinds = get_ipython().magics_manager.magics.values()\n"
+            "print(*sorted(n for k in kinds for n, f in k.items() if n.startswith('sutro_') and 'Lazy' not in type(f).__name__))"
         )
         assert status == "ok", text
-        assert set(MAGICS) <= set(text.split())
+        assert {*MAGICS, "sutro_sql"} <= set(text.split())
+
+
+def test_the_first_cell_of_a_notebook_may_be_sql(fresh):
+    with fresh.kernel() as kernel:
+        status, text = kernel.run("%%sutro_sql --name x --as arrow\nselect 7 as seven")
+        assert status == "ok", text
+        assert kernel.run("print(x.to_pylist())") == ("ok", "[{'seven': 7}]\n")
 
 
 def test_the_first_tab_of_a_notebook_knows_the_flags(fresh):
@@ -317,8 +324,9 @@ def test_it_tells_the_kind_where_ipython_takes_it(monkeypatch):
         monkeypatch,
         shell_with(lambda name, module, magic_kind="line_cell": new.append((name, module, magic_kind))),
     )
-    assert sorted(old) == [(name, "sutro_magic") for name in MAGICS]
-    assert sorted(new) == [(name, "sutro_magic", "line") for name in MAGICS]
+    assert sorted(old) == sorted((name, "sutro_magic") for name in [*MAGICS, "sutro_sql"])
+    kinds = [*((name, "line") for name in MAGICS), ("sutro_sql", "cell")]
+    assert sorted(new) == sorted((name, "sutro_magic", kind) for name, kind in kinds)
 
 
 def test_no_failure_reaches_the_kernel(monkeypatch):

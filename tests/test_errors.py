@@ -235,6 +235,7 @@ def test_every_example_of_every_help_runs(kernel, demo, line):
         "job_id = 'job_12345'\nx = %sutro_results job_12345 --inputs\n%sutro_demo\n%sutro_demo fault off"
     )
     kernel.run("%sutro_results job_12345 --quiet --name x")
+    kernel.run("import pandas\nletters = pandas.DataFrame({'letter_id': [1000]})")
     if "%sutro_login" in line:
         kernel.run("%sutro_demo stop")
         url = re.search(r"https://\S+", line)

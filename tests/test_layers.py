@@ -21,9 +21,9 @@ FLOORS = [
     {
         "dask_frames", "engine", "frames", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",
         "output_schema", "packages", "pages", "peek", "picked", "provenance", "questions", "results", "saving", "shape_arrays", "shape_patterns",
-        "shapes", "sources", "structured", "summaries", "unfolded", "unfolded_file",
+        "shapes", "sources", "sql_answers", "sql_tables", "sql_values", "structured", "summaries", "unfolded", "unfolded_file",
     },
-    {"fetching", "job_feed", "looking", "naming", "outcomes", "seen", "session", "variables", "waiting", "watching", "wider"},
+    {"fetching", "job_feed", "joining", "looking", "naming", "outcomes", "seen", "session", "sql", "variables", "waiting", "watching", "wider"},
     {"ui"},
     {"arguments", "cache_commands", "completion", "extension", "magics", "login", "demo_commands", "settings", "working"},
 ]  # fmt: skip

@@ -25,9 +25,15 @@ def test_every_notebook_example_begins_by_loading_the_extension():
 @pytest.mark.slow
 @pytest.mark.parametrize("block", [b for b in NOTEBOOK_BLOCKS if NEEDS_A_PERSON not in b])
 def test_every_notebook_example_runs(kernel, block):
-    for line in block.splitlines():  # one cell each, as a reader types them
-        reply = kernel.run(line)
-        assert reply.ok, f"{line}\n{reply.traceback}"
+    for cell in cells_of(block):
+        reply = kernel.run(cell)
+        assert reply.ok, f"{cell}\n{reply.traceback}"
+
+
+def cells_of(block):
+    """One cell for each line, as a reader types them; what begins with %% goes on to the next empty line."""
+    for part in block.strip().split("\n\n"):
+        yield from [part] if part.startswith("%%") else part.splitlines()
 
 
 def test_the_script_example_runs(kernel, tmp_path):
@@ -39,7 +45,12 @@ def test_the_script_example_runs(kernel, tmp_path):
     assert (tmp_path / "capitals.csv").read_text().count("\n") == 3
 
 
-TABLE = re.findall(r"^\| `%{1,2}(sutro_\w+)[^|]*\|[^|]*\| `([^`]+)` \|$", README, flags=re.MULTILINE)
+TABLE = [
+    (name, "\n".join(re.findall(r"`([^`]+)`", example)))  # a cell of several lines has <br> between them
+    for name, example in re.findall(
+        r"^\| `%{1,2}(sutro_\w+)[^|]*\|[^|]*\| ((?:`[^`]+`(?:<br>)?)+) \|$", README, flags=re.MULTILINE
+    )
+]
 
 
 def test_every_magic_is_in_the_table_with_an_example():

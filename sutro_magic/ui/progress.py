@@ -98,6 +98,11 @@ class Progress:
         if done < total:
             self._say(f"Saving: {done:,} of {words.count(total, 'row')} ({done / total:.0%})", done / total)
 
+    def on_query(self, rows: int) -> None:
+        """Tell how many rows a query has made."""
+        made = f", {words.count(rows, 'row')}" if rows else ""
+        self._say(f"Querying: {words.duration(self.seconds)}{made}")
+
     def on_verified(self, done: int, total: int) -> None:
         """Tell how much of the cache is verified."""
         self._verified = total

@@ -229,6 +229,11 @@ def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
             f"{bound}, {size}" if bound else "not bound (--name VAR binds it)",
             *_peeked(results, results.peeked),
         ]
+    if results.part == "computed":
+        columns = words.count(len(results.columns), "column")
+        took = words.duration(results.provenance.seconds)
+        said = f"{one_line(results.job.title, 300)}: {rows} x {columns}, in {took}"
+        return [f"{bound}, {size}" if bound else "not bound (--name VAR binds it)", said]
     where = "_row is the place in the job, from 0"
     what = {
         "errors": f"{title}: {words.count(results.num_rows, 'output')} that did not parse",

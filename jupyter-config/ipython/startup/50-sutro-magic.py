@@ -24,10 +24,11 @@ def _sutro_magic_autoload() -> None:
         if spec is None or spec.origin is None:  # a bare folder of that name has a spec, but no origin
             return
         register = shell.magics_manager.register_lazy
-        # Without the kind, newer versions of IPython would also offer a cell magic that does not exist.
-        kind = ("line",) if "magic_kind" in signature(register).parameters else ()
+        # Without the kind, newer versions of IPython would also offer a magic of the other kind, which does not exist.
+        has_kinds = "magic_kind" in signature(register).parameters
         names = (
             "sutro_results",
+            "sutro_sql",
             "sutro_jobs",
             "sutro_status",
             "sutro_wait",
@@ -37,7 +38,8 @@ def _sutro_magic_autoload() -> None:
             "sutro_demo",
         )
         for name in names:
-            register(name, "sutro_magic", *kind)
+            kind = "cell" if name == "sutro_sql" else "line"
+            register(name, "sutro_magic", *([kind] if has_kinds else []))
 
         from IPython.core.completer import context_matcher
 

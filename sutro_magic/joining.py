@@ -1,0 +1,270 @@
+"""Results beside the frame that they came from: by position, or by an ID column. The frame is never changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from sutro_magic.errors import ArgumentError, shorten
+from sutro_magic.naming import closest
+from sutro_magic.sql_tables import is_table, to_arrow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pyarrow as pa
+
+    from sutro_magic.results import Results
+
+    Kind = Literal["pandas", "polars", "arrow"]
+
+LONGEST_LIST = 8
+_KINDS: dict[tuple[str, str], Kind] = {
+    ("pandas", "DataFrame"): "pandas",
+    ("polars", "DataFrame"): "polars",
+    ("pyarrow", "Table"): "arrow",
+}
+
+
+class Joining:
+    """A frame of the notebook that results are to stand beside.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable.
+    variables : mapping of str to object
+    on : str, optional
+        The ID column; in pandas, a level of the index will do. By position if it is left out.
+
+    Attributes
+    ----------
+    as_type : str
+        What the frame is, and what comes out.
+    how : str
+        In words, how rows were found; after `join`.
+    missing : int
+        Rows of the frame for which there is no result; after `join`.
+
+    Raises
+    ------
+    ArgumentError
+        When there is no such frame, or it has no such column.
+    """
+
+    def __init__(self, name: str, variables: Mapping[str, Any], on: str | None = None) -> None:
+        self.name = name
+        self._on = on
+        self._frame, self.as_type = _find(name, variables)
+        self.how = "by position" if on is None else f"by {shorten(on, 60)}"
+        self.missing = 0
+        columns = self._columns()
+        if on is not None and on not in columns and on not in self._levels():
+            raise _no_column(name, on, [*columns, *self._levels()])
+
+    def join(self, results: Results) -> Any:
+        """Return a new frame: the columns of the frame, then those of the results.
+
+        Every row of the frame is there, in its order, pandas with its index; where an ID has no result, the
+        columns of the results are null.
+
+        Raises
+        ------
+        ArgumentError
+            When the numbers of rows differ, columns have the same name, or IDs do not tell results apart.
+        """
+        right = [name for name in results.columns if name != self._on]
+        self._refuse_conflicts(right)
+        table = results.arrow()
+        if self._on is None:
+            if table.num_rows != self._rows():
+                raise ArgumentError(
+                    f"{self.name} has {self._rows():,} rows and the results have {table.num_rows:,}: by position they do not fit.",
+                    hint="--join with the frame that the job was made from, in its order; or --on COLUMN, by an ID.",
+                )
+        else:
+            table = self._matched(table, results, self._on)
+        return self._beside(table.select(right), results)
+
+    def shown(self, frame: Any, results: Results) -> Results:
+        """Return what `join` made as something that shows itself.
+
+        Columns of pandas whose values have no common type are text there.
+        """
+        from sutro_magic.results import Results as Handle
+
+        try:
+            table = to_arrow(self.name, frame)
+        except ArgumentError:
+            mixed = [column for column, kind in frame.dtypes.items() if str(kind) == "object"]
+            table = to_arrow(self.name, frame.astype(dict.fromkeys(mixed, "str")))
+        return Handle.computed(
+            table,
+            f"{self.name} beside the results of {results.job.title}, {self.how}",
+            results.provenance.seconds,
+        )
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _columns(self) -> list[Any]:
+        return list(self._frame.column_names if self.as_type == "arrow" else self._frame.columns)
+
+    def _levels(self) -> list[Any]:
+        return (
+            [name for name in self._frame.index.names if name is not None] if self.as_type == "pandas" else []
+        )
+
+    def _rows(self) -> int:
+        return int(self._frame.shape[0])
+
+    def _refuse_conflicts(self, right: list[str]) -> None:
+        both = [name for name in self._columns() if name in set(right)]
+        if both:
+            renamed = f"{{{both[0]!r}: {both[0] + '_before'!r}}}"
+            how = f".rename(columns={renamed})" if self.as_type == "pandas" else f".rename({renamed})"
+            raise ArgumentError(
+                f"{self.name} and the results both have {_listed(both)}: one name cannot stand for two columns.",
+                hint=f"Rename them first, like {self.name} = {self.name}{how if self.as_type != 'arrow' else '.rename_columns([…])'}",
+            )
+
+    def _matched(self, table: pa.Table, results: Results, on: str) -> pa.Table:
+        """Return for each row of the frame the row of the results with its ID, or nulls."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if on not in table.column_names:
+            raise _no_column(f"The results of {results.job.title}", on, results.columns)
+        theirs, mine = table.column(on), self._ids(on)
+        if _sort_of(theirs.type) != _sort_of(mine.type):
+            raise ArgumentError(
+                f"{on} is {mine.type} in {self.name} and {theirs.type} in the results: nothing would be found.",
+                hint="Give both one type; IDs that came as CSV are text: --format parquet --refresh keeps their types.",
+            )
+        if pa.types.is_string(theirs.type) or theirs.type != mine.type:
+            common = pa.large_string() if _sort_of(theirs.type) == "text" else theirs.type
+            try:
+                theirs, mine = theirs.cast(common), mine.cast(common)
+            except pa.ArrowInvalid as error:
+                raise ArgumentError(
+                    f"{on} of {self.name} has values that no ID of the results can have: {shorten(str(error), 120)}.",
+                    hint="Give both one type.",
+                ) from None
+        theirs = theirs.combine_chunks()
+        valid = theirs.drop_null()
+        distinct = len(valid.unique())
+        if distinct < len(valid):
+            raise ArgumentError(
+                f"{on} is the same in several rows of the results ({len(valid):,} IDs, {distinct:,} different): which one is meant is not clear.",
+                hint=f"Leave out --on {on} to join by position, if the frame has the order of the job.",
+            )
+        places = pc.index_in(mine, value_set=theirs, skip_nulls=True)
+        if isinstance(places, pa.ChunkedArray):
+            places = places.combine_chunks()
+        self.missing = places.null_count
+        if self.missing == len(places) and len(places):
+            raise ArgumentError(
+                f"No {on} of {self.name} is in the results.",
+                hint="See whether it is the job that was made from this frame.",
+            )
+        extra = len(theirs) - pc.count_distinct(places).as_py()
+        self.how += f" ({self.missing:,} rows without a result, {extra:,} results without a row)"
+        wide = [
+            field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field
+            for field in table.schema
+        ]
+        return table.cast(pa.schema(wide)).take(
+            places
+        )  # offsets of 64 bits, since taking may join all chunks
+
+    def _ids(self, on: str) -> pa.ChunkedArray:
+        import pyarrow as pa
+
+        if self.as_type == "arrow":
+            return self._frame.column(on)
+        if self.as_type == "polars":
+            return pa.chunked_array([self._frame.get_column(on).to_arrow()])
+        inside = on in self._columns()
+        values = self._frame[on] if inside else self._frame.index.get_level_values(on)
+        try:
+            return pa.chunked_array([pa.array(values, from_pandas=True)])
+        except (pa.ArrowException, TypeError, ValueError):
+            raise ArgumentError(
+                f"{on} of {self.name} has values of several types.",
+                hint=f"{self.name}[{on!r}].astype(str) gives them one.",
+            ) from None
+
+    def _beside(self, table: pa.Table, results: Results) -> Any:
+        if self.as_type == "arrow":
+            joined = self._frame
+            for name in table.column_names:
+                joined = joined.append_column(name, table.column(name))
+            return joined
+        if self.as_type == "polars":
+            import polars as pl
+
+            return self._frame.hstack(pl.DataFrame(table))
+        import pandas as pd
+
+        from sutro_magic.frames import to_pandas
+
+        right = to_pandas(table)
+        right.index = self._frame.index
+        joined = pd.concat([self._frame, right], axis=1)
+        joined.attrs = {**self._frame.attrs, "sutro_job": results.job_id}
+        return joined
+
+
+def _find(name: str, variables: Mapping[str, Any]) -> tuple[Any, Kind]:
+    value = variables.get(name)
+    for base in type(value).__mro__:
+        kind = _KINDS.get((base.__module__.partition(".")[0], base.__name__))
+        if kind is None:
+            continue
+        columns = value.column_names if kind == "arrow" else list(value.columns)  # type: ignore[union-attr]
+        if getattr(getattr(value, "columns", None), "nlevels", 1) > 1 or len(set(columns)) < len(columns):
+            raise ArgumentError(
+                f"The columns of {name} have several levels, or names that stand twice.",
+                hint="Give each column one name of its own.",
+            )
+        return value, kind
+    if name in variables:
+        hint = {"LazyFrame": f"{name} = {name}.collect()", "Results": f"{name} = {name}.pandas()"}.get(
+            type(value).__name__
+        )
+        raise ArgumentError(
+            f"--join: {shorten(name)} is of type {type(value).__name__}, not a frame of pandas or Polars or an Arrow table.",
+            hint=hint or "--join DF, the variable with the frame that the job was made from",
+        )
+    close = closest(name, [key for key, other in variables.items() if key[:1] != "_" and is_table(other)])
+    raise ArgumentError(
+        f"--join: there is no variable {shorten(name)}.",
+        hint=f"Did you mean {close}?"
+        if close
+        else "--join DF, the variable with the frame that the job was made from",
+    )
+
+
+def _no_column(where: str, on: str, columns: Iterable[Any]) -> ArgumentError:
+    names = [str(name) for name in columns]
+    close = closest(on, names)
+    return ArgumentError(
+        f"--on: {where} has no column {shorten(on)}; there {'is' if len(names) == 1 else 'are'} {_listed(names) or 'none'}.",
+        hint=f"Did you mean {close}?"
+        if close
+        else "Name the ID column that both have, or leave out --on to join by position.",
+    )
+
+
+def _listed(names: list[Any]) -> str:
+    shown = ", ".join(shorten(str(name), 40) for name in names[:LONGEST_LIST])
+    return shown + (f" and {len(names) - LONGEST_LIST} more" if len(names) > LONGEST_LIST else "")
+
+
+def _sort_of(kind: pa.DataType) -> str:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _sort_of(kind.value_type)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    return "number" if types.is_integer(kind) or types.is_floating(kind) else str(kind)

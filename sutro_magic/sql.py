@@ -1,0 +1,347 @@
+"""SQL over results in the cache and over tables of the notebook.
+
+DuckDB itself says which names a query reads. Each is then looked for among the variables, in the cache, and at the
+service. The query gets what was found, and nothing else: the database reads no file and can change nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sutro_magic.engine import WAIT_SECONDS, Lane
+from sutro_magic.errors import (
+    ArgumentError,
+    AuthenticationError,
+    ConfigurationError,
+    JobNotFoundError,
+    QueryError,
+    ResourceError,
+    ServiceError,
+    SutroError,
+    shorten,
+    without_secrets,
+)
+from sutro_magic.models import Job, ResultsRequest
+from sutro_magic.naming import clean_job, closest, match_job
+from sutro_magic.seen import known_jobs
+from sutro_magic.sql_answers import collect, plain
+from sutro_magic.sql_tables import is_table, to_arrow
+from sutro_magic.sql_values import PREFIX, Binding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
+
+    from sutro_magic.results import Results
+    from sutro_magic.session import Session
+
+    Fetch = Callable[[ResultsRequest], Results]
+
+TELL_SECONDS = 0.2
+LONGEST_LIST = 5
+T = TypeVar("T")
+
+_UNQUOTED_ID = re.compile(r"\b(?:from|join|,)\s+([A-Za-z_]\w*(?:-\w+)+)", re.IGNORECASE)
+
+
+def run(
+    text: str,
+    session: Session,
+    variables: Mapping[str, Any],
+    *,
+    evaluate: Callable[[str], Any],
+    fetch: Fetch,
+    on_query: Callable[[int], None] = lambda _rows: None,
+) -> Results:
+    """Run one query.
+
+    Parameters
+    ----------
+    text : str
+        One SELECT of DuckDB's SQL, in which ``{expression}`` stands for a value.
+    session : Session
+        Whose cache is read.
+    variables : mapping of str to object
+        Among which tables are looked for first.
+    evaluate : callable
+        Returns the value of an expression of Python.
+    fetch : callable
+        Returns results by a request: of a job that is in the cache, or of one that is neither a variable nor there.
+    on_query : callable
+        Told now and then while the query runs how many rows it has made.
+
+    Returns
+    -------
+    Results
+        In memory, or mapped from a file that goes with them: their ``part`` is ``"computed"``.
+
+    Raises
+    ------
+    QueryError
+        For SQL that cannot be run, or that is no query.
+    ArgumentError
+        For a name that is no table and no job, and for values that SQL does not have.
+    KeyboardInterrupt
+        When the user interrupts it; the query has then ended.
+    """
+    begin = time.monotonic()
+    binding = Binding(text, evaluate)
+    lane = Lane()
+    names, own = _names(lane, binding)
+    search = _Search(session, variables, fetch)
+    tables = search.tables(names, own)
+
+    def query(count: Callable[[int], None]) -> pa.Table:
+        with lane.turn():
+            return lane.read(binding.sql, tables, binding.values, lambda reader: collect(reader, count))
+
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        table = _interruptible(lane, query, on_query)
+    except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk, of which others know what to say
+        raise _explain(str(error), binding) from None
+    from sutro_magic.results import Results as Handle
+
+    return Handle.computed(plain(table), _title(search.read), time.monotonic() - begin)
+
+
+# --- which names are read -----------------------------------------------------------------------------
+
+
+def _names(lane: Lane, binding: Binding) -> tuple[list[str], set[str]]:
+    """Return the names of tables that a query reads, and those that it makes itself."""
+    import duckdb
+
+    try:
+        [[found]] = lane.rows("select json_serialize_sql($1)", {}, [binding.sql])
+        tree = json.loads(found)
+    except (duckdb.Error, RecursionError) as error:
+        raise _explain(str(error), binding) from None
+    if tree.get("error"):
+        raise _refusal(tree, binding)
+    statements = tree.get("statements") or []
+    if not statements:
+        raise QueryError(
+            "There is no query in this cell.",
+            hint='Type SQL below the first line, like: select * from "job-demo-films" limit 10',
+        )
+    if len(statements) > 1:
+        raise QueryError(
+            f"There are {len(statements)} queries in this cell, which shows one table.",
+            hint="Give each a cell of its own, or make one of them: with a as (…), b as (…) select …",
+        )
+    names: dict[str, None] = {}
+    own: set[str] = set()
+    nodes: list[Any] = [statements]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, list):
+            nodes += reversed(node)
+        elif isinstance(node, dict):
+            if str(node.get("type")) in {"BASE_TABLE", "SHOW_REF"} and isinstance(
+                node.get("table_name"), str
+            ):
+                path = [node.get("catalog_name"), node.get("schema_name"), node["table_name"].strip('"')]
+                if path[2] and not any(path[:2]):  # what has a schema is DuckDB's own
+                    names[path[2]] = None
+            own.update(entry["key"] for entry in (node.get("cte_map") or {}).get("map", ()))
+            nodes += reversed(list(node.values()))
+    return list(names), own
+
+
+class _Search:
+    """Finds tables by name, and remembers what they are."""
+
+    def __init__(self, session: Session, variables: Mapping[str, Any], fetch: Fetch) -> None:
+        self._session = session
+        self._variables = variables
+        self._fetch = fetch
+        self._entries: list[Any] | None = None
+        self.read: list[str] = []
+
+    def tables(self, names: list[str], own: set[str]) -> dict[str, pa.Table]:
+        """Return a table for each name; one that the query makes itself may have none."""
+        found: dict[str, Any] = {}
+        written: dict[str, str] = {}
+        mine = {name.casefold() for name in own}
+        for name in names:
+            table = self._table(name, may_be_missing=name.casefold() in mine)
+            if table is None:
+                continue
+            other = written.setdefault(name.casefold(), name)
+            if other != name:
+                raise QueryError(
+                    f"{shorten(other, 60)} and {shorten(name, 60)} differ only in case, and SQL knows no case.",
+                    hint="Give one of them another name in a cell of Python, like films = Films",
+                )
+            found[name] = table
+        return found
+
+    def _table(self, name: str, *, may_be_missing: bool) -> pa.Table | None:
+        value = self._variables.get(name)
+        if is_table(value):
+            self.read.append(name)
+            return to_arrow(name, value)
+        request = self._cached(name)
+        if request is None and may_be_missing:
+            return None
+        results = self._fetch(request) if request else self._fetched(name)
+        self.read.append(results.job.title)
+        return to_arrow(name, results)
+
+    def _cached(self, name: str) -> ResultsRequest | None:
+        """Return the request for all that the cache has of a job."""
+        if self._entries is None:
+            self._entries = self._session.cache.entries(self._session.credentials.identity)
+        jobs = {
+            entry.request.job_id: entry.job or Job(job_id=entry.request.job_id) for entry in self._entries
+        }
+        job_id = name if name in jobs else match_job(name, jobs.values())
+        requests = [entry.request for entry in self._entries if entry.request.job_id == job_id]
+        return max(requests, key=lambda request: request.inputs + request.logprobs, default=None)
+
+    def _fetched(self, name: str) -> Results:
+        try:
+            job = clean_job(name)
+        except ArgumentError:
+            raise self._unknown(name) from None
+        try:
+            return self._fetch(ResultsRequest(job_id=job))
+        except JobNotFoundError:
+            raise self._unknown(name) from None
+        except (AuthenticationError, ConfigurationError, ServiceError) as error:
+            raise self._unknown(
+                name, f"; the service could not be asked for one: {error.message}", error.hint
+            ) from None
+
+    def _unknown(self, name: str, why: str = "", hint: str | None = None) -> ArgumentError:
+        shown = shorten(name)
+        if name in self._variables:
+            kind = type(self._variables[name]).__name__
+            said = f"{shown} is of type {kind} here, which is no table, and no job has that name{why}."
+        else:
+            said = f"There is no {shown} to read: no table of this notebook has that name, and no job{why}."
+        tables = [key for key, value in self._variables.items() if key[:1] != "_" and is_table(value)]
+        jobs = known_jobs(
+            self._session.credentials.identity, self._session.cache.directory, self._session.seen
+        )
+        known = [*tables, *(text for job in jobs for text in (job.job_id, job.name) if text)]
+        folded = {text.casefold(): text for text in reversed(known)}
+        close = closest(name.casefold(), folded)
+        if close:
+            best = folded[close]
+            quoted = best if best.isidentifier() else '"{}"'.format(best.replace('"', '""'))
+            return ArgumentError(said, hint=f"Did you mean {shorten(quoted, 120)}?")
+        return ArgumentError(
+            said, hint=hint or '%sutro_jobs lists the jobs; a job id stands in double quotes: from "job-…"'
+        )
+
+
+# --- running it ---------------------------------------------------------------------------------------
+
+
+def _interruptible(
+    lane: Lane, work: Callable[[Callable[[int], None]], T], on_query: Callable[[int], None]
+) -> T:
+    """Work in a thread of its own, so that Ctrl-C ends a query at once; tell how far it is."""
+    found: list[T] = []
+    failed: list[BaseException] = []
+    rows = [0]
+    done = threading.Event()
+
+    def count(number: int) -> None:
+        rows[0] = number
+
+    def do() -> None:
+        try:
+            found.append(work(count))
+        except BaseException as error:  # noqa: BLE001 - raised where the work was asked for
+            failed.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=do, name="sutro-sql", daemon=True)
+    try:
+        thread.start()
+        while not done.wait(TELL_SECONDS):
+            on_query(rows[0])
+    except BaseException:
+        while not done.wait(WAIT_SECONDS):
+            lane.cancel()  # again and again, since the query may not have begun a moment ago
+        raise
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def _title(read: list[str]) -> str:
+    names = ", ".join(read[:LONGEST_LIST]) + (", …" if len(read) > LONGEST_LIST else "")
+    return f"SQL over {names}" if read else "SQL"
+
+
+# --- what to say --------------------------------------------------------------------------------------
+
+
+def _refusal(tree: dict[str, Any], binding: Binding) -> SutroError:
+    """Say why there is nothing to run."""
+    if tree.get("error_type") == "not implemented":
+        word = re.sub(r"--[^\n]*|/\*.*?\*/", " ", binding.sql, flags=re.DOTALL).split()[:1]
+        verb = shorten(word[0].upper() if word else "this", 20)
+        if verb in {"PIVOT", "UNPIVOT"}:
+            hint = "List the values: PIVOT t ON column IN ('a', 'b') USING count(*)"
+        else:
+            hint = "Queries begin with select, from, with, values, describe or summarize."
+        return QueryError(f"{verb} is not run here: SQL only reads.", hint=hint)
+    message = str(tree.get("error_message"))
+    place = str(tree.get("position") or "")
+    line = f"\nLINE {binding.sql.count(chr(10), 0, int(place)) + 1}:" if place.isdigit() else ""
+    return _explain(f"Parser Error: {message}{line}", binding)
+
+
+def _explain(message: str, binding: Binding) -> SutroError:
+    """Say DuckDB's message on one line, and what to type next."""
+    lines = message.splitlines()
+    first = next((i for i, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
+    said = " ".join(line.strip() for line in lines[:first] if line.strip())
+    line = re.match(r"LINE (\d+):", lines[first]) if first < len(lines) else None
+    text = binding.as_typed(shorten(without_secrets(said), 400)).rstrip(".") + (
+        f" (line {line[1]})" if line else ""
+    )
+    if "Out of Memory Error" in said:
+        return ResourceError(
+            "There is not enough memory for that query, and no room on the disk to do without.",
+            hint="%config SutroMagics.memory_limit = '2GB' grants more; or free some disk.",
+        )
+    return QueryError(f"{text}.", hint=_hint(said, binding))
+
+
+def _hint(said: str, binding: Binding) -> str | None:
+    unquoted = _UNQUOTED_ID.search(binding.sql)
+    if said.startswith("Parser Error") and (PREFIX in said or 'near "$"' in said):
+        return "{…} stands for a value, never for a name or a part of the SQL: type the name itself."
+    if said.startswith("Parser Error") and unquoted:
+        return f'A name with - needs double quotes: "{shorten(unquoted[1], 80)}"'
+    return next((hint for words, hint in _HINTS.items() if words in said), None)
+
+
+_HINTS = {
+    'Referenced column "inputs"': "%sutro_results JOB_ID --inputs --quiet fetches the prompts too; then run the cell again.",
+    'Referenced column "cumulative_logprobs"': "%sutro_results JOB_ID --logprobs --quiet fetches them; then run the cell again.",
+    "Table with name": 'A name with dots or spaces needs double quotes: from "my job"',
+    "Catalog Error: Schema": 'A name with dots or spaces needs double quotes: from "my job"',
+    "disabled by configuration": "SQL reads results and tables of the notebook; load a file first: df = pandas.read_csv(…)",
+    "Values were not provided": "Values are written in braces: where year > {year}",
+    "Mixing named and positional": "Values are written in braces: where year > {year}",
+    "Referenced column": "describe NAME, in a cell of its own, lists the columns of a table; text stands in single quotes.",
+}

@@ -1,0 +1,95 @@
+"""Tables of the notebook as Arrow, for SQL: results, and frames of pandas, Polars, Arrow, DuckDB and others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sutro_magic.errors import ArgumentError, shorten
+
+
+def is_table(value: object) -> bool:
+    """Tell whether SQL can read a value by its name: it has columns, and gives them as Arrow."""
+    kind = type(value)
+    if not hasattr(kind, "columns"):
+        return False
+    return any(
+        hasattr(kind, how) for how in ("__arrow_c_stream__", "__arrow_c_array__", "collect_schema")
+    ) or is_dask(value)
+
+
+def is_dask(value: object) -> bool:
+    """Tell whether a value is a Dask DataFrame, which must be computed first."""
+    return type(value).__module__.startswith("dask") and hasattr(type(value), "compute")
+
+
+def to_arrow(name: str, value: Any) -> Any:
+    """Return a table of the notebook as a `pyarrow.Table` that DuckDB can read; the index of pandas is left out.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable, for messages.
+    value : object
+        For which `is_table` holds.
+
+    Raises
+    ------
+    ArgumentError
+        When it cannot be read as a table.
+    """
+    import pyarrow as pa
+
+    from sutro_magic.results import Results
+
+    if is_dask(value):
+        raise ArgumentError(
+            f"{name} is a Dask frame, which may be larger than memory.",
+            hint=f"{name} = {name}.compute() loads it.",
+        )
+    try:
+        if isinstance(value, Results):
+            table = value.new_pages().table
+        elif type(value).__module__.startswith("polars"):
+            table = _of_polars(value)
+        elif type(value).__module__.startswith("pandas"):
+            table = pa.Table.from_pandas(value, preserve_index=False)
+        elif hasattr(type(value), "__arrow_c_stream__"):
+            table = pa.table(value)
+        else:
+            table = pa.Table.from_batches([pa.record_batch(value)])
+    except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
+        said = shorten(" ".join(" ".join(str(part) for part in error.args).split()), 200)
+        raise ArgumentError(
+            f"{name} cannot be read as a table: {said}.",
+            hint="Give each column one type and a name of its own, like "
+            f'{name}["column"] = {name}["column"].astype(str)',
+        ) from None
+    if not table.num_columns:
+        raise ArgumentError(f"{name} has no columns.", hint="Give it some, or leave it out.")
+    return _readable(table)
+
+
+def _of_polars(value: Any) -> Any:
+    """Return a frame of Polars, lazy or not, in types that all of Arrow's functions know."""
+    import polars as pl
+
+    frame = value.collect() if hasattr(value, "collect") else value
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _readable(table: Any) -> Any:
+    """Return a table without the types that DuckDB, or a table with pages, does not read."""
+    import pyarrow as pa
+
+    for place, field in enumerate(table.schema):
+        kind = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
+        column = table.column(place)
+        if kind != field.type:
+            column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
+        if pa.types.is_float16(kind):
+            column = column.cast(pa.float32())
+        elif pa.types.is_string_view(kind):
+            column = column.cast(pa.large_string())
+        if column.type != field.type:
+            table = table.set_column(place, field.name, column)
+    return table.replace_schema_metadata(None)

@@ -1,0 +1,191 @@
+"""Results beside the frame that they came from, in a real kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+ZOO = 600
+MAKE = f"""
+import pandas, polars, pyarrow
+letters = pandas.DataFrame({{'letter': [f'letter {{i}}' for i in range({ZOO})]}}, index=range(5000, {5000 + ZOO}))
+before = letters.copy(deep=True)
+zoo = %sutro_results job-demo-zoo --as pandas
+"""
+
+
+@pytest.fixture
+def letters(kernel):
+    assert kernel.run(MAKE).ok
+    return kernel
+
+
+def join(kernel, line, job="job-demo-zoo"):
+    return kernel.run(f"%sutro_results {job} {line}")
+
+
+def failed(reply):
+    first, second = reply.traceback.splitlines()
+    assert second.startswith("  -> ")
+    return first, second[5:]
+
+
+def test_by_position_pandas_keeps_its_index_and_the_frame_is_not_changed(letters):
+    reply = join(letters, "--join letters --name joined")
+    assert reply.ok, reply.traceback
+    text = reply.displays[-1]["text/plain"]
+    assert text.startswith(
+        "joined: pandas DataFrame, 600 x 4\nletters beside the results of Letters to the zoo (job-demo-zoo), by position"
+    )
+    facts = "list(joined.columns), joined.index.equals(letters.index), joined.attrs['sutro_job']"
+    assert (
+        letters.value(facts)
+        == "(['letter', 'letter_id', 'outputs', 'confidence_score'], True, 'job-demo-zoo')"
+    )
+    assert (
+        letters.value(
+            "(joined.outputs.values == zoo.outputs.values).all() and joined.letter.equals(letters.letter)"
+        )
+        == "True"
+    )
+    letters.run("joined.loc[5000, 'letter'] = 'changed'")
+    assert letters.value("letters.equals(before) and not letters.attrs") == "True"
+
+
+def test_polars_stays_polars_and_arrow_stays_arrow(letters):
+    letters.run("pl, at = polars.DataFrame({'n': range(600)}), pyarrow.table({'n': range(600)})")
+    for name, kind in (("pl", "polars DataFrame"), ("at", "Arrow table")):
+        reply = join(letters, f"--join {name} --name joined")
+        assert reply.displays[-1]["text/plain"].startswith(f"joined: {kind}, 600 x 4")
+        names = "joined.columns" if name == "pl" else "joined.column_names"
+        assert (
+            letters.value(f"type(joined) is type({name}), {names}")
+            == "(True, ['n', 'letter_id', 'outputs', 'confidence_score'])"
+        )
+        assert (
+            letters.value(
+                "joined['outputs'].to_" + ("list" if name == "pl" else "pylist") + "() == list(zoo.outputs)"
+            )
+            == "True"
+        )
+    assert letters.value("pl.columns, at.column_names") == "(['n'], ['n'])"
+
+
+def test_without_a_name_the_frame_is_returned(letters):
+    reply = letters.run("joined = %sutro_results job-demo-zoo --join letters")
+    assert reply.ok and not reply.displays and not reply.text
+    assert letters.value("type(joined).__name__, joined.shape") == "('DataFrame', (600, 4))"
+
+
+def test_quiet_binds_and_shows_nothing(letters):
+    reply = join(letters, "--join letters --name joined --quiet")
+    assert reply.ok and not reply.displays and not reply.text and letters.value("joined.shape") == "(600, 4)"
+
+
+@pytest.mark.parametrize("kind", ["pandas", "index", "polars", "arrow"])
+def test_by_an_id_rows_are_found_wherever_they_are(letters, kind):
+    letters.run(
+        "some = zoo.sample(frac=0.5, random_state=7)\n"
+        "ids = [*some.letter_id, -1, None, some.letter_id.iloc[0]]\n"
+        "frame = pandas.DataFrame({'letter_id': pandas.array(ids, 'Int64'), 'n': range(303)}, index=range(9, 312))\n"
+        f"kind = {kind!r}\n"
+        "if kind == 'index': frame = frame.set_index('letter_id')\n"
+        "if kind == 'polars': frame = polars.DataFrame({'letter_id': ids, 'n': range(303)})\n"
+        "if kind == 'arrow': frame = pyarrow.table({'letter_id': ids, 'n': range(303)})"
+    )
+    reply = join(letters, "--join frame --on letter_id --name joined")
+    assert reply.ok, reply.traceback
+    assert (
+        reply.text == "frame is joined by letter_id (2 rows without a result, 300 results without a row).\n"
+    )
+    letters.run(
+        "table = pyarrow.table(joined) if kind != 'index' else pyarrow.Table.from_pandas(joined.reset_index())\n"
+        "answers = dict(zip(zoo.letter_id, zoo.outputs))\n"
+        "expected = [answers.get(i) for i in ids]"
+    )
+    assert (
+        letters.value(
+            "table['outputs'].to_pylist() == expected and table['n'].to_pylist() == list(range(303))"
+        )
+        == "True"
+    )
+    assert letters.value("table['outputs'].null_count, table['letter_id'].null_count") == "(2, 1)"
+    if kind in {"pandas", "index"}:
+        assert letters.value("joined.index.equals(frame.index)") == "True"
+
+
+def test_all_ids_found_say_nothing_more_than_the_caption(letters):
+    letters.run("frame = zoo[['letter_id']].iloc[::-1]")
+    reply = join(letters, "--join frame --on letter_id --name joined")
+    assert not reply.text
+    assert (
+        "by letter_id (0 rows without a result, 0 results without a row)" in reply.displays[-1]["text/plain"]
+    )
+    assert letters.value("list(joined.outputs) == list(zoo.outputs[::-1])") == "True"
+
+
+def test_text_ids_are_found(letters):
+    letters.run(
+        "museum = %sutro_results job-demo-museum --as pandas\n"
+        "frame = pandas.DataFrame({'object_id': list(museum.object_id[:10]) + ['none']})"
+    )
+    assert join(letters, "--join frame --on object_id --name joined", "job-demo-museum").ok
+    assert (
+        letters.value("list(joined.title[:10]) == list(museum.title[:10]) and joined.title.isna().sum() == 1")
+        == "True"
+    )
+    assert letters.value("str(joined.made.dtype)").startswith("struct<")
+
+
+def test_a_frame_with_values_of_any_kind_is_joined_and_shown(letters):
+    letters.run("letters['anything'] = [1, {'a': 2}] * 300\nbefore = letters.copy()")
+    reply = join(letters, "--join letters --name joined")
+    assert reply.ok, reply.traceback
+    assert "{'a': 2}" in reply.displays[-1]["text/plain"]
+    assert letters.value("joined.anything.iloc[1]") == "{'a': 2}"
+
+
+@pytest.mark.parametrize(
+    ("make", "line", "said", "hint"),
+    [
+        ("frame = letters.head(599)", "", "frame has 599 rows and the results have 600", "--on COLUMN"),
+        ("frame = letters.head(0)", "", "frame has 0 rows and the results have 600", "--on COLUMN"),
+        ("frame = zoo", "", "frame and the results both have letter_id, outputs, confidence_score", "'letter_id_before'"),
+        ("frame = zoo", "--on letter_id", "both have outputs, confidence_score", "frame.rename(columns={'outputs': 'outputs_before'})"),
+        ("frame = polars.DataFrame({'outputs': range(600)})", "", "both have outputs", "frame.rename({'outputs'"),
+        ("frame = letters", "--on letter_id", "--on: frame has no column letter_id; there is letter.", "Did you mean letter?"),
+        ("frame = letters", "--on letter", "The results of Letters to the zoo (job-demo-zoo) has no column letter;", "letter_id?"),
+        ("frame = pandas.DataFrame({'letter_id': ['1000', '1001']})", "--on letter_id", "letter_id is ", "--format parquet"),
+        ("frame = pandas.DataFrame({'letter_id': [-1, -2]})", "--on letter_id", "No letter_id of frame is in the results", "job"),
+        ("frame = pandas.DataFrame({'letter_id': [1000.5]})", "--on letter_id", "values that no ID of the results can have", "type"),
+        ("frame = pandas.DataFrame({'letter_id': [1, {}]})", "--on letter_id", "values of several types", "astype(str)"),
+        ("frame = 7", "", "frame is of type int", "--join DF"),
+        ("frame = polars.LazyFrame({'a': [1]})", "", "frame is of type LazyFrame", "frame.collect()"),
+        ("frame = %sutro_results job-demo-zoo", "", "frame is of type Results", "frame.pandas()"),
+        ("frames = letters", "", "there is no variable frame", "Did you mean frames?"),
+        ("frame = pandas.concat([letters, letters], axis=1)", "", "names that stand twice", "name of its own"),
+        ("frame = letters", "--as polars", "--join and --as do not go together", "leave the other flag out"),
+        ("frame = letters", "--peek", "--join and --peek do not go together", "leave the other flag out"),
+        ("frame = letters", "--save x.csv", "--join and --save do not go together", "leave the other flag out"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_clear_error_and_changes_nothing(letters, make, line, said, hint):
+    letters.run(f"{make}\njoined = 1")
+    first, second = failed(join(letters, f"--join frame {line} --name joined"))
+    assert said in first and hint in second
+    assert letters.value("joined, letters.equals(before)") == "(1, True)"
+
+
+def test_ids_that_stand_twice_in_the_results_are_refused(letters):
+    letters.run("frame = pandas.DataFrame({'genre': ['drama']})")
+    first, hint = failed(join(letters, "--join frame --on genre --name joined", "job-demo-films"))
+    assert "genre is the same in several rows of the results (10,000 IDs, " in first
+    assert "Leave out --on genre" in hint
+
+
+def test_on_alone_says_what_it_is_for(letters):
+    assert failed(join(letters, "--on letter_id"))[1] == "--join DF --on COLUMN"
+
+
+def test_tab_offers_frames_behind_join(letters):
+    code = "%sutro_results job-demo-zoo --join let"
+    assert letters.client.complete(code, reply=True, timeout=60)["content"]["matches"] == ["letters"]

@@ -1,0 +1,465 @@
+"""SQL over results and tables of the notebook, in a real kernel: what is read, what is refused, what is bound."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from sutro_magic import sql_answers
+from sutro_magic.engine import Lane
+from sutro_magic.errors import ArgumentError, QueryError
+from sutro_magic.results import Results
+from sutro_magic.sql_values import Binding
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def shown(reply):
+    """The paged table comes as a widget, and as HTML and text that need no program."""
+    assert reply.ok, reply.traceback
+    others = [*reply.displays, *([reply.result] if reply.result else [])]
+    assert [WIDGET in bundle for bundle in others].count(True) == 1
+    assert set(others[-1]) == {"text/html", "text/plain"}
+    return others[-1]["text/plain"]
+
+
+def sql(kernel, query, line=""):
+    return kernel.run(f"%%sutro_sql {line}\n{query}")
+
+
+def failed(reply):
+    """Two lines: what happened, and what to type next."""
+    first, second = reply.traceback.splitlines()
+    assert second.startswith("  -> ")
+    return first, second[5:]
+
+
+@pytest.fixture
+def films(kernel, demo):
+    assert kernel.run("%sutro_results job-demo-films --quiet --name films").ok
+    demo.requests.clear()
+    return kernel
+
+
+# --- what is read ---------------------------------------------------------------------------------
+
+
+def test_two_jobs_are_joined_and_the_answer_is_what_pandas_finds(films):
+    query = 'select f.title, m.title as label from "job-demo-films" f join "job-demo-museum" m on f.year = m.acquired.year'
+    text = shown(sql(films, query, "--name same"))
+    assert text.startswith("same: pandas DataFrame, ")
+    assert (
+        "SQL over Ten thousand films (job-demo-films), Labels of a small museum (job-demo-museum): " in text
+    )
+    films.run(
+        "%sutro_results job-demo-museum --quiet --name museum\n"
+        "museum['year'] = museum['acquired'].struct.field('year')\n"
+        "expected = films.merge(museum, on='year')[['title_x', 'title_y']]\n"
+        "expected.columns = same.columns\n"
+        "both = [frame.sort_values(['title', 'label']).values.tolist() for frame in (same, expected)]"
+    )
+    assert films.value("len(same) > 100 and both[0] == both[1]") == "True"
+
+
+def test_a_cached_job_is_read_without_a_request_by_id_prefix_or_name(films, demo):
+    for name in ("job-demo-films", "job-demo-fi", "Ten thousand films"):
+        text = shown(sql(films, f'select count(*) as n from "{name}"'))
+        assert text.splitlines()[-1].strip() == "10000"
+    assert not demo.requests
+
+
+def test_a_job_that_is_not_cached_is_fetched_and_cached(kernel, demo):
+    assert "The capital of France is Paris." in shown(sql(kernel, 'from "job_12345"'))
+    assert any("results" in path for _, path in demo.requests)
+    demo.requests.clear()
+    assert sql(kernel, 'from "job_12345"').ok and not demo.requests
+
+
+def test_the_cache_gives_all_columns_that_it_has(kernel):
+    assert kernel.run("%sutro_results job_12345 --inputs --format csv --quiet --name df").ok
+    shown(sql(kernel, 'select inputs, outputs from "job_12345"', "--name x --as results"))
+    assert kernel.value("x.columns, x.num_rows") == "(['inputs', 'outputs'], 2)"
+
+
+FRAMES = {
+    "pandas": "__import__('pandas').DataFrame({'genre': ['drama', None], 'points': [3, 4]}, index=[7, 8])",
+    "polars": "__import__('polars').DataFrame({'genre': ['drama', None], 'points': [3, 4]})",
+    "lazy": "__import__('polars').LazyFrame({'genre': ['drama', None], 'points': [3, 4]})",
+    "arrow": "__import__('pyarrow').table({'genre': ['drama', None], 'points': [3, 4]})",
+    "batch": "__import__('pyarrow').record_batch({'genre': ['drama', None], 'points': [3, 4]})",
+    "duckdb": "__import__('duckdb').sql(\"select unnest(['drama', null]) as genre, unnest([3, 4]) as points\")",
+}
+
+
+@pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES)
+def test_a_table_of_the_notebook_is_joined(films, make):
+    films.run(f"scores = {make}")
+    query = 'select sum(points) as total, count(*) as n from "job-demo-films" join scores using (genre)'
+    assert sql(films, query, "--name x").ok
+    assert films.value("x.total[0] == 3 * x.n[0] == 3 * (films.genre == 'drama').sum()") == "True"
+    assert films.value("str(x.total.dtype)") == "int64", "sums that fit are no decimals"
+
+
+def test_results_and_what_they_pick_are_read_by_their_variables(films):
+    films.run("r = %sutro_results job-demo-broken\nwrong = r.errors")
+    assert sql(films, "select count(*) n, min(_row) as first from wrong join r using (_error)", "--name x").ok
+    assert films.value("x.n[0] >= wrong.num_rows > 0") == "True"
+
+
+def test_a_variable_comes_before_a_job_and_a_table_of_the_query_before_both(films):
+    films.run("import pandas\nglobals()['job-demo-films'] = pandas.DataFrame({'a': [1]})")
+    assert "  1" not in shown(sql(films, 'select count(*) n from "job-demo-museum"'))
+    assert shown(sql(films, 'select count(*) n from "job-demo-films"')).splitlines()[-1].strip() == "1"
+    query = 'with "job-demo-films" as (select 5 as five), nothing_else as (select 1) from "job-demo-films", nothing_else'
+    assert shown(sql(films, query)).splitlines()[-1].split() == ["5", "1"]
+
+
+def test_an_answer_without_a_name_is_a_results_that_pages_and_picks(films):
+    reply = sql(films, "from films order by year, title")
+    assert shown(reply).startswith(
+        "not bound (--name VAR binds it)\nSQL over films: 10,000 rows x 6 columns, in "
+    )
+    assert films.value("type(_).__name__, _.num_rows, _.part") == "('Results', 10000, 'computed')"
+    assert films.value("_.pages.table.num_rows, _.filtered.num_rows") == "(10000, 10000)"
+
+
+@pytest.mark.parametrize(
+    ("as_type", "kind"),
+    [("pandas", "DataFrame"), ("polars", "DataFrame"), ("arrow", "Table"), ("duckdb", "DuckDBPyRelation"),
+     ("dask", "DataFrame"), ("results", "Results")],
+)  # fmt: skip
+def test_as_says_what_is_bound(films, as_type, kind):
+    assert shown(sql(films, "select genre, year from films limit 3", f"--name x --as {as_type}"))
+    assert films.value("type(x).__name__") == kind
+    if as_type == "pandas":
+        assert films.value("x.attrs") == "{}"
+
+
+def test_the_setting_says_what_is_bound_where_the_line_does_not(films):
+    films.run("%config SutroMagics.as_type = 'polars'")
+    assert sql(films, "from films limit 1", "--name x").ok
+    films.run("%config SutroMagics.as_type = 'path'")
+    first, _ = failed(sql(films, "from films limit 1", "--name x"))
+    films.run("%config SutroMagics.as_type = 'pandas'")
+    assert "has no path" in first and films.value("type(x).__module__.split('.')[0]") == "polars"
+
+
+def test_types_of_every_kind_are_shown_and_bound(films):
+    query = """select sum(1) as s, 1.50::decimal(5, 2) as d, interval 2 day as i, interval 1 month as m, now() as t,
+        current_date as day, time '12:00' as noon, uuid() as u, 'x'::enum ('x') as e, map {'a': 1} as map, null as n,
+        '{"a": 1}'::json as j, [1, 2]::int[2] as a, {'k': {'l': 1}} as k, 'x'::blob as b, 2::hugeint ** 0 as p,
+        170141183460469231731687303715884105727 // 10 as huge"""
+    text = shown(sql(films, query, "--name x --as arrow"))
+    assert "1 row x 17 columns" in text
+    kinds = dict(eval(films.value("[(field.name, str(field.type)) for field in x.schema]")))
+    assert kinds["s"] == "int64" and kinds["huge"] == "decimal128(38, 0)"
+    assert kinds["i"] == "duration[us]" and kinds["m"] == "string"
+    assert films.run("_ = x.to_pandas()").ok
+    assert (
+        sql(films, query, "--name x").ok
+        and films.value("x.i[0].days, x.m[0]") == "(2, '1 months 0 days 0 seconds')"
+    )
+
+
+def test_a_name_that_stands_twice_gets_a_number(films):
+    for as_type in ("pandas", "polars", "arrow"):
+        query = (
+            "select a.title, b.title, 1 as title_2, a.title from films a join films b using (title) limit 3"
+        )
+        shown(sql(films, query, f"--name x --as {as_type}"))
+        names = "x.column_names" if as_type == "arrow" else "list(x.columns)"
+        assert films.value(names) == "['title', 'title_3', 'title_2', 'title_4']"
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+NASTY = "x' or 1=1; drop table films; -- \" $1 {films} \\"
+
+
+def test_no_value_can_change_the_query(films):
+    films.run(f"nasty = {NASTY!r}\nyear = 1999")
+    query = "select {nasty} as back, count(*) as n from films where title = {nasty} or year = {year}"
+    assert sql(films, query, "--name x").ok
+    assert films.value("x.back[0] == nasty, bool(x.n[0] == (films.year == 1999).sum())") == "(True, True)"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("from films where title = '{nasty}'", "stands inside the text '{nasty}'"),
+        ("from films where title like '%{nasty.upper()}%'", "stands inside the text"),
+        ("from films where title = $${nasty}$$", "stands inside the text"),
+        ("from films where title = e'\\'{nasty}'", "stands inside the text"),
+        ('select "{nasty}" from films', 'stands inside the name "{nasty}"'),
+        ("from {nasty}", "Parser Error"),
+        ("from films limit 1 {nasty}", "Parser Error"),
+    ],
+)
+def test_braces_where_no_value_can_stand_are_refused(films, query, said):
+    films.run("nasty = 'films'\nx = 1")
+    first, hint = failed(sql(films, query, "--name x"))
+    assert said in first and films.value("x") == "1"
+    assert "value" in first + hint
+
+
+def test_a_value_where_a_name_was_meant_is_still_only_a_value(films):
+    films.run("column = 'year'")
+    assert sql(films, "select {column} as what from films limit 1", "--name x").ok
+    assert films.value("x.what[0]") == "year"
+
+
+def bound(text, **variables):
+    binding = Binding(text, lambda code: eval(code, variables))
+    return binding.sql, list(binding.values.values())
+
+
+def test_braces_of_sql_itself_stay():
+    for text in (
+        "select {'a': 1}", "select {a: 1}", "select map {}", "select map {'a': 1, 'b': 2}", "select '{\"a\": 1}'",
+        "select regexp_matches(t, '\\d{4}')", "select 1 -- {x}", "select /* {x} /* {y} */ {z} */ 1", "select 'it''s {4}'",
+    ):  # fmt: skip
+        assert bound(text) == (text, [])
+
+
+def test_expressions_may_hold_braces_and_quotes_of_their_own():
+    text, values = bound(
+        "select {d[\"}\"]}, {{1, 2}}, {f\"{n}}}\"}, {'k': {n + 1}}, '{' || {n}", d={"}": 5}, n=3
+    )
+    assert values == [5, [1, 2], "3}", 4, 3]
+    assert text.count("$") == 5 and "{'k': $" in text
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["None", "True", "7", "2.5", "'x'", "b'x'", "__import__('decimal').Decimal('1.5')", "[1, 2]", "(1, 2)", "{'a': 1}",
+     "__import__('datetime').date(2026, 1, 2)", "__import__('datetime').datetime(2026, 1, 2)", "range(3)",
+     "__import__('numpy').int64(7)", "__import__('numpy').float32(0.5)", "__import__('numpy').bool_(True)",
+     "__import__('numpy').datetime64('2026-01-02')", "__import__('numpy').arange(3)", "__import__('pandas').Timestamp('2026')",
+     "__import__('pandas').NA", "__import__('pandas').NaT", "__import__('pandas').Series([1, 2])",
+     "__import__('polars').Series([1, 2])", "__import__('pyarrow').array([1, 2])", "{1}"],
+)  # fmt: skip
+def test_values_of_every_kind_reach_duckdb(code):
+    binding = Binding("select {value} as v", lambda _: eval(code))
+    table = Lane().read(binding.sql, {}, binding.values, lambda reader: reader.read_all())
+    assert table.num_rows == 1
+    if code in {"7", "2.5", "'x'", "True", "None"}:
+        assert table["v"][0].as_py() == eval(code)
+
+
+@pytest.mark.parametrize("code", ["object()", "1j", "2**200", "len"])
+def test_values_that_sql_does_not_have_are_refused(code):
+    with pytest.raises(ArgumentError, match=r"\{value\}"):
+        Binding("select {value}", lambda _: eval(code))
+
+
+def test_an_expression_that_fails_or_is_none_says_so(films):
+    first, _ = failed(sql(films, "from films where year > {yaer}"))
+    assert "{yaer} could not be evaluated: NameError: name 'yaer' is not defined." in first
+    first, _ = failed(sql(films, "from films where year > {films}"))
+    assert first.endswith("{films} is a table, not a value.")
+    with pytest.raises(QueryError, match="no expression of Python"):
+        bound("select {1 +}")
+
+
+def test_an_error_shows_no_key_that_a_value_held(films):
+    films.run("key = 'sk_' + 'live_0123456789'")
+    first, _ = failed(sql(films, "select {key}::int"))
+    assert "Could not convert string" in first and "0123456789" not in first
+
+
+def test_a_list_is_looked_through(films):
+    films.run("genres = {'drama', 'horror'}")
+    assert sql(films, "select count(*) as n from films where genre in {genres}", "--name x").ok
+    assert films.value("x.n[0] == films.genre.isin(genres).sum()") == "True"
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from read_csv('{path}')", "from '{path}'", 'from "{path}"', "from read_text('{path}')", "from glob('/*')",
+        "select * from query('from read_text(''{path}'')')", "attach '{path}.db'", "copy (select 1) to '{path}.csv'",
+        "copy films to '{path}.csv'", "install httpfs", "load httpfs", "set threads = 1", "reset threads", "create table t as select 1",
+        "create temp view v as from films", "drop view films", "insert into films select * from films", "update films set year = 0",
+        "delete from films", "pragma database_list", "call pragma_version()", "checkpoint", "begin", "export database '{path}'",
+        "explain analyze copy (select 1) to '{path}.csv'", "select 1; drop view films", "from 'https://acme.example/x.parquet'",
+        "from sniff_csv('{path}')", "use memory", "vacuum", "prepare p as select 1", "pivot films on genre",
+    ],
+)  # fmt: skip
+def test_sql_only_reads_and_reads_no_file(films, tmp_path, query):
+    secret = tmp_path / "secret"
+    secret.write_text("a\nsecret\n")
+    films.run("x = 1")
+    first, _ = failed(sql(films, query.replace("{path}", str(secret)), "--name x"))
+    assert first.split(":")[0] in {"QueryError", "ArgumentError"}
+    assert sorted(tmp_path.iterdir()) == [secret]
+    assert films.value("x, len(films)") == "(1, 10000)"
+
+
+@pytest.mark.parametrize(
+    ("query", "said", "hint"),
+    [
+        ("", "There is no query in this cell.", 'select * from "job-demo-films" limit 10'),
+        ("\n  -- later\n", "There is no query in this cell.", "select"),
+        ("from flims", "There is no flims to read: no table of this notebook has that name, and no job.", "mean films?"),
+        ('from "job-demo-flims"', "There is no job-demo-flims to read", 'Did you mean "job-demo-films"?'),
+        ('from "Ten thousnd films"', "There is no Ten thousnd films to read", 'Did you mean "Ten thousand films"?'),
+        ("from number", "number is of type int here, which is no table", "%sutro_jobs"),
+        ("from job-demo-films", 'Parser Error: syntax error at or near "-" (line 1).', '"job-demo-films"'),
+        ("select titel\nfrom films", 'Referenced column "titel" not found', "describe NAME"),
+        ("select inputs from films", 'Referenced column "inputs"', "--inputs"),
+        ("select 1\nfrom films\nwhere", "Parser Error", "%%sutro_sql?"),
+        ("from films where year > $year", "Values were not provided", "{year}"),
+        ("select 1; select 2", "There are 2 queries in this cell", "with a as"),
+        ("select 'a\x1b[31m'::int", "Could not convert string 'a\ufffd[31m'", "%%sutro_sql?"),
+        ("select error('no ' || 'way')", "no way", "%%sutro_sql?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_two_lines(films, query, said, hint):
+    films.run("number = 7")
+    first, second = failed(sql(films, query))
+    assert said in first and hint in second
+
+
+def test_an_error_in_a_late_row_is_two_lines_too(films):
+    films.run("x = 1")
+    query = "select case when i = 1999999 then 'x' else '1' end::int as n from range(2000000) t(i)"
+    first, _ = failed(sql(films, query, "--name x"))
+    assert "Could not convert string 'x' to INT32" in first and films.value("x") == "1"
+
+
+def test_names_that_differ_only_in_case_are_not_mixed_up(films):
+    films.run("FILMS = films.head(1)")
+    first, _ = failed(sql(films, "select * from films, FILMS"))
+    assert "differ only in case" in first
+    assert "(1, " in films.value("FILMS.shape")
+
+
+def test_a_frame_that_cannot_be_read_says_why(films):
+    films.run(
+        "import pandas\nmixed = pandas.DataFrame({'a': [1, {'b': 2}]})\nbare = pandas.DataFrame(index=[1, 2])"
+    )
+    first, hint = failed(sql(films, "from mixed"))
+    assert "mixed cannot be read as a table" in first and "column a" in first and "astype(str)" in hint
+    assert "bare has no columns" in failed(sql(films, "from bare"))[0]
+    films.run("far = %sutro_results job-demo-films --as dask")
+    assert "far = far.compute()" in failed(sql(films, "from far"))[1]
+
+
+def test_without_a_service_a_misspelled_name_is_still_explained(films, demo):
+    demo.set_fault("401")
+    first, hint = failed(sql(films, "from flims"))
+    demo.clear_faults()
+    assert (
+        "There is no flims to read" in first
+        and "the service could not be asked" in first
+        and "films?" in hint
+    )
+
+
+def test_lines_that_cannot_be_read_say_so_before_anything_runs(films, demo):
+    for line, said in (
+        ("--name 1x", "cannot be the name"),
+        ("--nam x", "no flag --nam"),
+        ("--as path", "no type 'path'"),
+    ):
+        assert said in failed(sql(films, 'from "job_12345"', line))[0]
+    assert "The SQL begins on the line below" in failed(sql(films, "from films", "select 1"))[1]
+    assert not demo.requests
+
+
+# --- help, completion -----------------------------------------------------------------------------
+
+
+def test_help_and_a_question_mark_show_flags_and_examples(films):
+    for cell in ("%%sutro_sql --help", "%%sutro_sql --help\nfrom films"):
+        assert "--name VAR" in films.run(cell).text
+    sent = films.client.execute("%%sutro_sql?", reply=True, timeout=60)
+    assert "%%sutro_sql\n  select genre" in sent["content"]["payload"][0]["data"]["text/plain"]
+
+
+def test_tab_completes_the_line_of_the_magic(films):
+    def offers(code):
+        return films.client.complete(code, reply=True, timeout=60)["content"]["matches"]
+
+    assert offers("%%sutro_sql --") == ["--name", "--as", "--help"]
+    assert offers("%%sutro_sql --as po") == ["polars"]
+    assert "path" not in offers("%%sutro_sql --as ")
+    assert offers("%%sutro_sql --name fil") == ["films"]
+
+
+# --- long queries ---------------------------------------------------------------------------------
+
+
+WHEN_IT_RUNS = """
+import pathlib, threading
+def tell_when_it_runs(path):
+    def wait():
+        while not any(thread.name == "sutro-sql" for thread in threading.enumerate()):
+            time.sleep(0.01)
+        pathlib.Path(path).touch()
+    import time
+    threading.Thread(target=wait, daemon=True).start()
+    return 7
+x = 'as before'
+"""
+
+
+def test_interrupting_a_query_ends_it_and_binds_nothing(films, tmp_path):
+    assert films.run(WHEN_IT_RUNS).ok
+    running = tmp_path / "running"
+
+    def interrupt():
+        while not running.exists():
+            time.sleep(0.01)
+        films.manager.interrupt_kernel()
+
+    stopper = threading.Thread(target=interrupt)
+    stopper.start()
+    query = "select count(*) from range(10000000) a(i), range(10000000) b(j) where (i * j) %% {tell_when_it_runs(%r)} = 1"
+    reply = sql(films, query % str(running), "--name x")  # of hours
+    stopper.join()
+    assert reply.ename == "Interrupted" and "nothing was bound" in reply.traceback
+    assert (
+        films.value("x, any(thread.name == 'sutro-sql' for thread in threading.enumerate())")
+        == "('as before', False)"
+    )
+    assert sql(films, "select 1 as one", "--name x").ok
+
+
+def test_a_long_query_says_how_long_it_takes(films):
+    reply = sql(films, "select max(hash(i)) from range(400000000) t(i)")
+    lines = [bundle["text/plain"] for bundle in [*reply.displays, *reply.updates]]
+    assert reply.ok
+    if "in 0." not in reply.result["text/plain"]:
+        assert any(line.startswith("Querying: ") for line in lines)
+
+
+def test_a_beginning_of_a_large_answer_costs_no_more_than_of_a_small_one():
+    seconds = {}
+    for rows in (1_000, 5_000_000):
+        results = Results.computed(pa.table({"i": np.arange(rows)}), "SQL", 0.0)
+        times = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            assert results.head(10).num_rows == 10
+            times.append(time.perf_counter() - begin)
+        seconds[rows] = min(times)
+    assert seconds[5_000_000] < 50 * seconds[1_000]
+
+
+def test_a_large_answer_is_kept_in_a_file_and_is_the_same(monkeypatch):
+    query = "select i, 'text ' || i as t, [i] as l from range(300000) r(i)"
+    counts = []
+    in_memory = Lane().read(query, {}, {}, lambda reader: sql_answers.collect(reader, counts.append))
+    monkeypatch.setattr(sql_answers, "IN_MEMORY_BYTES", 1_000_000)
+    before = pa.total_allocated_bytes()
+    in_file = Lane().read(query, {}, {}, lambda reader: sql_answers.collect(reader, counts.append))
+    assert in_file.equals(in_memory) and counts[-1] == 300_000
+    assert pa.total_allocated_bytes() - before < in_file.nbytes / 4, "it is mapped, not read"
