@@ -287,6 +287,26 @@ def wait_parser() -> MagicParser:
     return parser
 
 
+def profile_parser() -> MagicParser:
+    """Build the parser of ``%sutro_profile``."""
+    parser = MagicParser(
+        "sutro_profile",
+        "Profile the results of a job: lengths, log probabilities, values of each field, parse errors, duplicates.",
+        [
+            "%sutro_profile job-demo-films",
+            "%sutro_profile job-demo-broken --no-inputs",
+            "p = %sutro_profile job-demo-films         # p.fields, p.texts, p.logprobs have the figures",
+        ],
+        "All figures are exact and over all rows. Prompts and log probabilities are fetched for it;\n"
+        "--no-inputs spares the download of long prompts.",
+    )
+    parser.add_argument("job", metavar="JOB_ID", help="id, unique beginning of it, or exact name")
+    yes_or_no: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": True}
+    parser.add_argument("--inputs", **yes_or_no, help="look at the prompts, too (default)")
+    parser.add_argument("--logprobs", **yes_or_no, help="look at the log probabilities, too (default)")
+    return parser
+
+
 def browse_parser() -> MagicParser:
     """Build the parser of ``%sutro_browse``."""
     return MagicParser(

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sutro_magic import container
 from sutro_magic.errors import ConfigurationError, ResourceError, SupersededError, shorten
@@ -27,6 +27,10 @@ LEAST_MEMORY = 256 * 2**20
 MOST_MEMORY = 4 * 2**30
 WAIT_SECONDS = 0.02
 """How often somebody who waits for a cancelled query looks whether it has ended."""
+TICK_SECONDS = 0.1
+"""How often somebody who waits for all queries of some work looks whether it has ended."""
+
+T = TypeVar("T")
 
 
 class _Database:
@@ -155,6 +159,31 @@ _arrow: list[int] = []
 def forget() -> None:
     """Let go of the database and the limits: it ends with the last table that still uses it."""
     _database.forget()
+
+
+def interruptibly(lane: Lane, work: Callable[[], T], on_tick: Callable[[], None] = lambda: None) -> T:
+    """Do work that asks a lane, such that Ctrl-C ends it at once: a query that runs here would hear of none.
+
+    Parameters
+    ----------
+    lane : Lane
+    work : callable
+        Done in a thread of its own.
+    on_tick : callable
+        Called in this thread, several times a second, for as long as the work goes on.
+    """
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    with ThreadPoolExecutor(1, thread_name_prefix="sutro-queries") as pool:
+        future = pool.submit(work)
+        try:
+            while not wait([future], TICK_SECONDS).done:
+                on_tick()
+        except BaseException:
+            while not wait([future], TICK_SECONDS).done:
+                lane.cancel()  # again and again: it may have been between two queries
+            raise
+        return future.result()
 
 
 class Lane:

@@ -33,6 +33,7 @@ MAGIC_NAMES = (
     "sutro_jobs",
     "sutro_status",
     "sutro_wait",
+    "sutro_profile",
     "sutro_browse",
     "sutro_cache",
     "sutro_login",
@@ -233,6 +234,28 @@ class SutroMagics(Magics, Settings):
         if not options.quiet:
             self.display.show(self.display.results(results, Bound(options.name, as_type)))
         return None
+
+    @_documented(arguments.profile_parser)
+    @line_magic
+    def sutro_profile(self, line: str) -> Any:  # noqa: D102 - documented by its parser
+        options = self._parse(arguments.profile_parser(), line)
+        if options is None:
+            return None
+        from sutro_magic.job_profile import profile
+
+        interrupted = "what is complete stays in the cache. Run the cell again to profile the job."
+        with self._progress(interrupted) as progress:
+            results = self.session.results(
+                options.job,
+                format=self.format,
+                inputs=options.inputs,
+                logprobs=options.logprobs,
+                on_bytes=progress.on_bytes,
+                on_notice=print,
+                on_kept=progress.on_kept,
+            )
+            results.prepare(progress.on_rows)
+            return profile(results, progress.on_columns)
 
     # --- jobs ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sutro_magic.job_profile import Profile
     from sutro_magic.models import Job, JobList
     from sutro_magic.results import Results
     from sutro_magic.ui.browser import JobBrowser
@@ -156,6 +157,12 @@ class Display:
             self.show(table.widget_bundle(widget))
         return table.mimebundle(view, html=self.notebook)
 
+    def profile(self, profile: Profile) -> dict[str, Any]:
+        """Render what a person looks at first."""
+        from sutro_magic.ui import profile_view
+
+        return profile_view.bundle(profile, html=self.notebook)
+
     def view(self, view: TableView | PairsView) -> dict[str, Any]:
         """Render a short view without sorting or search."""
         from sutro_magic.ui import table
@@ -188,6 +195,7 @@ class Display:
     def _types(self) -> list[tuple[str, str, Any]]:
         return [
             ("sutro_magic.results", "Results", self._results),
+            ("sutro_magic.job_profile", "Profile", self.profile),
             ("sutro_magic.models", "JobList", self._jobs),
             ("sutro_magic.models", "Job", self._job),
             ("sutro_magic.ui.browser", "JobBrowser", self.browser),

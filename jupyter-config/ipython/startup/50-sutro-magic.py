@@ -31,6 +31,7 @@ def _sutro_magic_autoload() -> None:
             "sutro_jobs",
             "sutro_status",
             "sutro_wait",
+            "sutro_profile",
             "sutro_browse",
             "sutro_cache",
             "sutro_login",
