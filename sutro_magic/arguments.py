@@ -307,6 +307,41 @@ def profile_parser() -> MagicParser:
     return parser
 
 
+def compare_parser() -> MagicParser:
+    """Build the parser of ``%sutro_compare``."""
+    parser = MagicParser(
+        "sutro_compare",
+        "Compare jobs over the same inputs: agreement per field, confusion matrices, the rows that differ first.",
+        [
+            "%sutro_compare job-demo-reviews job-demo-opinion",
+            "%sutro_compare job-demo-reviews job-demo-opinion --name pairs",
+            "c = %sutro_compare job-demo-reviews job-demo-opinion  # c.fields, c.differing, c.rows",
+        ],
+        "Rows are aligned by their place, so all jobs have the same number of rows; inputs are fetched to check\n"
+        "that they are the same. Equal is the same value; null equals null. Job A is the first, B the second.",
+        usage="%(prog)s JOB_ID JOB_ID [JOB_ID ...] [--name VAR] [--as TYPE] [--no-inputs]",
+    )
+    parser.on_extra = "Put all jobs first, then the flags. A name with spaces needs quotes: 'my job'."
+    add = parser.add_argument
+    add(
+        "jobs",
+        nargs="+",
+        metavar="JOB_ID",
+        help="ids, unique beginnings of them, or exact names: 2 to 6 jobs",
+    )
+    add("--name", metavar="VAR", help="bind the aligned rows, after success")
+    add(
+        "--as",
+        dest="as_type",
+        type=OneOf("type", tuple(name for name in AS_TYPES if name != "path")),
+        metavar="TYPE",
+        help="what is bound or returned: pandas, polars, arrow, duckdb, dask or results",
+    )
+    yes_or_no: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": True}
+    add("--inputs", **yes_or_no, help="check that the inputs are the same (default), and show them")
+    return parser
+
+
 def browse_parser() -> MagicParser:
     """Build the parser of ``%sutro_browse``."""
     return MagicParser(

@@ -34,6 +34,7 @@ MAGIC_NAMES = (
     "sutro_status",
     "sutro_wait",
     "sutro_profile",
+    "sutro_compare",
     "sutro_browse",
     "sutro_cache",
     "sutro_login",
@@ -245,17 +246,55 @@ class SutroMagics(Magics, Settings):
 
         interrupted = "what is complete stays in the cache. Run the cell again to profile the job."
         with self._progress(interrupted) as progress:
-            results = self.session.results(
-                options.job,
-                format=self.format,
-                inputs=options.inputs,
-                logprobs=options.logprobs,
-                on_bytes=progress.on_bytes,
-                on_notice=print,
-                on_kept=progress.on_kept,
-            )
-            results.prepare(progress.on_rows)
+            results = self._fetch(options.job, progress, inputs=options.inputs, logprobs=options.logprobs)
             return profile(results, progress.on_columns)
+
+    @_documented(arguments.compare_parser)
+    @line_magic
+    def sutro_compare(self, line: str) -> Any:  # noqa: D102 - documented by its parser
+        options = self._parse(arguments.compare_parser(), line)
+        if options is None:
+            return None
+        if options.name is not None:
+            check_variable(options.name)
+        as_type: Any = options.as_type or (self.as_type if options.name else "results")
+        if as_type == "path":
+            as_type = "pandas"  # of the settings: there is no file of aligned rows
+
+        from sutro_magic.comparing import check_number, compare
+        from sutro_magic.packages import require
+
+        check_number(options.jobs)
+        require(as_type)
+        interrupted = (
+            "nothing was bound, and what is complete stays in the cache. Run the cell again to go on."
+        )
+        with self._progress(interrupted) as progress:
+            fetched = [
+                self._fetch(job, progress, inputs=options.inputs, logprobs=False) for job in options.jobs
+            ]
+            comparison = compare(fetched, progress.on_columns)
+            value = comparison.rows.to(as_type)
+        if options.name is None:
+            return value if options.as_type else comparison
+        self.shell.user_ns[options.name] = value
+        self.display.show(self.display.comparison(comparison, Bound(options.name, as_type)))
+        return None
+
+    def _fetch(self, job: str, progress: ProgressLine, *, inputs: bool, logprobs: bool) -> Results:
+        """Fetch the results of a job to look at them as a whole, with their outputs unfolded."""
+        wire: Any = self.format
+        results = self.session.results(
+            job,
+            format=wire,
+            inputs=inputs,
+            logprobs=logprobs,
+            on_bytes=progress.on_bytes,
+            on_notice=print,
+            on_kept=progress.on_kept,
+        )
+        results.prepare(progress.on_rows)
+        return results
 
     # --- jobs ---------------------------------------------------------------------------------
 

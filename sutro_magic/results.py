@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sutro_magic.sources import Source
     from sutro_magic.structured import Unfolding
 
-Part = Literal["all", "errors", "filtered", "selected", "peek"]
+Part = Literal["all", "errors", "filtered", "selected", "peek", "compared"]
 """Which rows of the job a `Results` holds."""
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]

@@ -92,7 +92,7 @@ print(json.dumps(states))
     )
     assert before == after
     assert set(loaded["line"]) - set(before["line"]) == {
-        "sutro_results", "sutro_jobs", "sutro_status", "sutro_wait", "sutro_profile", "sutro_browse", "sutro_cache",
+        "sutro_results", "sutro_jobs", "sutro_status", "sutro_wait", "sutro_profile", "sutro_compare", "sutro_browse", "sutro_cache",
         "sutro_login", "sutro_demo",
     }  # fmt: skip
     assert loaded["cell"] == before["cell"]

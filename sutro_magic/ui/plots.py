@@ -78,5 +78,7 @@ def matrix(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -
             frame = ";outline:1px solid currentColor;outline-offset:-1px" if place == index else ""
             tint = f"background-color:rgba(33, 150, 243, {0.55 * count / total:.3f})"
             cells.append(f'<td style="{cell};{tint}{frame}">{count:,}</td>')
-        lines.append(f'<tr><th dir="auto" style="text-align:left">{html.escape(label)}</th>{"".join(cells)}</tr>')
+        lines.append(
+            f'<tr><th dir="auto" style="text-align:left">{html.escape(label)}</th>{"".join(cells)}</tr>'
+        )
     return "".join([*lines, "</tbody></table></div>"])
