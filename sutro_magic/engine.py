@@ -8,6 +8,7 @@ import secrets
 import sys
 import tempfile
 import threading
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -172,18 +173,30 @@ def interruptibly(lane: Lane, work: Callable[[], T], on_tick: Callable[[], None]
     on_tick : callable
         Called in this thread, several times a second, for as long as the work goes on.
     """
-    from concurrent.futures import ThreadPoolExecutor, wait
+    found: Future[T] = Future()
+    stop = threading.Event()
 
-    with ThreadPoolExecutor(1, thread_name_prefix="sutro-queries") as pool:
-        future = pool.submit(work)
+    def run() -> None:
         try:
-            while not wait([future], TICK_SECONDS).done:
-                on_tick()
-        except BaseException:
-            while not wait([future], TICK_SECONDS).done:
-                lane.cancel()  # again and again: it may have been between two queries
-            raise
-        return future.result()
+            if not stop.is_set():
+                found.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where somebody waits
+            found.set_exception(error)
+
+    # A thread of our own: a pool that is interrupted while it starts one may forget it.
+    thread = threading.Thread(target=run, name="sutro-queries", daemon=True)
+    try:
+        thread.start()
+        while not wait([found], TICK_SECONDS).done:
+            on_tick()
+    except BaseException:
+        stop.set()
+        while thread.is_alive():
+            lane.cancel()  # again and again: it may have been between two queries
+            thread.join(TICK_SECONDS)
+        raise
+    thread.join()
+    return found.result()
 
 
 class Lane:
