@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.completer import SimpleCompletion
 
-from sutro_magic.arguments import STATUSES, MagicParser, OneOf
+from sutro_magic.arguments import STATUSES
 from sutro_magic.errors import shorten
+from sutro_magic.parsing import MagicParser, OneOf
 
 if TYPE_CHECKING:
     import argparse

@@ -8,6 +8,7 @@ import secrets
 import sys
 import tempfile
 import threading
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,9 +28,12 @@ LEAST_MEMORY = 256 * 2**20
 MOST_MEMORY = 4 * 2**30
 WAIT_SECONDS = 0.02
 """How often somebody who waits for a cancelled query looks whether it has ended."""
+TICK_SECONDS = 0.1
+"""How often somebody who waits for all queries of some work looks whether it has ended."""
+
+T = TypeVar("T")
 
 BATCH_ROWS = 65_536
-T = TypeVar("T")
 
 
 class _Database:
@@ -160,6 +164,43 @@ _arrow: list[int] = []
 def forget() -> None:
     """Let go of the database and the limits: it ends with the last table that still uses it."""
     _database.forget()
+
+
+def interruptibly(lane: Lane, work: Callable[[], T], on_tick: Callable[[], None] = lambda: None) -> T:
+    """Do work that asks a lane, such that Ctrl-C ends it at once: a query that runs here would hear of none.
+
+    Parameters
+    ----------
+    lane : Lane
+    work : callable
+        Done in a thread of its own.
+    on_tick : callable
+        Called in this thread, several times a second, for as long as the work goes on.
+    """
+    found: Future[T] = Future()
+    stop = threading.Event()
+
+    def run() -> None:
+        try:
+            if not stop.is_set():
+                found.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where somebody waits
+            found.set_exception(error)
+
+    # A thread of our own: a pool that is interrupted while it starts one may forget it.
+    thread = threading.Thread(target=run, name="sutro-queries", daemon=True)
+    try:
+        thread.start()
+        while not wait([found], TICK_SECONDS).done:
+            on_tick()
+    except BaseException:
+        stop.set()
+        while thread.is_alive():
+            lane.cancel()  # again and again: it may have been between two queries
+            thread.join(TICK_SECONDS)
+        raise
+    thread.join()
+    return found.result()
 
 
 class Lane:

@@ -10,6 +10,7 @@ from traitlets import observe
 
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
+from sutro_magic.parsing import HelpRequested, MagicParser
 from sutro_magic.settings import Settings, say
 from sutro_magic.ui.display import Bound, Display
 from sutro_magic.variables import check_variable
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo_commands import RunningDemo
-    from sutro_magic.joining import Joining
-    from sutro_magic.models import ResultsRequest
     from sutro_magic.results import Results
     from sutro_magic.seen import SeenJob
     from sutro_magic.session import Session
@@ -36,6 +35,8 @@ MAGIC_NAMES = (
     "sutro_jobs",
     "sutro_status",
     "sutro_wait",
+    "sutro_profile",
+    "sutro_compare",
     "sutro_browse",
     "sutro_cache",
     "sutro_login",
@@ -44,7 +45,7 @@ MAGIC_NAMES = (
 T = TypeVar("T")
 
 
-def _documented(parser: Callable[[], arguments.MagicParser]) -> Callable[[T], T]:
+def _documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
     """Give a magic its help, its parser for completion, and two lines for what nobody foresaw."""
 
     def document(function: Any) -> Any:
@@ -158,12 +159,13 @@ class SutroMagics(Magics, Settings):
         from sutro_magic.packages import require
 
         require(as_type)
-        self._check_save(options)
+        from sutro_magic import result_flags
+
+        beside = result_flags.check(options, as_type, self.shell.user_ns)
         interrupted = (
             f"nothing was bound{' or saved' if options.save else ''}, and what is complete stays in the cache. "
             "Run the cell again to go on."
         )
-        beside = self._beside(options)
         as_type = as_type if beside is None else beside.as_type
         if options.peek is not None:
             return self._peek(options, as_type)
@@ -196,47 +198,8 @@ class SutroMagics(Magics, Settings):
             print(self.display.saved(results, saved))  # noqa: T201 - the answer
         return self._hand_over(results, value, options, as_type)
 
-    def _check_save(self, options: argparse.Namespace) -> None:
-        """Raise for a file that cannot be saved, before anything is fetched."""
-        if options.overwrite and options.save is None:
-            raise ArgumentError("--overwrite is for --save.", hint="--save PATH --overwrite")
-        if options.save is not None:
-            from sutro_magic.saving import check_target
-
-            check_target(options.save, overwrite=options.overwrite)
-
-    def _beside(self, options: argparse.Namespace) -> Joining | None:
-        """Return the frame of ``--join``."""
-        if options.join is None:
-            if options.on is not None:
-                raise ArgumentError("--on is for --join.", hint="--join DF --on COLUMN")
-            return None
-        for flag, given in (("--as", options.as_type), ("--peek", options.peek), ("--save", options.save)):
-            if given is not None:
-                raise ArgumentError(
-                    f"%sutro_results: --join and {flag} do not go together.",
-                    hint="--join gives a whole new frame of the type of the old one: leave the other flag out.",
-                )
-        from sutro_magic.joining import Joining
-
-        return Joining(options.join, self.shell.user_ns, options.on)
-
     def _peek(self, options: argparse.Namespace, as_type: Any) -> Any:
         """Show or bind the first rows, without the rest."""
-        for flag, given in (
-            ("--wait", options.wait),
-            ("--save", options.save),
-            ("--format", options.format not in {None, "parquet"}),
-        ):
-            if given:
-                raise ArgumentError(
-                    f"%sutro_results: --peek and {flag} do not go together.",
-                    hint="A peek reads the first rows of a finished job's Parquet artifact: leave the other flag out.",
-                )
-        if as_type == "path":
-            raise ArgumentError(
-                "A peek makes no file, so it has no path.", hint="Leave out --peek, or choose another --as."
-            )
         with self._progress("nothing was bound. Run the cell again.", silent=options.quiet):
             results = self.session.peek(
                 options.job,
@@ -285,18 +248,72 @@ class SutroMagics(Magics, Settings):
                 self.session,
                 self.shell.user_ns,
                 evaluate=self.shell.ev,
-                fetch=lambda request: self._fetch_for_sql(request, progress),
+                fetch=lambda request: self._fetch(
+                    request.job_id,
+                    progress,
+                    inputs=request.inputs or self.inputs,
+                    logprobs=request.logprobs or self.logprobs,
+                    wire=request.format,
+                ),
                 on_query=progress.on_query,
             )
             value = results.to(as_type)
         return self._hand_over(results, value, options, as_type)
 
-    def _fetch_for_sql(self, request: ResultsRequest, progress: ProgressLine) -> Results:
+    @_documented(arguments.profile_parser)
+    @line_magic
+    def sutro_profile(self, line: str) -> Any:  # noqa: D102 - documented by its parser
+        options = self._parse(arguments.profile_parser(), line)
+        if options is None:
+            return None
+        from sutro_magic.job_profile import profile
+
+        interrupted = "what is complete stays in the cache. Run the cell again to profile the job."
+        with self._progress(interrupted) as progress:
+            results = self._fetch(options.job, progress, inputs=options.inputs, logprobs=options.logprobs)
+            return profile(results, progress.on_columns)
+
+    @_documented(arguments.compare_parser)
+    @line_magic
+    def sutro_compare(self, line: str) -> Any:  # noqa: D102 - documented by its parser
+        options = self._parse(arguments.compare_parser(), line)
+        if options is None:
+            return None
+        if options.name is not None:
+            check_variable(options.name)
+        as_type: Any = options.as_type or (self.as_type if options.name else "results")
+        if as_type == "path":
+            as_type = "pandas"  # of the settings: there is no file of aligned rows
+
+        from sutro_magic.comparing import check_number, compare
+        from sutro_magic.packages import require
+
+        check_number(options.jobs)
+        require(as_type)
+        interrupted = (
+            "nothing was bound, and what is complete stays in the cache. Run the cell again to go on."
+        )
+        with self._progress(interrupted) as progress:
+            fetched = [
+                self._fetch(job, progress, inputs=options.inputs, logprobs=False) for job in options.jobs
+            ]
+            comparison = compare(fetched, progress.on_columns)
+            value = comparison.rows.to(as_type)
+        if options.name is None:
+            return value if options.as_type else comparison
+        self.shell.user_ns[options.name] = value
+        self.display.show(self.display.comparison(comparison, Bound(options.name, as_type)))
+        return None
+
+    def _fetch(
+        self, job: str, progress: ProgressLine, *, inputs: bool, logprobs: bool, wire: Any = None
+    ) -> Results:
+        """Fetch the results of a job to look at them as a whole, with their outputs unfolded."""
         results = self.session.results(
-            request.job_id,
-            format=request.format,
-            inputs=request.inputs or self.inputs,
-            logprobs=request.logprobs or self.logprobs,
+            job,
+            format=wire or self.format,
+            inputs=inputs,
+            logprobs=logprobs,
             on_bytes=progress.on_bytes,
             on_notice=print,
             on_kept=progress.on_kept,
@@ -421,9 +438,9 @@ class SutroMagics(Magics, Settings):
     def _progress(self, interrupted: str, *, silent: bool = False) -> AbstractContextManager[ProgressLine]:
         return working(self.session, interrupted, notebook=self.display.notebook, silent=silent)
 
-    def _parse(self, parser: arguments.MagicParser, line: str) -> argparse.Namespace | None:
+    def _parse(self, parser: MagicParser, line: str) -> argparse.Namespace | None:
         try:
             return parser.parse_line(line, self.shell.user_ns)
-        except arguments.HelpRequested as help_text:
+        except HelpRequested as help_text:
             print(help_text)  # noqa: T201 - what was asked for
             return None

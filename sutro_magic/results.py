@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sutro_magic.sources import Source
     from sutro_magic.structured import Unfolding
 
-Part = Literal["all", "errors", "filtered", "selected", "peek", "computed"]
+Part = Literal["all", "errors", "filtered", "selected", "peek", "computed", "compared"]
 """Which rows of the job a `Results` holds; what is computed is of no one job: `job` then says of what."""
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]

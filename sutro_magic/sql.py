@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sutro_magic.engine import WAIT_SECONDS, Lane
+from sutro_magic.engine import Lane, interruptibly
 from sutro_magic.errors import (
     ArgumentError,
     AuthenticationError,
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
     Fetch = Callable[[ResultsRequest], Results]
 
-TELL_SECONDS = 0.2
 LONGEST_LIST = 5
 T = TypeVar("T")
 
@@ -96,15 +94,19 @@ def run(
     search = _Search(session, variables, fetch)
     tables = search.tables(names, own)
 
-    def query(count: Callable[[int], None]) -> pa.Table:
+    arrived = [0]
+
+    def query() -> pa.Table:
         with lane.turn():
-            return lane.read(binding.sql, tables, binding.values, lambda reader: collect(reader, count))
+            return lane.read(
+                binding.sql, tables, binding.values, lambda reader: collect(reader, arrived.append)
+            )
 
     import duckdb
     import pyarrow as pa
 
     try:
-        table = _interruptible(lane, query, on_query)
+        table = interruptibly(lane, query, lambda: on_query(arrived[-1]))
     except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk, of which others know what to say
@@ -247,42 +249,6 @@ class _Search:
 
 
 # --- running it ---------------------------------------------------------------------------------------
-
-
-def _interruptible(
-    lane: Lane, work: Callable[[Callable[[int], None]], T], on_query: Callable[[int], None]
-) -> T:
-    """Work in a thread of its own, so that Ctrl-C ends a query at once; tell how far it is."""
-    found: list[T] = []
-    failed: list[BaseException] = []
-    rows = [0]
-    done = threading.Event()
-
-    def count(number: int) -> None:
-        rows[0] = number
-
-    def do() -> None:
-        try:
-            found.append(work(count))
-        except BaseException as error:  # noqa: BLE001 - raised where the work was asked for
-            failed.append(error)
-        finally:
-            done.set()
-
-    thread = threading.Thread(target=do, name="sutro-sql", daemon=True)
-    try:
-        thread.start()
-        while not done.wait(TELL_SECONDS):
-            on_query(rows[0])
-    except BaseException:
-        while not done.wait(WAIT_SECONDS):
-            lane.cancel()  # again and again, since the query may not have begun a moment ago
-        raise
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]
 
 
 def _title(read: list[str]) -> str:

@@ -29,7 +29,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first test wait
 ROOT = Path(__file__).parents[1]
 STARTUP_FILE = ROOT / "jupyter-config/ipython/startup/50-sutro-magic.py"
 MAGICS = [
-    f"sutro_{name}" for name in ("browse", "cache", "demo", "jobs", "login", "results", "status", "wait")
+    f"sutro_{name}"
+    for name in (
+        "browse",
+        "cache",
+        "compare",
+        "demo",
+        "jobs",
+        "login",
+        "profile",
+        "results",
+        "status",
+        "wait",
+    )
 ]
 NOT_FOUND = "Line magic function `%sutro_results` not found."
 ENVIRON = dict(os.environ)  # before a fixture changes it: pip keeps its settings and its downloads

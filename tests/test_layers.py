@@ -19,13 +19,13 @@ FLOORS = [
         "thrift_compact", "transfer", "transport", "unexpected", "views",
     },
     {
-        "dask_frames", "engine", "frames", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",
+        "comparing", "dask_frames", "engine", "frames", "job_profile", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",
         "output_schema", "packages", "pages", "peek", "picked", "provenance", "questions", "results", "saving", "shape_arrays", "shape_patterns",
         "shapes", "sources", "sql_answers", "sql_tables", "sql_values", "structured", "summaries", "unfolded", "unfolded_file",
     },
     {"fetching", "job_feed", "joining", "looking", "naming", "outcomes", "seen", "session", "sql", "variables", "waiting", "watching", "wider"},
     {"ui"},
-    {"arguments", "cache_commands", "completion", "extension", "magics", "login", "demo_commands", "settings", "working"},
+    {"arguments", "cache_commands", "completion", "extension", "magics", "parsing", "result_flags", "login", "demo_commands", "settings", "working"},
 ]  # fmt: skip
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FRONT_ENDS = {"IPython", "ipywidgets", "itables", "anywidget", "traitlets", "ipykernel"}

@@ -96,7 +96,7 @@ def test_a_slow_download_shows_its_progress_and_leaves_one_line(kernel, demo):
     demo.set_fault("slow", seconds=2)
     reply = kernel.run("r = %sutro_results job-demo-films --format json")
     first, updates = reply.displays[0]["text/plain"], [u["text/plain"] for u in reply.updates]
-    assert re.match(r"Downloading: [\d.]+ \w+ of [\d.]+ \w+ \(\d+%\), .*/s, .* left", first)
+    assert re.match(r"▕.{20}▏ Downloading: [\d.]+ \w+ of [\d.]+ \w+ \(\d+%\), .*/s, .* left", first)
     assert len(reply.displays) == 1 and len(updates) >= 2
     assert re.fullmatch(r"Downloaded [\d.]+ MB in [\d.]+ s \([\d.]+ kB/s\)", updates[-1])
 

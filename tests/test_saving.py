@@ -420,4 +420,4 @@ def test_a_large_file_shows_how_far_it_is(kernel, tmp_path):
     reply = kernel.run(f"r = %sutro_results job-demo-million --raw --save {tmp_path}/a.jsonl", seconds=200)
     assert reply.ok and reply.text.startswith("Saved 1,000,000 rows x ")
     lines = [bundle["text/plain"] for bundle in [*reply.displays, *reply.updates]]
-    assert any(line.startswith("Saving: ") and " of 1,000,000 rows (" in line for line in lines)
+    assert any("▏ Saving: " in line and " of 1,000,000 rows (" in line for line in lines)

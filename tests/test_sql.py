@@ -401,7 +401,7 @@ WHEN_IT_RUNS = """
 import pathlib, threading
 def tell_when_it_runs(path):
     def wait():
-        while not any(thread.name == "sutro-sql" for thread in threading.enumerate()):
+        while not any(thread.name == "sutro-queries" for thread in threading.enumerate()):
             time.sleep(0.01)
         pathlib.Path(path).touch()
     import time
@@ -427,7 +427,7 @@ def test_interrupting_a_query_ends_it_and_binds_nothing(films, tmp_path):
     stopper.join()
     assert reply.ename == "Interrupted" and "nothing was bound" in reply.traceback
     assert (
-        films.value("x, any(thread.name == 'sutro-sql' for thread in threading.enumerate())")
+        films.value("x, any(thread.name == 'sutro-queries' for thread in threading.enumerate())")
         == "('as before', False)"
     )
     assert sql(films, "select 1 as one", "--name x").ok

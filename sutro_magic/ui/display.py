@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sutro_magic.comparing import Comparison
+    from sutro_magic.job_profile import Profile
     from sutro_magic.models import Job, JobList
     from sutro_magic.results import Results
     from sutro_magic.ui.browser import JobBrowser
@@ -156,6 +158,42 @@ class Display:
             self.show(table.widget_bundle(widget))
         return table.mimebundle(view, html=self.notebook)
 
+    def profile(self, profile: Profile) -> dict[str, Any]:
+        """Render what a person looks at first."""
+        from sutro_magic.ui import profile_view
+
+        return profile_view.bundle(profile, html=self.notebook)
+
+    def comparison(self, comparison: Comparison, bound: Bound | None = None) -> dict[str, Any]:
+        """Render a comparison: figures and plots, and beneath them the table of the aligned rows."""
+        from dataclasses import replace
+
+        from sutro_magic.ui import comparison_view, static, table
+
+        rows = comparison.rows
+        caption = comparison_view.table_caption(comparison, str(bound or ""))
+        view = replace(table.results_view(rows, bound), caption=caption)
+        figures = comparison_view.to_text(comparison)
+        if not self.notebook:
+            return {"text/plain": f"{figures}\n\n{static.to_plain(view)}"}
+        self.show({"text/plain": figures, "text/html": comparison_view.to_html(comparison)})
+        view = static.below_a_widget(view)
+        from sutro_magic.ui.results_table import ResultsTable
+
+        widget = ResultsTable(
+            rows,
+            bound=bound,
+            as_type=self._as_type(),
+            caption=caption,
+            page_length=self._page_length(),
+            hides=view.token,
+        )
+        self.show(table.widget_bundle(widget))
+        return table.mimebundle(view, html=True)
+
+    def _comparison(self, comparison: Comparison) -> dict[str, Any]:
+        return self.comparison(comparison)
+
     def view(self, view: TableView | PairsView) -> dict[str, Any]:
         """Render a short view without sorting or search."""
         from sutro_magic.ui import table
@@ -188,6 +226,8 @@ class Display:
     def _types(self) -> list[tuple[str, str, Any]]:
         return [
             ("sutro_magic.results", "Results", self._results),
+            ("sutro_magic.job_profile", "Profile", self.profile),
+            ("sutro_magic.comparing", "Comparison", self._comparison),
             ("sutro_magic.models", "JobList", self._jobs),
             ("sutro_magic.models", "Job", self._job),
             ("sutro_magic.ui.browser", "JobBrowser", self.browser),

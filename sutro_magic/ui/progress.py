@@ -111,6 +111,10 @@ class Progress:
                 f"Verifying: {words.size(done)} of {words.size(total)} ({done / total:.0%})", done / total
             )
 
+    def on_columns(self, done: int, total: int) -> None:
+        """Tell how many columns are looked through."""
+        self._say(f"Looking through: {done:,} of {words.count(total, 'column')}", done / max(total, 1))
+
     def on_retry(self, reason: str) -> None:
         """Tell that a request failed and is tried again."""
         self._retried = True

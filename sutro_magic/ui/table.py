@@ -239,6 +239,7 @@ def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
         "errors": f"{title}: {words.count(results.num_rows, 'output')} that did not parse",
         "filtered": f"{title}: {rows} as the table shows them",
         "selected": f"{title}: {rows} that are ticked",
+        "compared": f"{title} and others: {rows} compared",
     }[results.part]
     if results.part == "errors":
         where += "; _raw the output as sent; _error the reason"

@@ -32,6 +32,8 @@ def _sutro_magic_autoload() -> None:
             "sutro_jobs",
             "sutro_status",
             "sutro_wait",
+            "sutro_profile",
+            "sutro_compare",
             "sutro_browse",
             "sutro_cache",
             "sutro_login",

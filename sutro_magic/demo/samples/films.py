@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from random import Random
-
     from sutro_magic.demo.jobs import Columns
 
 _TITLES = (
@@ -93,6 +92,25 @@ def reviews(rng: Random, rows: range) -> Columns:
         columns["outputs"].append(json.dumps({"label": label, "confidence": confidence}))
         columns["cumulative_logprobs"].append(round(-rng.expovariate(9 if clear else 2.5) - 0.002, 4))
     return columns
+
+
+def second_opinion(rng: Random, rows: range) -> Columns:
+    """Judge the reviews of ``job-demo-reviews`` again, as a model that is less sure of mixed ones."""
+    columns = reviews(Random(f"job-demo-reviews/{rows.start}"), rows)  # the same texts as there
+    columns["outputs"] = [_judge_again(rng, json.loads(output)) for output in columns["outputs"]]
+    columns["cumulative_logprobs"] = [round(-rng.expovariate(4) - 0.002, 4) for _ in rows]
+    return columns
+
+
+def _judge_again(rng: Random, judged: dict[str, object]) -> str:
+    stays = {"positive": 0.93, "mixed": 0.62, "negative": 0.9}[str(judged["label"])]
+    others = [("negative", 0.7), ("positive", 0.3)] if judged["label"] == "mixed" else [("mixed", 1.0)]
+    label = judged["label"]
+    if rng.random() > stays:
+        (label,) = rng.choices([name for name, _ in others], [weight for _, weight in others])
+    # Half of the time both are as sure: agreement of numbers is rare, but not unheard of.
+    confidence = judged["confidence"] if rng.random() < 0.5 else round(rng.betavariate(9, 2), 3)  # noqa: PLR2004
+    return json.dumps({"label": label, "confidence": confidence})
 
 
 def films(rng: Random, rows: range) -> Columns:

@@ -1,0 +1,316 @@
+"""The same inputs run by several jobs: where the answers agree, and where they do not.
+
+Rows are aligned by their place in the job. Equal means: the same value, and null equals null, NaN equals NaN;
+numbers are compared as numbers, whatever their types. All figures are exact and over all rows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from sutro_magic.engine import Lane, interruptibly
+from sutro_magic.errors import ArgumentError, shorten
+from sutro_magic.mapped import SMALL_BYTES
+from sutro_magic.pages import Pages
+from sutro_magic.picked import NumberedRows
+from sutro_magic.questions import expression, kind_of, queryable
+from sutro_magic.results import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sutro_magic.models import Job
+
+LETTERS = "ABCDEF"
+"""Names of the jobs in columns; so many can be compared."""
+MOST_VALUES = 20
+"""Fields with more values have no confusion matrix."""
+LONGEST_VALUE = 200
+DIFFERS = "_differs"
+"""How many fields of a row are not the same in all jobs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One field in two jobs.
+
+    Attributes
+    ----------
+    left, right : int
+        Places of the jobs, from 0.
+    agree : int
+        Rows where both are equal.
+    kappa : float or None
+        Cohen's kappa, agreement beyond chance, null being a value like others; None without a confusion matrix, and
+        where both jobs always say the same one value.
+    mean_difference : float or None
+        Of numbers: the mean of their absolute difference, over the rows where both are there.
+    labels : tuple
+        Of fields with at most `MOST_VALUES` values that are no floats: the values; None for null.
+    confusion : tuple of tuple of int
+        For each value of the left job, how many rows have each value in the right one.
+    """
+
+    left: int
+    right: int
+    agree: int
+    kappa: float | None = None
+    mean_difference: float | None = None
+    labels: tuple[Any, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedField:
+    """One field in all jobs: the rows where all are equal, and every two jobs."""
+
+    name: str
+    agree: int
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Several jobs over the same inputs, compared; shows itself.
+
+    Attributes
+    ----------
+    jobs : tuple of Job
+        In the order of their letters, A, B, C…
+    num_rows, differing : int
+        All rows; those where not all fields are the same in all jobs.
+    fields : tuple of ComparedField
+    inputs_differ : int or None
+        Rows whose inputs are not the same in all jobs; None where not all jobs have inputs.
+    notes : tuple of str
+        What is not compared, and why.
+    rows : Results
+        The aligned rows, those that differ in most fields first: ``_row``, `DIFFERS`, ``inputs``, and of each field one
+        column for each job: ``label_A``, ``label_B``…
+    """
+
+    jobs: tuple[Job, ...]
+    num_rows: int
+    differing: int
+    fields: tuple[ComparedField, ...]
+    inputs_differ: int | None
+    notes: tuple[str, ...]
+    rows: Results = field(repr=False)
+
+    def __repr__(self) -> str:
+        # Never data: a repr may end up in a log.
+        return f"<Comparison of {len(self.jobs)} jobs: {self.num_rows:,} rows, {len(self.fields)} fields>"
+
+
+class AlignedRows(NumberedRows):
+    """Aligned rows in an order of their own; where they are many, they are laid out in a temporary file."""
+
+    def mapped(self) -> pa.Table:
+        """Return the whole table such that any row of it can be read at once, in little memory."""
+        if self._pages.table.nbytes <= SMALL_BYTES:
+            return self.stored()
+        with tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True) as name:
+            made = Path(name) / "aligned.arrow"
+            with pa.ipc.new_file(made, self.schema) as writer:
+                for batch in self.batches(65_536):
+                    writer.write_batch(batch)
+            return pa.ipc.open_file(pa.memory_map(str(made))).read_all()
+
+
+def check_number(jobs: Sequence[object]) -> None:
+    """Raise `ArgumentError` unless there are jobs enough to compare, and not too many."""
+    if not 2 <= len(jobs) <= len(LETTERS):  # noqa: PLR2004 - a comparison
+        raise ArgumentError(
+            f"A comparison takes 2 to {len(LETTERS)} jobs, not {len(jobs)}.",
+            hint="%sutro_compare JOB_ID JOB_ID",
+        )
+
+
+def compare(
+    results: Sequence[Results], on_step: Callable[[int, int], None] = lambda _done, _total: None
+) -> Comparison:
+    """Compare the results of several jobs over the same inputs.
+
+    Parameters
+    ----------
+    results : sequence of Results
+        2 to 6, with the same number of rows; with their inputs, so that these can be compared, too.
+    on_step : callable
+        Told how many columns of how many are done.
+
+    Raises
+    ------
+    ArgumentError
+        When the numbers of rows differ, or the same job stands there twice.
+    """
+    check_number(results)
+    ids = [each.job_id for each in results]
+    if len(set(ids)) < len(ids):
+        twice = next(job_id for job_id, count in Counter(ids).items() if count > 1)
+        raise ArgumentError(
+            f"{shorten(twice, 60)} is compared with itself.", hint="Give several jobs over the same inputs."
+        )
+    if len({each.num_rows for each in results}) > 1:
+        counts = ", ".join(f"{shorten(each.job_id, 60)} has {each.num_rows:,}" for each in results)
+        raise ArgumentError(
+            f"Jobs with different numbers of rows cannot be aligned: {counts}.",
+            hint="Give jobs over the same inputs.",
+        )
+    lane, steps = Lane(), [(0, 1)]
+    return interruptibly(
+        lane,
+        lambda: _compare(lane, results, lambda done, total: steps.append((done, total))),
+        lambda: on_step(*steps[-1]),
+    )
+
+
+def _compare(lane: Lane, results: Sequence[Results], on_step: Callable[[int, int], None]) -> Comparison:
+    names, notes, results = _fields_of(results)
+    tables = [each.new_pages().table for each in results]
+    first, rows = results[0], tables[0].num_rows
+    differs = np.zeros(rows, dtype=np.int64)
+    aligned: dict[str, pa.ChunkedArray] = {}
+    inputs_differ = None
+    if all("inputs" in table.column_names for table in tables):
+        inputs_differ = rows - int(_same(lane, *_columns(tables, "inputs")).sum())
+        aligned["inputs"] = tables[0].column("inputs")
+    compared: list[ComparedField] = []
+    for name in names:
+        on_step(len(compared), len(names))
+        table, whats = _columns(tables, name)
+        same = _same(lane, table, whats)
+        differs += ~same
+        kinds = [one.schema.field(name).type for one in tables]
+        pairs = [
+            _pair(lane, table, whats, kinds, left, right)
+            for left, right in combinations(range(len(tables)), 2)
+        ]
+        compared.append(ComparedField(name=name, agree=int(same.sum()), pairs=tuple(pairs)))
+        for letter, one in zip(LETTERS, tables, strict=False):
+            aligned[_free(f"{name}_{letter}", aligned)] = one.column(name)
+    whole = pa.table({DIFFERS: pa.array(differs), **aligned})
+    order = np.argsort(-differs, kind="stable")
+    return Comparison(
+        jobs=tuple(each.job for each in results),
+        num_rows=rows,
+        differing=int((differs > 0).sum()),
+        fields=tuple(compared),
+        inputs_differ=inputs_differ,
+        notes=tuple(notes),
+        rows=Results(
+            AlignedRows(Pages(lambda: whole), order),
+            job=first.job,
+            job_id=first.job_id,
+            from_cache=first.from_cache,
+            provenance=first.provenance,
+            part="compared",
+        ),
+    )
+
+
+def _fields_of(results: Sequence[Results]) -> tuple[list[str], list[str], list[Results]]:
+    """Return the fields that all jobs have, what to say of others, and the results to take them from."""
+    per_job = [
+        list(each.unfolding.columns) if each.unfolding and each.unfolding.unfolded else ["outputs"]
+        for each in results
+    ]
+    common = [name for name in per_job[0] if all(name in names for names in per_job)]
+    if not common:
+        return (
+            ["outputs"],
+            ["The jobs have no field in common: outputs are compared as they were sent."],
+            [each.raw for each in results],
+        )
+    notes = []
+    for letter, names in zip(LETTERS, per_job, strict=False):
+        lonely = [name for name in names if name not in common]
+        if lonely:
+            notes.append(f"Not in all jobs, so not compared: {', '.join(lonely)} of {letter}.")
+    return common, notes, list(results)
+
+
+def _columns(tables: Sequence[pa.Table], name: str) -> tuple[pa.Table, list[str]]:
+    """Return one field of all jobs as the columns c0, c1… of a table, and their expressions in SQL."""
+    places = [table.column_names.index(name) for table in tables]
+    kinds = [table.schema.field(place).type for table, place in zip(tables, places, strict=True)]
+    columns = [queryable(table, [place]).column(0) for table, place in zip(tables, places, strict=True)]
+    whats = [expression(index, kind) for index, kind in enumerate(kinds)]
+    if len(set(kinds)) > 1 and {kind_of(kind) for kind in kinds} not in ({"number"}, {"text"}):
+        whats = [f"cast(c{index} as varchar)" for index in range(len(kinds))]  # no type in common
+    return pa.table(columns, names=[f"c{index}" for index in range(len(columns))]), whats
+
+
+def _same(lane: Lane, table: pa.Table, whats: Sequence[str]) -> Any:
+    """Return for each row whether all jobs have the same."""
+    if not table.num_rows:
+        return np.zeros(0, dtype=bool)
+    same = " and ".join(f"{whats[0]} is not distinct from {what}" for what in whats[1:])
+    with lane.turn():
+        return np.asarray(lane.query(f"select {same} as same from t", {"t": table})["same"]).astype(bool)  # noqa: S608
+
+
+def _pair(  # noqa: PLR0917 - one table, two of its columns
+    lane: Lane, table: pa.Table, whats: Sequence[str], kinds: Sequence[pa.DataType], left: int, right: int
+) -> Pair:
+    a, b, asked = whats[left], whats[right], {"t": table}
+    both = {kind_of(kinds[left]), kind_of(kinds[right])}
+    is_float = any(pa.types.is_floating(kinds[place]) for place in (left, right))
+    difference, values, matrix = None, (), ()  # type: float | None, tuple[Any, ...], tuple[tuple[int, ...], ...]
+    with lane.turn():
+        agree = int(lane.rows(f"select count(*) from t where {a} is not distinct from {b}", asked)[0][0])  # noqa: S608
+        if both == {"number"} and a == f"c{left}":
+            x, y = f"cast({a} as double)", f"cast({b} as double)"
+            mean = f"select avg(abs({x} - {y})) from t where not isnan({x}) and not isnan({y})"  # noqa: S608
+            difference = lane.rows(mean, asked)[0][0]
+        if both <= {"text", "bool", "number"} and not is_float:
+            values, matrix = _confusion(lane, asked, a, b, is_text="text" in both or len(both) > 1)
+    return Pair(
+        left=left,
+        right=right,
+        agree=agree,
+        kappa=_kappa(matrix),
+        mean_difference=difference,
+        labels=values,
+        confusion=matrix,
+    )
+
+
+def _confusion(
+    lane: Lane, asked: dict[str, pa.Table], a: str, b: str, *, is_text: bool
+) -> tuple[tuple[Any, ...], tuple[tuple[int, ...], ...]]:
+    either = f"(select {a} as v from t union all select {b} as v from t)"  # noqa: S608
+    longest = "coalesce(max(length(v)), 0)" if is_text else "0"
+    number, length = lane.rows(f"select count(distinct v), {longest} from {either}", asked)[0]  # noqa: S608
+    if not 0 < number <= MOST_VALUES or length > LONGEST_VALUE:
+        return (), ()
+    ranked = "count(*) desc, v" if is_text else "v"  # numbers have an order of their own
+    found = lane.rows(f"select v from {either} group by v order by v is null, {ranked}", asked)  # noqa: S608
+    values = tuple(value for (value,) in found)
+    counts = {
+        (left, right): int(count)
+        for left, right, count in lane.rows(f"select {a}, {b}, count(*) from t group by 1, 2", asked)  # noqa: S608
+    }
+    return values, tuple(tuple(counts.get((left, right), 0) for right in values) for left in values)
+
+
+def _kappa(matrix: Sequence[Sequence[int]]) -> float | None:
+    total = sum(map(sum, matrix))
+    if not total:
+        return None
+    agreed = sum(matrix[i][i] for i in range(len(matrix))) / total
+    chance = sum(sum(matrix[i]) * sum(row[i] for row in matrix) for i in range(len(matrix))) / total**2
+    return (agreed - chance) / (1 - chance) if chance < 1 else None
+
+
+def _free(name: str, taken: dict[str, Any]) -> str:
+    while name in taken or name in {"_row", DIFFERS}:
+        name += "_"
+    return name
