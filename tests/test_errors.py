@@ -230,7 +230,8 @@ def test_every_magic_has_examples_and_says_so_in_its_docstring():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", EXAMPLES)
-def test_every_example_of_every_help_runs(kernel, demo, line):
+def test_every_example_of_every_help_runs(kernel, demo, line, tmp_path):
+    kernel.run(f"import os; os.chdir({str(tmp_path)!r})")  # where an example may save a file
     kernel.run(
         "job_id = 'job_12345'\nx = %sutro_results job_12345 --inputs\n%sutro_demo\n%sutro_demo fault off"
     )
