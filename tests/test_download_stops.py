@@ -89,19 +89,6 @@ def test_a_killed_process_leaves_a_partial_that_the_next_one_claims(service, tmp
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.slow
-def test_the_partial_of_a_living_process_is_left_alone(service, tmp_path):
-    service.rate = 20_000
-    with script(service, tmp_path) as slow:
-        wait_until(lambda: list(tmp_path.glob("partials/*/*/state.json")))
-        with script(service, tmp_path) as other:
-            wait_until(lambda: len(service.storage()) > 1)
-            service.rate = None
-            assert other.stdout.read().split() == ["fetched", str(len(service.table))]
-        assert slow.stdout.read().split() == ["fetched", str(len(service.table))]
-    assert [seen.range for seen in service.storage()] == [None, None]
-
-
 def test_a_robbed_download_still_ends_in_the_right_table(service, tmp_path, monkeypatch):
     """As when the clocks of two machines that share a folder do not agree."""
     from sutro_magic import Session
