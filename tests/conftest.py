@@ -42,6 +42,7 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     for name in list(os.environ):
         if name.startswith("SUTRO_"):
             monkeypatch.delenv(name)
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # IPython warns where another one than ours is active
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SUTRO_MAGIC_CACHE_DIR", str(home / "cache"))
     return home

@@ -237,13 +237,13 @@ def test_unload_ext_takes_back_what_autoload_gave(fresh):
         assert kernel.run("%sutro_results --help")[0] == "ok"
 
 
-def test_no_cell_magic_is_offered(fresh):
+def test_the_only_cell_magic_that_is_offered_is_one(fresh):
     with fresh.kernel() as kernel:
-        assert kernel.completions("%%sutro") == []
+        assert kernel.completions("%%sutro") == ["%%sutro_sql"]
         _, text = kernel.run(
             "print([n for n in get_ipython().magics_manager.magics['cell'] if 'sutro' in n])"
         )
-        assert text.strip() == "[]"
+        assert text.strip() == "['sutro_sql']"
 
 
 def test_a_kernel_start_imports_nothing_of_it(fresh):

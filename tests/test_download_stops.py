@@ -16,6 +16,8 @@ import pytest
 from faulty_storage import JOB, FaultyService, make_table, running
 from sweep_faults import leftovers
 
+NO_LOCKS = "import fcntl; fcntl.flock = lambda _handle, _how: None"
+"""As on a disk without locks, where several processes fetch the same."""
 SCRIPT = """
 import sys, threading, time
 from sutro_magic import Session
@@ -48,9 +50,12 @@ def sent(service):
     return sum(seen.sent for seen in service.storage())
 
 
-def script(service, folder):
+def script(service, folder, first=""):
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, service.url, folder], stdout=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-c", first + SCRIPT, service.url, folder],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ,
     )
 
 
@@ -87,6 +92,20 @@ def test_a_killed_process_leaves_a_partial_that_the_next_one_claims(service, tmp
         assert process.stdout.read().split() == ["fetched", str(len(service.table))]
     assert service.storage()[0].range is not None and sent(service) < len(service.artifact)
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="switches flock off")
+def test_the_partial_of_a_living_process_is_left_alone(service, tmp_path):
+    service.rate = 20_000
+    with script(service, tmp_path, NO_LOCKS) as slow:
+        wait_until(lambda: list(tmp_path.glob("partials/*/*/state.json")))
+        with script(service, tmp_path, NO_LOCKS) as other:
+            wait_until(lambda: len(service.storage()) > 1)
+            service.rate = None
+            assert other.stdout.read().split() == ["fetched", str(len(service.table))]
+        assert slow.stdout.read().split() == ["fetched", str(len(service.table))]
+    assert [seen.range for seen in service.storage()] == [None, None]
 
 
 def test_a_robbed_download_still_ends_in_the_right_table(service, tmp_path, monkeypatch):
