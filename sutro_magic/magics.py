@@ -111,8 +111,9 @@ class SutroMagics(Magics, Settings):
         for browser in self._browsers:
             browser.close()
         self._browsers.clear()
-        if self._demo is not None:
-            self._demo.stop(self.session)
+        demo, self._demo = self._demo, None
+        if demo is not None:
+            demo.stop(self.session)
         if self._session is not None:
             self._session.close()
 
@@ -151,8 +152,6 @@ class SutroMagics(Magics, Settings):
         options = self._parse(arguments.results_parser(), line)
         if options is None:
             return None
-        if options.name is not None:
-            check_variable(options.name)
         as_type: Any = options.as_type or (self.as_type if options.name else "results")
         wire: Any = options.format or self.format
 
@@ -232,8 +231,6 @@ class SutroMagics(Magics, Settings):
         options = self._parse(arguments.sql_parser(), line)
         if options is None:
             return None
-        if options.name is not None:
-            check_variable(options.name)
         as_type: Any = options.as_type or (self.as_type if options.name else "results")
         if as_type == "path":  # by %config
             raise ArgumentError("The answer to a query has no path.", hint="--as pandas, or another type")
@@ -279,8 +276,6 @@ class SutroMagics(Magics, Settings):
         options = self._parse(arguments.compare_parser(), line)
         if options is None:
             return None
-        if options.name is not None:
-            check_variable(options.name)
         as_type: Any = options.as_type or (self.as_type if options.name else "results")
         if as_type == "path":
             as_type = "pandas"  # of the settings: there is no file of aligned rows
@@ -329,8 +324,6 @@ class SutroMagics(Magics, Settings):
         options = self._parse(arguments.jobs_parser(), line)
         if options is None:
             return None
-        if options.name is not None:
-            check_variable(options.name)
         with self._progress("run the cell again to list the jobs."):
             jobs = self.session.jobs(limit=options.limit, status=options.status, search=options.search)
         if options.name is None:
@@ -439,8 +432,13 @@ class SutroMagics(Magics, Settings):
         return working(self.session, interrupted, notebook=self.display.notebook, silent=silent)
 
     def _parse(self, parser: MagicParser, line: str) -> argparse.Namespace | None:
+        """Read a line; refuse a name that no variable can have before anything is done."""
         try:
-            return parser.parse_line(line, self.shell.user_ns)
+            options = parser.parse_line(line, self.shell.user_ns)
         except HelpRequested as help_text:
             print(help_text)  # noqa: T201 - what was asked for
             return None
+        name = getattr(options, "name", None)
+        if name is not None:
+            check_variable(name)
+        return options

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sutro_magic.engine import Lane, interruptibly
 from sutro_magic.errors import (
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     Fetch = Callable[[ResultsRequest], Results]
 
 LONGEST_LIST = 5
-T = TypeVar("T")
 
 _UNQUOTED_ID = re.compile(r"\b(?:from|join|,)\s+([A-Za-z_]\w*(?:-\w+)+)", re.IGNORECASE)
 

@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from faulty_storage import JOB, FaultyService, make_table, running
 from sweep_faults import leftovers
+from test_cache_processes import NO_LOCKS
 
-NO_LOCKS = "import fcntl; fcntl.flock = lambda _handle, _how: None"
-"""As on a disk without locks, where several processes fetch the same."""
 SCRIPT = """
 import sys, threading, time
 from sutro_magic import Session

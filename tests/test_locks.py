@@ -184,3 +184,23 @@ def test_a_wait_for_the_job_itself_keeps_nobody_from_looking(session, demo):
         session.results("job-demo-queued", on_notice=said.append)
     thread.join()
     assert not said and results[0].num_rows
+
+
+def test_who_waits_for_another_process_can_be_cancelled(session):
+    """Within a second, and without a request."""
+    from sutro_magic.errors import FetchCancelledError
+
+    request = ResultsRequest(job_id="job-demo-films")
+    cancel, caught = threading.Event(), []
+
+    def fetch():
+        with pytest.raises(FetchCancelledError) as raised:
+            session.results("job-demo-films", on_notice=lambda _text: cancel.set(), cancel=cancel)
+        caught.append(raised)
+
+    with session.cache.fetching(session.credentials.identity, request):
+        thread = threading.Thread(target=fetch)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive() and caught
+    assert session.cache.entries() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from faulty_storage import JOB, FaultyService, make_table, parquet_bytes, running
 
-from sutro_magic import Session, errors
+from sutro_magic import Session, errors, parquet_footer
 from sutro_magic.patience import RetryPolicy
 
 pytestmark = pytest.mark.slow
@@ -80,6 +81,19 @@ def test_structured_outputs_of_a_look_unfold(session):
     assert peeked.raw.columns == ["outputs"]
     cached = session.peek("job-demo-million", 5)
     assert cached.from_cache and cached.peeked.fetched == 0 and cached.arrow().equals(whole.head(5))
+
+
+def test_a_dask_frame_of_a_look_outlives_it(service, client):
+    frame = client.peek(JOB, 60).dask()
+    gc.collect()
+    assert len(frame.compute()) == 60
+
+
+@pytest.mark.parametrize(("limit", "words"), [("MAX_FOOTER_BYTES", "footer"), ("MAX_ROWS", "rows")])
+def test_an_absurd_footer_is_not_looked_at(service, client, monkeypatch, limit, words):
+    monkeypatch.setattr(parquet_footer, limit, 10)
+    with pytest.raises(errors.ResultsTooLargeError, match=words):
+        client.peek(JOB, 5)
 
 
 def test_what_is_in_the_cache_is_looked_at_there(service, client):
