@@ -19,6 +19,8 @@ from sutro_magic.results import Results
 from sutro_magic.structured import Unfolding
 from sutro_magic.ui.comparison_view import to_html, to_text
 
+pytestmark = pytest.mark.slow
+
 JOBS = ("job-demo-reviews", "job-demo-opinion")
 PAIR = "%sutro_compare job-demo-reviews job-demo-opinion"
 

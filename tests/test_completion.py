@@ -276,6 +276,7 @@ def test_whatever_breaks_tab_gives_nothing_and_says_nothing(tab, listed):
     assert listed.run("1").text == "", "nothing was printed by the way"
 
 
+@pytest.mark.slow
 def test_after_unloading_tab_knows_nothing_of_us(tab, kernel):
     kernel.run("%unload_ext sutro_magic")
     assert "--format" not in tab("%sutro_results --fo|").offers

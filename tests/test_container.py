@@ -10,6 +10,8 @@ import pytest
 
 from sutro_magic import container, engine
 
+pytestmark = pytest.mark.slow
+
 MACHINE = 8
 GB = 10**9
 

@@ -17,6 +17,8 @@ from faulty_storage import JOB, FaultyService, make_table, running
 from sweep_faults import leftovers
 from test_cache_processes import NO_LOCKS
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import sys, threading, time
 from sutro_magic import Session
@@ -58,7 +60,6 @@ def script(service, folder, first=""):
     )
 
 
-@pytest.mark.slow
 def test_ctrl_c_in_a_script_keeps_the_partial_and_leaves_no_thread(service, tmp_path):
     service.rate = 100_000
     with script(service, tmp_path) as process:
@@ -77,7 +78,6 @@ def test_ctrl_c_in_a_script_keeps_the_partial_and_leaves_no_thread(service, tmp_
     assert sent(service) == len(service.artifact) - kept
 
 
-@pytest.mark.slow
 def test_a_killed_process_leaves_a_partial_that_the_next_one_claims(service, tmp_path):
     service.rate = 100_000
     with script(service, tmp_path) as process:
@@ -93,7 +93,6 @@ def test_a_killed_process_leaves_a_partial_that_the_next_one_claims(service, tmp
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="switches flock off")
 def test_the_partial_of_a_living_process_is_left_alone(service, tmp_path):
     service.rate = 20_000
@@ -125,7 +124,6 @@ def test_a_robbed_download_still_ends_in_the_right_table(service, tmp_path, monk
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.slow
 def test_interrupting_a_cell_says_what_is_kept_and_running_it_again_goes_on(kernel, service):
     assert kernel.run(
         f"import os\nsaved = dict(os.environ)\nos.environ.update(SUTRO_API_URL={service.url!r}, SUTRO_API_KEY='sk_x')"
@@ -194,7 +192,6 @@ def large(wire, times, folder):
     return path.read_bytes(), len(table) * times
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("wire", ["parquet", "csv"])
 def test_memory_does_not_grow_with_the_artifact(wire, tmp_path):

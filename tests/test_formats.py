@@ -338,6 +338,7 @@ def test_csv_that_is_cut_or_crooked_is_refused(bench, content, words):
     assert "--format parquet" in refusal.hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", ["x" * (2 << 20), '"' + "\n" * (6 << 20), "x\r" * (1 << 20)])
 def test_a_header_without_end_is_refused_at_once(bench, header):
     assert "column names" in bench.csv(header).refusal().message
@@ -354,6 +355,7 @@ def test_csv_errors_do_not_quote_the_row(bench):
     assert "private" not in str(bench.csv("outputs,id\nprivate\n").refusal())
 
 
+@pytest.mark.slow
 def test_csv_rows_across_chunks(bench, monkeypatch):
     cells = ["a", "x\r\ny", "", 'say "hi"', "\r", "\n\n", "z" * 100, '"', ",", "é😀", "\r\n", None]
     quoted = ["" if c is None else '"' + c.replace('"', '""') + '"' for c in cells]

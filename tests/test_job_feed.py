@@ -9,6 +9,8 @@ from sutro_magic import errors
 from sutro_magic.job_feed import JobFeed
 from sutro_magic.models import JobStatus
 
+pytestmark = pytest.mark.slow
+
 
 def ids(jobs):
     return [job.job_id for job in jobs]

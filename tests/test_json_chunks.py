@@ -164,6 +164,7 @@ def test_random_rows_among_many_of_the_same_shapes(common, odd, number):
     check(rows, learn(sample(pa.array(common)), Plan()))
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.lists(ROWS, min_size=1, max_size=20))
 def test_a_row_is_an_error_whatever_stands_around_it(rows):

@@ -18,6 +18,8 @@ from sutro_magic.cache import ResultsCache
 from sutro_magic.locks import FileLock
 from sutro_magic.models import ResultsRequest
 
+pytestmark = pytest.mark.slow
+
 HOLDER = """
 import sys
 from pathlib import Path

@@ -101,6 +101,7 @@ def test_a_slow_download_shows_its_progress_and_leaves_one_line(kernel, demo):
     assert re.fullmatch(r"Downloaded [\d.]+ MB in [\d.]+ s \([\d.]+ kB/s\)", updates[-1])
 
 
+@pytest.mark.slow
 def test_a_request_that_is_tried_again_says_so_at_once(kernel, demo):
     demo.set_fault("503", times=1)
     reply = kernel.run("r = %sutro_results job_12345 --refresh")
@@ -280,6 +281,7 @@ def test_status_shows_one_job(kernel):
     assert kernel.value("job.num_rows, job.status.value") == "(2, 'SUCCEEDED')"
 
 
+@pytest.mark.slow
 def test_wait_ends_with_the_finished_job(kernel):
     reply = kernel.run("job = %sutro_wait job-demo-queued")
     assert reply.ok

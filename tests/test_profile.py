@@ -17,6 +17,8 @@ from sutro_magic.job_profile import profile
 from sutro_magic.ui.plots import histogram, sparkline
 from sutro_magic.ui.profile_view import to_html, to_text
 
+pytestmark = pytest.mark.slow
+
 JOBS = [
     "job-demo-films",
     "job-demo-broken",

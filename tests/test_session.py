@@ -224,6 +224,7 @@ def test_older_spellings_of_statuses_are_understood(session, demo, fault):
     assert session.wait("job_12345", timeout=5).num_rows == 2
 
 
+@pytest.mark.slow
 def test_waiting_watches_a_queued_job_until_it_succeeds(session):
     seen = []
     job = session.wait("job-demo-queued", timeout=60, on_poll=lambda job: seen.append(job.status))
@@ -232,6 +233,7 @@ def test_waiting_watches_a_queued_job_until_it_succeeds(session):
     assert session.results("job-demo-queued").num_rows == job.num_rows
 
 
+@pytest.mark.slow
 def test_wait_true_waits_and_then_fetches(session):
     assert session.results("job-demo-queued", wait=True).num_rows > 0
 
@@ -390,6 +392,7 @@ def test_a_passing_server_error_is_tried_again_and_not_seen(session, demo):
     assert session.results("job_12345").num_rows == 2
 
 
+@pytest.mark.slow
 def test_a_service_that_says_when_to_come_back_is_obeyed(session, demo):
     demo.set_fault("429", times=1, retry_after=1)
     begin = time.monotonic()
@@ -491,7 +494,7 @@ def serving(answer):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -549,7 +552,7 @@ def one_route(request):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), OneRoute)
     server.parameter, server.prefix = request.param
     server.seen = []
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
     server.shutdown()

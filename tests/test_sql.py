@@ -15,6 +15,8 @@ from sutro_magic.errors import ArgumentError, QueryError
 from sutro_magic.results import Results
 from sutro_magic.sql_values import Binding
 
+pytestmark = pytest.mark.slow
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 

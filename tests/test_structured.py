@@ -85,6 +85,7 @@ def test_outputs_unfold_by_their_schema_or_if_half_of_them_are_objects(store, ou
     assert "outputs" not in of(store, outputs, schema, unfold=True).columns
 
 
+@pytest.mark.slow
 def test_all_rows_count_and_not_only_the_first(store):
     texts, objects = ["some text"] * (CHUNK + 10), [{"a": 1}] * (CHUNK + 20)
     assert of(store, texts + objects).unfolding.objects == CHUNK + 20
@@ -110,6 +111,7 @@ def test_lists_as_outputs_stay_lists(session):
         assert results.errors.num_rows == 0
 
 
+@pytest.mark.slow
 def test_too_many_keys_are_no_columns(store, monkeypatch):
     results = of(store, [{f"key {i}": i} for i in range(1_500)])
     assert results.columns == ["outputs"]
@@ -200,6 +202,7 @@ def test_an_inner_field_called_like_the_reasoning_gives_way(store):
     assert results.arrow().to_pylist() == [row]
 
 
+@pytest.mark.slow
 def test_what_only_the_first_rows_look_like_does_not_decide(store, monkeypatch):
     monkeypatch.setattr(structured, "CHUNK_ROWS", 300)
     objects, plain, no_envelopes = [envelope({"n": 1})] * 300, [envelope("text")] * 700, [{"n": 1}] * 700
@@ -399,6 +402,7 @@ def test_results_that_are_gone_say_so(store):
     assert "%sutro_results job-1" in error.value.hint
 
 
+@pytest.mark.slow
 def test_many_may_unfold_the_same_at_once(store):
     entry = put(store, [{"a": i} for i in range(CHUNK * 2)])
     sums = []

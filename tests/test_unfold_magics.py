@@ -6,6 +6,8 @@ import pytest
 
 from sutro_magic.ui import words
 
+pytestmark = pytest.mark.slow
+
 
 def caption(reply):
     """What stands above the table that a cell shows."""
@@ -42,7 +44,6 @@ def test_raw_and_unfold_exclude_each_other(kernel):
     assert "ArgumentError" in reply.traceback and "not allowed with" in reply.traceback
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "way"),
     [

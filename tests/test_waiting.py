@@ -13,6 +13,8 @@ from sutro_magic import errors, waiting, watching
 from sutro_magic.models import Job, JobProgress, JobStatus
 from sutro_magic.ui.progress import Progress, ProgressLine, bar, html_bar
 
+pytestmark = pytest.mark.slow
+
 JOB = "job-1"
 
 

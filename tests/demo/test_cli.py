@@ -31,6 +31,7 @@ def running(tmp_path, *arguments):
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_line_then_a_clean_end(tmp_path, number):

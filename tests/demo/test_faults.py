@@ -118,6 +118,7 @@ def test_bodies_of_errors(service, parquet):
     assert reply.status_code == 200 and reply.text.startswith("<!DOCTYPE html>")
 
 
+@pytest.mark.slow
 def test_slow_takes_its_time(service, parquet, whole):
     service.set_fault("slow", seconds=0.5)
     begun = time.monotonic()

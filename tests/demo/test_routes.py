@@ -370,6 +370,7 @@ def status_of(client, job_id):
     return client.get(f"/v1/job-status/{job_id}").json()["job_status"][job_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_look", ["/v1/job-status/{}", "/jobs/{}"])
 def test_the_queued_job_runs_while_watched(client, service, first_look):
     listed = {job["job_id"]: job["status"] for job in client.get("/list-jobs").json()["jobs"]}
@@ -395,6 +396,7 @@ def test_list_jobs_does_not_start_the_queued_job(client):
     assert client.service._board.find("job-demo-queued").clock is None
 
 
+@pytest.mark.slow
 def test_progress_grows_to_all_rows(client):
     with client.send("GET", "/v1/stream-job-progress/job-demo-queued", stream=True) as reply:
         assert reply.headers["Transfer-Encoding"] == "chunked"
@@ -412,6 +414,7 @@ def test_either_method_cancels(client, service):
         service.reset()
 
 
+@pytest.mark.slow
 def test_cancel_goes_through_cancelling(client, service):
     assert client.get("/v1/job-cancel/job-demo-long").json()["cancelled"] is True
     assert status_of(client, "job-demo-long") == "CANCELLING"
