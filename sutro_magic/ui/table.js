@@ -20,7 +20,8 @@ function h(tag, props = {}, ...children) {
   return node;
 }
 
-const grouped = (n) => Number(n).toLocaleString("en-US");
+const grouping = new Intl.NumberFormat("en-US"); // made once: toLocaleString makes one for each number
+const grouped = (n) => grouping.format(Number(n));
 const plural = (n, noun) => `${grouped(n)} ${noun}${n === 1 ? "" : "s"}`;
 
 // --- the bundle, once for a page of the browser ------------------------------------------------------------
@@ -56,6 +57,7 @@ function cellNode(value, kind) {
     return h("span", { class: "st-null", "aria-label": "empty text", title: "empty text" }, '""');
   }
   const odd = kind !== "text" && ["NaN", "inf", "-inf"].includes(text);
+  if (kind !== "text" && !odd && length === null) return document.createTextNode(text); // a node less for each number
   const node = h("span", { class: odd ? "st-null" : "st-cell", dir: kind === "text" ? "auto" : undefined }, text);
   if (length !== null) {
     const left = typeof length === "number" ? `… (+${grouped(length - text.length)})` : `… (${length})`;
