@@ -71,6 +71,16 @@ def test_a_table_is_plain_text_cut_to_the_width_of_the_terminal(ipython, columns
     assert any("…" in line for line in table) and "<" not in table[1]
 
 
+def test_in_a_narrow_terminal_columns_are_left_out_and_no_number_is_cut(ipython):
+    done = ipython("-c", "%sutro_jobs --limit 5", columns=60)
+    table = rows_of(done.stdout)
+    assert any("  10000  " in line for line in table) and "of 8 columns" in table[-1]
+    done = ipython("-c", "%sutro_jobs --limit 5", columns=40)
+    table = rows_of(done.stdout)
+    assert max(width(line) for line in table) <= 40 and "rows" not in table[0].split()
+    assert any("job-demo-films  " in line for line in table) and "first 4 of 8 columns" in table[-1]
+
+
 def test_a_results_as_the_last_line_shows_itself(ipython):
     done = ipython(typed="%sutro_results job_12345\nprint(type(_).__name__)\n")
     assert "The capital of France is Paris." in done.stdout and "2 rows x 1 column" in done.stdout

@@ -162,10 +162,11 @@ def to_plain(view: TableView, width: int | None = None, rows: int = PLAIN_ROWS) 
     shown = view.rows[:rows]
     table = [[one_line(name, width) for name in view.columns]]
     table += [[cell_text(value, width) for value in row] for row in shown]
-    widths = _column_widths(table, width, whole_first=view.whole_first)
     numbers = [
-        bool(shown) and all(is_number(row[i]) or row[i] is None for row in shown) for i in range(len(widths))
+        bool(shown) and all(is_number(row[i]) or row[i] is None for row in shown)
+        for i in range(len(view.columns))
     ]
+    widths = _column_widths(table, width, numbers=numbers, whole_first=view.whole_first)
     lines = [one_line(text, 600) for text in view.caption]
     for index, cells in enumerate(table):
         parts = [_fit(text, widths[i], right=numbers[i]) for i, text in enumerate(cells[: len(widths)])]
@@ -190,21 +191,26 @@ def _left_out(view: TableView, rows: int, columns: int) -> str:
     return f"Shown: the first {', '.join(parts)}."
 
 
-def _column_widths(table: list[list[str]], width: int, *, whole_first: bool) -> list[int]:
-    """Share the width: narrow columns get what they need, wide ones the rest in equal parts."""
-    needs = [max(_width(row[i]) for row in table) for i in range(len(table[0]))]
-    while needs and NARROWEST_COLUMN * len(needs) + 2 * (len(needs) - 1) > width:
-        needs.pop()
-    left = width - 2 * (len(needs) - 1)
-    widths = [0] * len(needs)
-    order = sorted(range(len(needs)), key=lambda i: needs[i])
-    if whole_first and needs:
-        widths[0] = min(needs[0], max(width // 2, left - NARROWEST_COLUMN * len(needs)))
-        left -= widths[0]
-        order.remove(0)
+def _column_widths(
+    table: list[list[str]], width: int, *, numbers: list[bool], whole_first: bool
+) -> list[int]:
+    """Share the width: numbers and narrow columns get what they need, the others the rest in equal parts.
+
+    Columns at the end are left out rather than that one becomes too narrow, or a number is cut.
+    """
+    needs = [min(width, max(_width(row[i]) for row in table)) for i in range(len(table[0]))]
+    least = [
+        need if numbers[i] or (whole_first and i == 0) else min(need, NARROWEST_COLUMN)
+        for i, need in enumerate(needs)
+    ]
+    while len(least) > 1 and sum(least) + 2 * (len(least) - 1) > width:
+        least.pop()
+    widths, spare = least, width - sum(least) - 2 * (len(least) - 1)
+    order = sorted(range(len(widths)), key=lambda i: needs[i] - widths[i])
     for position, index in enumerate(order):
-        widths[index] = min(needs[index], left // (len(order) - position))
-        left -= widths[index]
+        more = min(needs[index] - widths[index], spare // (len(order) - position))
+        widths[index] += more
+        spare -= more
     return widths
 
 
