@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -91,6 +94,41 @@ def test_a_killed_process_leaves_a_partial_that_the_next_one_claims(service, tmp
         assert process.stdout.read().split() == ["fetched", str(len(service.table))]
     assert service.storage()[0].range is not None and sent(service) < len(service.artifact)
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        pytest.param(3, id="sample"),
+        pytest.param(60, marks=[pytest.mark.sweep, pytest.mark.timeout(1800)], id="60 rounds"),
+    ],
+)
+def test_killed_at_any_instant_of_a_download_the_next_one_fetches_the_rest(service, tmp_path, rounds):
+    seed = int(os.environ.get("SUTRO_TEST_SEED") or secrets.randbelow(10**9))
+    rng, gone_on, spared = random.Random(seed), 0, 0
+    print(f"seed {seed}")
+    for number in range(rounds):
+        folder = tmp_path / str(number)
+        service.rate, instant = 90_000, rng.randrange(len(service.artifact))
+        service.seen.clear()
+        with script(service, folder) as process:
+            wait_until(lambda: sent(service) >= instant)  # noqa: B023 - called at once
+            process.kill()
+        kept = 0
+        for state in folder.glob("partials/*/*/state.json"):
+            kept = sum(end - start for start, end in json.loads(state.read_text())["ranges"])
+        service.rate = None
+        service.seen.clear()
+        with script(service, folder) as process:
+            said = process.stdout.read().split()
+        assert said == ["fetched", str(len(service.table))], f"seed {seed}, round {number}"
+        assert sent(service) == len(service.artifact) - kept, f"seed {seed}, round {number}"
+        assert leftovers(folder) == [], f"seed {seed}, round {number}"
+        gone_on, spared = gone_on + bool(kept), spared + kept
+    print(
+        f"{gone_on} of {rounds} went on where a killed one was; {spared / rounds / len(service.artifact):.0%} spared"
+    )
+    assert gone_on or rounds < 10
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="switches flock off")
