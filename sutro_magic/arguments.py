@@ -21,7 +21,7 @@ def _rows(word: str) -> int:
     if not (word.isascii() and word.isdigit()):
         raise ArgumentError(
             f"%sutro_results: {cut(word)!r} after --peek is no number of rows.",
-            hint="Put the job first: %sutro_results JOB_ID --peek 100.",
+            hint="Like this, with the job first: %sutro_results JOB_ID --peek 100.",
         )
     return int(word)
 

@@ -22,20 +22,21 @@ from sutro_magic.parsing import MagicParser, OneOf
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from IPython.core.completer import CompletionContext
 
     from sutro_magic.magics import SutroMagics
     from sutro_magic.seen import SeenJob
 
+NO_BREAK = {" ": "\N{NO-BREAK SPACE}", "-": "\N{NON-BREAKING HYPHEN}"}
 MOST = 200
 """More would not be read; typing on finds the others."""
 
 _MAGIC = re.compile(
     r"""\s*
     (?:%%?\w+\b[^'"#%]*\s)?        # another magic that runs ours: %time, %%timeit -n 1
-    (?:[^'"#%]*=\s*)?              # an assignment
+    (?:(?:[^'"#%]|\[(?:'[^']*'|"[^"]*")\])*=\s*)?  # an assignment, also to frames['a']
     %%?(?P<name>sutro_\w+)\s(?P<rest>.*)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -114,6 +115,8 @@ def _complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> di
     if place is not None:
         offers = _Offers(make_parser(), place, shell, magics)
         completions = list(islice(offers.completions(), MOST))
+        if offers.is_path:
+            return None  # files are completed by IPython
         fragment = offers.fragment  # known now: of --format=c, only the c is completed
         if not context.text_until_cursor.endswith(fragment):
             completions = []  # a word that begins on the line before, behind a backslash
@@ -199,6 +202,7 @@ class _Offers:
         self.parser = parser
         self.place = place
         self.fragment = place.fragment
+        self.is_path = False
         self._shell = shell
         self._magics = magics
         self._flags: dict[str, argparse.Action] = parser._option_string_actions  # noqa: SLF001 - argparse has no other way
@@ -222,7 +226,11 @@ class _Offers:
                 text = text.removesuffix(self.place.following)
                 if text == typed:
                     continue
-            yield SimpleCompletion(text=text, type=offer.kind)
+            yield SimpleCompletion(text=text, type=self._beside(offer.kind))
+
+    def _beside(self, kind: str) -> str:
+        # JupyterLab gives this text no more room than its longest word and prints the rest over the next row.
+        return kind.translate(str.maketrans(NO_BREAK)) if hasattr(self._shell, "kernel") else kind
 
     def _offers(self) -> Iterator[Offer]:
         waiting = self._walk(self.place.words)
@@ -293,8 +301,14 @@ class _Offers:
             yield from (Offer(name, "status") for name in STATUSES)
         elif action.metavar == "JOB_ID":
             yield from self._jobs()
-        elif action.metavar in {"VAR", "DF"}:
+        elif action.metavar == "PATH":
+            self.is_path = True
+        elif action.metavar == "VAR":
             yield from self._variables()
+        elif action.metavar == "DF":
+            from sutro_magic.sql_tables import is_table
+
+            yield from self._variables(holds=is_table)
         elif action.metavar == "URL":
             from sutro_magic.credentials import known_urls
 
@@ -305,7 +319,9 @@ class _Offers:
             yield Offer("off", "no fault")
             yield from (Offer(name, _in_short(text)) for name, text in DemoService.FAULTS.items())
 
-    def _variables(self, of: type = object) -> Iterator[Offer]:
+    def _variables(
+        self, of: type = object, holds: Callable[[object], bool] = lambda _value: True
+    ) -> Iterator[Offer]:
         """Yield variables of the user's that hold data."""
         import types
 
@@ -314,7 +330,7 @@ class _Offers:
         for name in sorted(name for name in names if isinstance(name, str) and not name.startswith("_")):
             value = names.get(name)
             mine = name not in hidden and name not in {"In", "Out"}
-            if mine and isinstance(value, of) and not isinstance(value, no_data):
+            if mine and isinstance(value, of) and not isinstance(value, no_data) and holds(value):
                 yield Offer(name, type(value).__name__)
 
     def _jobs(self) -> Iterator[Offer]:

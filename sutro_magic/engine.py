@@ -162,8 +162,14 @@ _arrow: list[int] = []
 
 
 def forget() -> None:
-    """Let go of the database and the limits: it ends with the last table that still uses it."""
+    """Let go of the database and the limits, Arrow's too: it ends with the last table that still uses it."""
     _database.forget()
+    if _arrow:
+        import pyarrow as pa
+
+        pa.set_cpu_count(_arrow[0])
+        pa.set_io_thread_count(_arrow[1])
+        _arrow.clear()
 
 
 def interruptibly(lane: Lane, work: Callable[[], T], on_tick: Callable[[], None] = lambda: None) -> T:

@@ -163,7 +163,7 @@ class SutroMagics(Magics, Settings):
         beside = result_flags.check(options, as_type, self.shell.user_ns)
         interrupted = (
             f"nothing was bound{' or saved' if options.save else ''}, and what is complete stays in the cache. "
-            "Run the cell again to go on."
+            f"{'The job itself goes on. ' if options.wait else ''}Run the cell again to go on."
         )
         as_type = as_type if beside is None else beside.as_type
         if options.peek is not None:
@@ -185,10 +185,10 @@ class SutroMagics(Magics, Settings):
             )
             if as_type != "path" or options.name is not None:
                 results.prepare(progress.on_rows)
-            saved = options.save and results.save(
+            value = results.to(as_type) if beside is None else beside.join(results)
+            saved = options.save and results.save(  # at last: an interrupt leaves neither file nor variable
                 options.save, overwrite=options.overwrite, on_rows=progress.on_saved
             )
-            value = results.to(as_type) if beside is None else beside.join(results)
         if beside is not None and not options.quiet:
             if beside.missing:
                 print(f"{beside.name} is joined {beside.how}.")  # noqa: T201 - to be known before it is used
@@ -220,9 +220,9 @@ class SutroMagics(Magics, Settings):
 
                 quiet.add(results)
             return value
-        self.shell.user_ns[options.name] = value
-        if not options.quiet:
+        if not options.quiet:  # before it is bound, so that nothing is when it cannot be shown
             self.display.show(self.display.results(results, Bound(options.name, as_type)))
+        self.shell.user_ns[options.name] = value
         return None
 
     @_documented(arguments.sql_parser)
@@ -296,8 +296,8 @@ class SutroMagics(Magics, Settings):
             value = comparison.rows.to(as_type)
         if options.name is None:
             return value if options.as_type else comparison
-        self.shell.user_ns[options.name] = value
         self.display.show(self.display.comparison(comparison, Bound(options.name, as_type)))
+        self.shell.user_ns[options.name] = value
         return None
 
     def _fetch(
@@ -328,8 +328,9 @@ class SutroMagics(Magics, Settings):
             jobs = self.session.jobs(limit=options.limit, status=options.status, search=options.search)
         if options.name is None:
             return jobs
-        self.shell.user_ns[options.name] = jobs.pandas()
+        frame = jobs.pandas()
         self.display.show(self.display.jobs(jobs, f"{options.name}: pandas DataFrame"))
+        self.shell.user_ns[options.name] = frame
         return None
 
     @_documented(arguments.status_parser)
@@ -440,5 +441,5 @@ class SutroMagics(Magics, Settings):
             return None
         name = getattr(options, "name", None)
         if name is not None:
-            check_variable(name)
+            options.name = check_variable(name)
         return options

@@ -102,7 +102,12 @@ class MagicParser(argparse.ArgumentParser):
 
 def _refuse_unexpanded(words: list[str], line: str, variables: Container[str]) -> None:
     """IPython leaves ``$name`` and ``{expr}`` as they are when one of them on the line fails."""
-    if not any(re.match(r"(?:--[\w-]+=)?(?:\$\w|\$?\{)", word) for word in words):
+    paths = [
+        word for before, word in zip(["", *words], words, strict=False) if "--save" in (before, word[:6])
+    ]
+    if not any(re.match(r"(?:--[\w-]+=)?(?:\$\w|\$?\{)", word) for word in words) and not any(
+        re.search(r"\$[^\W\d]|\{", path) for path in paths
+    ):
         return
     found = re.findall(r"\$?\{[^{}]*\}?|\$\w+", line)  # the words have lost their quotes
     for text in found:
@@ -113,6 +118,10 @@ def _refuse_unexpanded(words: list[str], line: str, variables: Container[str]) -
                 f"{cut(text)} was not replaced: {cut(first[0])} is not defined here.",
                 hint="Run the cell that defines it, or type the value itself.",
             )
+    if re.search(r"'[^']*\$\w[^']*'", line):
+        raise ArgumentError(
+            f"{cut(found[0])} was not replaced: it stands inside single quotes.", hint="Use double quotes."
+        )
     text = next((text for text in found if "{" in text), found[0])
     raise ArgumentError(
         f"{cut(text)} was not replaced: IPython could not evaluate it.",
@@ -125,8 +134,19 @@ def cut(word: str) -> str:
     return word if len(word) <= 40 else f"{word[:39]}…"  # noqa: PLR2004 - enough to recognise it
 
 
+_PLAINLY = (
+    (r"the following arguments are required", "this is missing"),
+    (r"argument ([^:/]+)[^:]*: invalid int value: (.+)", r"\1 takes a whole number, not \2"),
+    (r"argument ([^:/]+)[^:]*: invalid float value: (.+)", r"\1 takes a number, not \2"),
+    (r"argument ([^:/]+)[^:]*: expected .*argument.*", r"\1 needs a value after it"),
+    (r"argument ([^:/]+)[^:]*: ignored explicit argument (.+)", r"\1 takes no value, so not \2"),
+)
+"""What argparse says, and what we say for it."""
+
+
 def _plain(message: str) -> str:
-    message = message.replace("the following arguments are required", "this is missing")
+    for theirs, ours in _PLAINLY:
+        message = re.sub(theirs, ours, message)
     return message[:300].rstrip(".")
 
 

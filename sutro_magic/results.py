@@ -304,6 +304,9 @@ class Results:
         """Return the first rows as a `pyarrow.Table`, reading no more than they need."""
         import pyarrow as pa
 
+        if rows < 0:
+            raise ArgumentError(f"There are no {rows} first rows.", hint="head(10) returns the first ten.")
+
         taken: list[pa.RecordBatch] = []
         missing = rows
         for batch in self.batches(batch_size=max(1, min(rows, 65_536))):

@@ -79,7 +79,10 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     if not overwrite:
         raise _already_there(target)
     # The file that a link leads to is replaced, not the link.
-    return target.resolve() if is_link else target
+    try:
+        return target.resolve(strict=False) if is_link else target
+    except (OSError, RuntimeError):  # RuntimeError: Python up to 3.12 says a loop so
+        raise ArgumentError(f"{shown} is a link that leads nowhere.", hint="Choose another file.") from None
 
 
 def save(
@@ -91,7 +94,7 @@ def save(
 ) -> Path:
     """Write results to a file; see `sutro_magic.Results.save`."""
     target = check_target(path, overwrite=overwrite)
-    write = _WRITERS[target.suffix.lower()]
+    write = _WRITERS[Path(path).suffix.lower()]  # as it was typed, wherever a link leads
 
     def counted() -> Iterator[pa.RecordBatch]:
         done, total = 0, results.num_rows

@@ -13,21 +13,31 @@ from sutro_magic.errors import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-IPYTHON_NAMES = frozenset({"In", "Out", "get_ipython", "_", "__", "___"})
+IPYTHON_NAMES = re.compile(
+    r"In|Out|get_ipython|exit|quit|open|_{1,3}|_i{1,3}|_i?\d+|_[oid]h|_exit_code|__\w+__"
+)
+"""What IPython keeps or looks for in the namespace of the notebook; some of it breaks every later cell when replaced."""
 LONGEST_SUGGESTION = 24
 
 
-def check_variable(name: str) -> None:
-    """Raise `ArgumentError` if results cannot, or should not, be bound to this name."""
-    if not name.isidentifier() or keyword.iskeyword(name):
+def check_variable(name: str) -> str:
+    """Return a name as Python writes it; raise `ArgumentError` if results cannot, or should not, be bound to it."""
+    name = unicodedata.normalize("NFKC", name)  # as Python does with names in source code
+    if keyword.iskeyword(name):
+        raise ArgumentError(
+            f"{name!r} is a keyword of Python, not the name of a variable.", hint=f"--name my_{name}"
+        )
+    if not name.isidentifier():
         raise ArgumentError(
             f"{name[:60]!r} cannot be the name of a variable.",
             hint="Use letters, digits and _, like --name df.",
         )
-    if hasattr(builtins, name) or name in IPYTHON_NAMES:
+    if hasattr(builtins, name) or IPYTHON_NAMES.fullmatch(name):
         raise ArgumentError(
-            f"{name!r} would hide what Python or IPython calls by that name.", hint=f"--name my_{name}"
+            f"{name!r} would hide what Python or IPython calls by that name.",
+            hint=f"--name my_{name.strip('_') or 'df'}",
         )
+    return name
 
 
 def describe_variable(name: str, namespace: Mapping[str, Any]) -> str | None:

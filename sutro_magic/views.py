@@ -188,8 +188,14 @@ def _names_to_read(wire: pa.Schema, columns: Sequence[Column]) -> list[str] | No
 
 
 def _view_type(kind: Kind, wire: pa.DataType) -> pa.DataType:
-    if kind == "carried":
-        return wire
+    if kind == "carried":  # views are what Arrow's own functions and Dask cannot work with
+        return (
+            pa.large_string()
+            if wire == pa.string_view()
+            else pa.large_binary()
+            if wire == pa.binary_view()
+            else wire
+        )
     if kind in {"cumulative_logprobs", "confidence_score"}:
         return pa.float64()
     if kind == "outputs" and _is_plain_list(wire):

@@ -22,7 +22,9 @@ class Completed:
         reply = kernel.client.complete(before + after, len(before), reply=True, timeout=60)["content"]
         assert reply["status"] == "ok"
         self.offers = reply["matches"]
-        self.beside = {c["text"]: c["type"] for c in reply["metadata"].get("_jupyter_types_experimental", [])}
+        types = {c["text"]: c["type"] for c in reply["metadata"].get("_jupyter_types_experimental", [])}
+        assert not any(set(text) & set(" -") for text in types.values()), "JupyterLab would break the line"
+        self.beside = {key: text.replace("\xa0", " ").replace("\u2011", "-") for key, text in types.items()}
         start, end = reply["cursor_start"], reply["cursor_end"]
         self.cells = [(before + after)[:start] + offer + (before + after)[end:] for offer in self.offers]
 
@@ -49,6 +51,7 @@ POSITIONS = {
     "after an assignment": "x = %sutro_results job_12345 {}",
     "after an annotated assignment": "x: object = %sutro_results {}",
     "assigned to an attribute": "box.rows[0] = %sutro_results {}",
+    "assigned to a key": "frames['a=b'][\"c\"] = %sutro_results {}",
     "indented": "if True:\n    %sutro_results job_12345 {}",
     "indented and assigned": "for job in jobs:\n    x = %sutro_results $job {}\n    print(x)",
     "in the middle of a cell": "import os\n%sutro_results job_12345 {}\nprint(os.sep)",
@@ -337,3 +340,13 @@ def test_tab_in_a_terminal(demo, tmp_path):
         terminal.expect(r"\['inputs', 'outputs'\] came")
     finally:
         terminal.close(force=True)
+
+
+def test_files_are_offered_where_a_file_is_meant_and_tables_where_a_table_is(tab, kernel, tmp_path):
+    (tmp_path / "answers.csv").write_text("")
+    kernel.run("import pandas as pd; letters = pd.DataFrame({'a': [1]}); level = 1")
+    assert tab("%sutro_results job_12345 --join le|").offers == ["letters"]
+    assert any(
+        offer.endswith("answers.csv")
+        for offer in tab(f"%sutro_results job_12345 --save {tmp_path}/ans|").offers
+    )

@@ -350,3 +350,13 @@ def test_parts_are_of_whole_batches_of_enough_rows(monkeypatch):
     monkeypatch.setattr(dask_frames, "PART_ROWS", 10)
     assert dask_frames._parts([4, 4, 4, 20, 3]) == ([0, 3, 4], [3, 4, 5])
     assert dask_frames._parts([]) == dask_frames._parts([0]) == ([], [])
+
+
+def test_columns_of_views_of_text_are_like_any_text(store):
+    """Polars writes them so."""
+    texts = ["a", None, "long enough to stand outside of the view"]
+    results = keep(store, pa.table({"id": pa.array(texts, pa.string_view()), "outputs": texts}))
+    assert results.arrow()["id"].to_pylist() == texts
+    assert results.dask().compute()["id"].to_list()[::2] == texts[::2]
+    assert [row["id"] for row in by_duckdb(results)] == texts
+    assert results.table().results is results

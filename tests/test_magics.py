@@ -195,7 +195,9 @@ BAD_LINES = [
     ("%sutro_results job_12345 --format xml", "no format 'xml'", "parquet, csv, json"),
     ("%sutro_results job_12345 --format=parket", "no format 'parket'", "Did you mean parquet"),
     ("%sutro_results job_12345 --as panda", "no type 'panda'", "Did you mean pandas"),
-    ("%sutro_results job_12345 --name _", "would hide", "--name my__"),
+    ("%sutro_results job_12345 --name _", "would hide", "--name my_df"),
+    ("%sutro_results job_12345 --name _oh", "would hide", "--name my_oh"),
+    ("%sutro_results job_12345 --name __builtins__", "would hide", "--name my_builtins"),
     ("%sutro_jobs films", "one too many", "--search"),
     ("%sutro_cache clear job_1234", "holds nothing", "%sutro_cache list"),
     ("%sutro_cache list job_12345", "takes no job", "%sutro_cache info job_12345"),
@@ -205,7 +207,9 @@ BAD_LINES = [
     ("%sutro_results {undefined}", "undefined is not defined", "defines it"),
     ("%sutro_results 'job", "quotation mark", "quotes"),
     ("%sutro_results job_12345 --name 1df", "'1df' cannot be the name", "--name df"),
-    ("%sutro_results job_12345 --name class", "'class' cannot be the name", "--name df"),
+    ("%sutro_results job_12345 --name class", "'class' is a keyword", "--name my_class"),
+    ("%sutro_results job_12345 --save out_{undefined}.csv", "undefined is not defined", "defines it"),
+    ("%sutro_results '$df'", "inside single quotes", "Use double quotes"),
     ("%sutro_results job_12345 --name list", "would hide", "--name my_list"),
     ("%sutro_results ../../etc/passwd", "knows no job", "%sutro_jobs"),
     ("%sutro_results " + "x" * 3000, "3,000 characters", "%sutro_jobs"),
@@ -213,7 +217,10 @@ BAD_LINES = [
     ("%sutro_results job-demo-failed", "failed", "%sutro_status"),
     ("%sutro_results job-demo-long", "RUNNING", "%sutro_wait job-demo-long"),
     ("%sutro_jobs --status done", "no status 'done'", "succeeded"),
-    ("%sutro_jobs --limit many", "many", "%sutro_jobs?"),
+    ("%sutro_jobs --limit many", "--limit takes a whole number, not 'many'", "%sutro_jobs?"),
+    ("%sutro_wait job_12345 --timeout 2m", "--timeout takes a number, not '2m'", "%sutro_wait?"),
+    ("%sutro_results job_12345 --save", "--save needs a value", "%sutro_results?"),
+    ("%sutro_results job_12345 --inputs=yes", "--inputs takes no value, so not 'yes'", "%sutro_results?"),
     ("%sutro_status", "JOB_ID", "%sutro_status?"),
     ("%sutro_wait job-demo-long --timeout 0.1", "still", "%sutro_wait job-demo-long"),
     ("%sutro_cache clear", "say what to clear", "--older-than"),
@@ -238,6 +245,27 @@ def test_a_mistake_fails_the_cell_with_two_lines_and_keeps_the_variable(kernel, 
     assert "sk_typed" not in str([content for content in reply.raw if "code" not in content])
     assert len(reply.traceback) < 700
     assert kernel.value("df") == "as before"
+
+
+def test_a_name_is_bound_as_python_reads_it(kernel):
+    assert kernel.run("%sutro_results job_12345 --quiet --name ﬁlms").ok
+    assert kernel.value("type(films).__name__") == "DataFrame"
+
+
+def test_what_cannot_be_shown_is_not_bound(kernel):
+    kernel.run("df = 'as before'; shown = get_ipython().magics_manager.registry['SutroMagics'].display")
+    kernel.run("shown.show = lambda bundle: 1 / 0")
+    reply = kernel.run("%sutro_results job_12345 --name df")
+    kernel.run("del shown.show")
+    assert not reply.ok and kernel.value("df") == "as before"
+
+
+def test_an_interrupt_while_the_value_is_made_saves_nothing(kernel, tmp_path):
+    kernel.run("from sutro_magic.results import Results; kept = Results.to")
+    kernel.run("def interrupted(self, kind): raise KeyboardInterrupt\nResults.to = interrupted")
+    reply = kernel.run(f"%sutro_results job_12345 --name df --save {tmp_path / 'out.csv'}")
+    kernel.run("Results.to = kept")
+    assert "nothing was bound or saved" in reply.traceback and not (tmp_path / "out.csv").exists()
 
 
 def test_debug_shows_the_whole_traceback(kernel):

@@ -266,6 +266,17 @@ def test_home_overwriting_modes_and_links(private_home, tmp_path, monkeypatch):
     assert results.save("here.CSV").name == "here.CSV"
 
 
+def test_the_format_is_that_of_the_name_that_was_typed(tmp_path):
+    results = results_of(pa.table({"a": [1]}))
+    for name, target in (("link.csv", "data.parquet"), ("plain.csv", "data"), ("loop.csv", "loop.csv")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+    results.save(tmp_path / "link.csv", overwrite=True)
+    results.save(tmp_path / "plain.csv", overwrite=True)
+    assert (tmp_path / "data.parquet").read_text() == (tmp_path / "data").read_text() == '"a"\n1\n'
+    with pytest.raises(ArgumentError, match="leads nowhere"):
+        results.save(tmp_path / "loop.csv", overwrite=True)
+
+
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch, links):
     if not links:

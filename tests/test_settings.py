@@ -119,3 +119,27 @@ def test_settings_from_a_configuration_file_hold_and_cost_nothing(tmp_path):
     said, facts, alive = done.stdout.splitlines()
     assert said.startswith("SutroMagics.format cannot be 'xml'") and "stays 'parquet'" in said
     assert facts.startswith("parquet 1 286") and alive == "(1,)"
+
+
+ARROW = """
+from IPython.core.interactiveshell import InteractiveShell
+import pyarrow as pa
+found = pa.cpu_count(), pa.io_thread_count()
+pa.set_cpu_count(3)
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "sutro_magic")
+shell.run_line_magic("config", "SutroMagics.threads = 1")
+shell.run_line_magic("sutro_demo", "")
+shell.run_line_magic("sutro_results", "job_12345")
+print(pa.cpu_count())
+shell.run_line_magic("unload_ext", "sutro_magic")
+print((pa.cpu_count(), pa.io_thread_count()) == (3, found[1]))
+"""
+
+
+@pytest.mark.slow
+def test_unloading_gives_arrow_its_threads_back():
+    done = subprocess.run(
+        [sys.executable, "-c", ARROW], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout.splitlines()[-2:] == ["1", "True"], done.stdout + done.stderr

@@ -33,7 +33,7 @@ def binder(shell: Any) -> Bind:
     from sutro_magic.ui.display import Bound
 
     def bind(name: str, results: Results, as_type: Any) -> str:
-        check_variable(name)
+        name = check_variable(name)
         require(as_type)
         shell.user_ns[name] = results.to(as_type)
         return f"{Bound(name, as_type)}, {results.num_rows:,} x {len(results.columns)}"

@@ -131,7 +131,7 @@ class ResultPane:
             self.said.show(notes=[note("Give the variable a name.", "plain")])
             return
         try:
-            check_variable(name)
+            name = check_variable(name)
         except SutroError as error:
             self.said.show(notes=[note(error.message, "error")])
             return
