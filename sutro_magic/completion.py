@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sutro_magic.magics import SutroMagics
     from sutro_magic.seen import SeenJob
 
-NO_BREAK = {" ": "\N{NO-BREAK SPACE}", "-": "\N{NON-BREAKING HYPHEN}"}
+NO_BREAK = str.maketrans(" -", "\N{NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}")
 MOST = 200
 """More would not be read; typing on finds the others."""
 
@@ -230,7 +230,7 @@ class _Offers:
 
     def _beside(self, kind: str) -> str:
         # JupyterLab gives this text no more room than its longest word and prints the rest over the next row.
-        return kind.translate(str.maketrans(NO_BREAK)) if hasattr(self._shell, "kernel") else kind
+        return kind.translate(NO_BREAK) if hasattr(self._shell, "kernel") else kind
 
     def _offers(self) -> Iterator[Offer]:
         waiting = self._walk(self.place.words)
