@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from sutro_magic.cache_entry import CacheEntry
     from sutro_magic.results import Results
     from sutro_magic.session import Session
 
@@ -166,7 +167,7 @@ class _Search:
         self._session = session
         self._variables = variables
         self._fetch = fetch
-        self._entries: list[Any] | None = None
+        self._entries: list[CacheEntry] | None = None
         self.read: list[str] = []
 
     def tables(self, names: list[str], own: set[str]) -> dict[str, pa.Table]:
@@ -199,16 +200,31 @@ class _Search:
         self.read.append(results.job.title)
         return to_arrow(name, results)
 
-    def _cached(self, name: str) -> ResultsRequest | None:
+    def _cached(self, job_id: str | None) -> ResultsRequest | None:
         """Return the request for all that the cache has of a job."""
+        requests = [entry.request for entry in self._kept() if entry.request.job_id == job_id]
+        return max(requests, key=lambda request: request.inputs + request.logprobs, default=None)
+
+    def _kept(self) -> list[CacheEntry]:
         if self._entries is None:
             self._entries = self._session.cache.entries(self._session.credentials.identity)
-        jobs = {
-            entry.request.job_id: entry.job or Job(job_id=entry.request.job_id) for entry in self._entries
-        }
-        job_id = name if name in jobs else match_job(name, jobs.values())
-        requests = [entry.request for entry in self._entries if entry.request.job_id == job_id]
-        return max(requests, key=lambda request: request.inputs + request.logprobs, default=None)
+        return self._entries
+
+    def _asked_for(self, name: str) -> ResultsRequest:
+        """Return the request for a job by its name, or a beginning of its id.
+
+        The cache alone cannot tell: other jobs may fit as well. It is believed where nobody can be asked.
+        """
+        kept = [entry.job or Job(job_id=entry.request.job_id) for entry in self._kept()]
+        if not any(job.name == name or job.job_id.startswith(name) for job in kept):
+            return ResultsRequest(job_id=name)  # whoever fetches it finds out
+        try:
+            job_id: str | None = self._session.job(name).job_id
+        except JobNotFoundError:
+            job_id = None
+        except (AuthenticationError, ConfigurationError, ServiceError):
+            job_id = match_job(name, {job.job_id: job for job in kept}.values())
+        return self._cached(job_id) or ResultsRequest(job_id=job_id or name)
 
     def _fetched(self, name: str) -> Results:
         try:
@@ -216,7 +232,7 @@ class _Search:
         except ArgumentError:
             raise self._unknown(name) from None
         try:
-            return self._fetch(ResultsRequest(job_id=job))
+            return self._fetch(self._asked_for(job))
         except JobNotFoundError:
             raise self._unknown(name) from None
         except (AuthenticationError, ConfigurationError, ServiceError) as error:

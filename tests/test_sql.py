@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -9,10 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import faulty_storage
 from sutro_magic import sql_answers
 from sutro_magic.engine import Lane
 from sutro_magic.errors import ArgumentError, QueryError
 from sutro_magic.results import Results
+from sutro_magic.session import Session
+from sutro_magic.sql import run
 from sutro_magic.sql_values import Binding
 
 pytestmark = pytest.mark.slow
@@ -67,11 +71,43 @@ def test_two_jobs_are_joined_and_the_answer_is_what_pandas_finds(films):
     assert films.value("len(same) > 100 and both[0] == both[1]") == "True"
 
 
-def test_a_cached_job_is_read_without_a_request_by_id_prefix_or_name(films, demo):
-    for name in ("job-demo-films", "job-demo-fi", "Ten thousand films"):
+def test_a_cached_job_is_read_without_a_request_by_its_id(films, demo):
+    query = 'select count(*) as n from "job-demo-films"'
+    assert shown(sql(films, query)).splitlines()[-1].strip() == "10000"
+    assert not demo.requests
+    for name in ("job-demo-fi", "Ten thousand films"):
         text = shown(sql(films, f'select count(*) as n from "{name}"'))
         assert text.splitlines()[-1].strip() == "10000"
-    assert not demo.requests
+    assert not any("results" in path for _, path in demo.requests)
+
+
+def test_a_beginning_means_the_same_job_as_without_sql(films, demo):
+    assert films.run("%sutro_results job-demo-recipes --quiet").ok
+    first, hint = failed(sql(films, 'from "job-demo-r"'))
+    assert (first, hint) == failed(films.run("%sutro_results job-demo-r --quiet"))
+    assert "3 jobs begin with 'job-demo-r'" in first
+    demo.set_fault("401")  # only the cache can be asked
+    text = shown(sql(films, 'select count(*) as n from "job-demo-fi"'))
+    demo.clear_faults()
+    assert text.splitlines()[-1].strip() == "10000"
+
+
+def test_a_whole_id_is_never_another_job_that_begins_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(faulty_storage, "JOB", "job-xy")
+    service = faulty_storage.FaultyService(table=pa.table({"outputs": ["of job-xy"]}))
+    with faulty_storage.running(service), contextlib.ExitStack() as stack:
+        session = Session(service.url, "sk_x", tmp_path / "cache")
+        stack.callback(session.close)
+
+        def fetch(request):
+            return session.results(request.job_id)
+
+        session.results("job-xy")
+        service.table = pa.table({"outputs": ["of job-x"]})
+        service.artifact = faulty_storage.parquet_bytes(service.table, version=3)
+        for name, text in (("job-x", "of job-x"), ("job-xy", "of job-xy")):
+            found = run(f'from "{name}"', session, {}, evaluate=eval, fetch=fetch)
+            assert found.arrow()["outputs"].to_pylist() == [text]
 
 
 def test_a_job_that_is_not_cached_is_fetched_and_cached(kernel, demo):
