@@ -44,6 +44,14 @@ if TYPE_CHECKING:
 
 LONGEST_LIST = 5
 
+READING_FUNCTIONS = frozenset({
+    "duckdb_functions", "duckdb_keywords", "duckdb_settings", "duckdb_types", "generate_series", "generate_subscripts",
+    "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names", "range", "repeat", "repeat_row", "unnest",
+})  # fmt: skip
+"""What may make a table: only what is known to harm nothing, since others log, trace or run SQL that is a text."""
+WRITING_FUNCTIONS = frozenset({"getenv", "nextval", "set_config", "setval", "write_log"})
+"""Functions of values that change something, or look around in the system."""
+
 _UNQUOTED_ID = re.compile(r"\b(?:from|join|,)\s+([A-Za-z_]\w*(?:-\w+)+)", re.IGNORECASE)
 
 
@@ -155,9 +163,26 @@ def _names(lane: Lane, binding: Binding) -> tuple[list[str], set[str]]:
                 path = [node.get("catalog_name"), node.get("schema_name"), node["table_name"].strip('"')]
                 if path[2] and not any(path[:2]):  # what has a schema is DuckDB's own
                     names[path[2]] = None
+            _refuse_function(node)
             own.update(entry["key"] for entry in (node.get("cte_map") or {}).get("map", ()))
             nodes += reversed(list(node.values()))
     return list(names), own
+
+
+def _refuse_function(node: dict[str, Any]) -> None:
+    """Raise `QueryError` for a function that does more than read."""
+    if node.get("type") == "TABLE_FUNCTION":
+        call = node.get("function")
+        name = str(call.get("function_name", "") if isinstance(call, dict) else "")
+        refused = name.casefold() not in READING_FUNCTIONS
+    else:
+        name = str(node.get("function_name", ""))
+        refused = name.casefold() in WRITING_FUNCTIONS
+    if refused:
+        raise QueryError(
+            f"{shorten(name, 40)}(…) is not run here: SQL only reads tables.",
+            hint="SQL reads results and tables of the notebook by their names; load a file first: df = pandas.read_csv(…)",
+        )
 
 
 class _Search:

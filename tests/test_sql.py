@@ -6,11 +6,11 @@ import contextlib
 import threading
 import time
 
+import faulty_storage
 import numpy as np
 import pyarrow as pa
 import pytest
 
-import faulty_storage
 from sutro_magic import sql_answers
 from sutro_magic.engine import Lane
 from sutro_magic.errors import ArgumentError, QueryError
@@ -327,7 +327,11 @@ def test_a_list_is_looked_through(films):
         "create temp view v as from films", "drop view films", "insert into films select * from films", "update films set year = 0",
         "delete from films", "pragma database_list", "call pragma_version()", "checkpoint", "begin", "export database '{path}'",
         "explain analyze copy (select 1) to '{path}.csv'", "select 1; drop view films", "from 'https://acme.example/x.parquet'",
-        "from sniff_csv('{path}')", "use memory", "vacuum", "prepare p as select 1", "pivot films on genre",
+        "from sniff_csv('{path}')", "from enable_logging(storage='file', storage_config={'path': '{path}.d'})",
+        "from enable_logging()", "from EnAble_Logging(level='debug')", "from system.main.enable_profiling()", "from disable_logging()",
+        "select (select count(*) from enable_logging())", "with e as (from enable_logging()) from e", "describe from enable_logging()",
+        "from force_checkpoint()", "from query_table('films')", "from json_execute_serialized_sql(json_serialize_sql('select 1'))",
+        "from query('from enable_logging()')", "from histogram(films, year)", "select write_log('x')", "select getenv('HOME')", "use memory", "vacuum", "prepare p as select 1", "pivot films on genre",
     ],
 )  # fmt: skip
 def test_sql_only_reads_and_reads_no_file(films, tmp_path, query):
@@ -338,6 +342,17 @@ def test_sql_only_reads_and_reads_no_file(films, tmp_path, query):
     assert first.split(":")[0] in {"QueryError", "ArgumentError"}
     assert sorted(tmp_path.iterdir()) == [secret]
     assert films.value("x, len(films)") == "(1, 10000)"
+
+
+def test_what_was_refused_has_changed_no_setting_and_harmless_functions_run(films):
+    assert failed(sql(films, "from enable_logging(level='debug')"))
+    query = """select (select value from duckdb_settings() where name = 'enable_logging') as logging, r, s, u, j.value as j, x
+        from range(1) a(r), generate_series(2, 2) b(s), unnest([3]) c(u), json_each('[4]') j, repeat(5, 1) d(x)"""
+    assert sql(films, query, "--name x").ok
+    assert films.value("[str(value) for value in x.values[0]]").casefold() in (
+        "['0', '0', '2', '3', '4', '5']",
+        "['false', '0', '2', '3', '4', '5']",
+    )
 
 
 @pytest.mark.parametrize(
