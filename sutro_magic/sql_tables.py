@@ -66,7 +66,29 @@ def to_arrow(name: str, value: Any) -> Any:
         ) from None
     if not table.num_columns:
         raise ArgumentError(f"{name} has no columns.", hint="Give it some, or leave it out.")
+    _check_names(name, table.column_names)
     return _readable(table)
+
+
+def _check_names(name: str, columns: list[str]) -> None:
+    """Raise `ArgumentError` for columns that SQL would mix up: it knows no case in A to Z, and no empty name."""
+    how = f"{shorten(name, 40)} = {shorten(name, 40)}.rename(columns={{…}})"
+    hint = (
+        f"Rename it in pandas: {how if name.isidentifier() else 'df = df.rename(columns={…}), then from df'}"
+    )
+    seen: dict[bytes, str] = {}
+    for column in columns:
+        if not column:
+            raise ArgumentError(
+                f"A column of {shorten(name)} has an empty name, which SQL does not have.", hint=hint
+            )
+        folded = column.encode().lower()  # of bytes: A to Z only, as DuckDB does it
+        if folded in seen:
+            both = f"{shorten(seen[folded], 40)!r} and {shorten(column, 40)!r}"
+            raise ArgumentError(
+                f"SQL knows no case, so {both} would be one column of {shorten(name)}.", hint=hint
+            )
+        seen[folded] = column
 
 
 def _of_polars(value: Any) -> Any:

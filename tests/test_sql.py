@@ -394,6 +394,20 @@ def test_names_that_differ_only_in_case_are_not_mixed_up(films):
     assert "(1, " in films.value("FILMS.shape")
 
 
+def test_columns_that_sql_would_mix_up_are_refused(films):
+    films.run("import pandas\ndf = pandas.DataFrame({'a': [1, 3], 'A': [2, 4]})\nx = 1")
+    first, hint = failed(sql(films, 'select a, "A" as big from df', "--name x"))
+    assert "'a' and 'A' would be one column of df" in first and "df = df.rename(columns={…})" in hint
+    films.run("df = pandas.DataFrame([[1, 2]], columns=['a', 'a'])")
+    assert failed(sql(films, "from df", "--name x"))
+    films.run("df = pandas.DataFrame({'': [1], 'b': [2]})")
+    assert "has an empty name" in failed(sql(films, "from df", "--name x"))[0]
+    assert films.value("x") == "1"
+    films.run("df = pandas.DataFrame({'É': [1], 'é': [2]})")  # DuckDB folds A to Z only
+    assert sql(films, 'select "é", "É" from df', "--name x").ok
+    assert films.value("x.values.tolist()") == "[[2, 1]]"
+
+
 def test_a_frame_that_cannot_be_read_says_why(films):
     films.run(
         "import pandas\nmixed = pandas.DataFrame({'a': [1, {'b': 2}]})\nbare = pandas.DataFrame(index=[1, 2])"
