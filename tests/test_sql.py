@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import threading
 import time
+from decimal import Decimal  # noqa: F401 - in code that is evaluated
 
 import faulty_storage
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -252,7 +255,7 @@ def test_a_value_where_a_name_was_meant_is_still_only_a_value(films):
 
 def bound(text, **variables):
     binding = Binding(text, lambda code: eval(code, variables))
-    return binding.sql, list(binding.values.values())
+    return binding.sql, list(binding.values.values())  # noqa: PD011 - no pandas
 
 
 def test_braces_of_sql_itself_stay():
@@ -288,15 +291,89 @@ def test_values_of_every_kind_reach_duckdb(code):
         assert table["v"][0].as_py() == eval(code)
 
 
-@pytest.mark.parametrize("code", ["object()", "1j", "2**200", "len"])
+def in_duckdb(value):
+    """Return a value as it comes back, and the type that it had there."""
+    binding = Binding("select {value} as v, typeof({value}) as t", lambda _: value)
+    [row] = Lane().read(binding.sql, {}, binding.values, lambda reader: reader.read_all()).to_pylist()
+    return row["v"], row["t"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (np.datetime64("2026-01-02T03:04:05", "ns"), "TIMESTAMP"), (np.datetime64("2026-01-02T03:04:05"), "TIMESTAMP"),
+        (np.datetime64("2026"), "DATE"), (np.array(["2026-01-02", "NaT"], "M8[ns]"), "TIMESTAMP[]"),
+        (np.array(["2026-01-02"], "M8[D]"), "DATE[]"), (np.timedelta64(36, "h"), "INTERVAL"),
+        (np.array([36, 1], "m8[s]"), "INTERVAL[]"), (np.array([[1, 2], [3, 4]]), "INTEGER[][]"),
+        (np.longdouble(0.1), "DOUBLE"), (np.array([0.1], np.longdouble), "DOUBLE[]"), (np.str_("x"), "VARCHAR"),
+    ],
+)  # fmt: skip
+def test_values_of_numpy_are_what_they_are_in_python(value, kind):
+    assert in_duckdb(value)[1] == kind
+
+
+def test_times_of_numpy_keep_their_instant():
+    assert in_duckdb(np.datetime64("2026-01-02T03:04:05", "ns"))[0] == dt.datetime.fromisoformat(
+        "2026-01-02T03:04:05"
+    )
+    assert in_duckdb(np.array(["2026-01-02", "NaT"], "M8[ns]"))[0] == [
+        dt.datetime.fromisoformat("2026-01-02"),
+        None,
+    ]
+    assert in_duckdb(np.datetime64("NaT", "s"))[0] is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [pd.Series(["x", None]), pd.Series(["x", None], dtype=object), pd.Series(["x", None], dtype="category"),
+     pd.Index(["x", None]), np.array(["x", np.nan], object), ["x", float("nan")]],
+)  # fmt: skip
+def test_no_text_is_no_text_in_sql(value):
+    assert in_duckdb(value) == (["x", None], "VARCHAR[]")
+    assert in_duckdb(value[1:]) == ([None], '"NULL"[]') or isinstance(value, list)
+
+
+def test_no_number_stays_as_it_is():
+    assert np.isnan(in_duckdb(np.array([1.5, np.nan]))[0][1])
+
+
+HOLDS_ITSELF: list = []
+HOLDS_ITSELF.append(HOLDS_ITSELF)
+
+
+class Odd:
+    def tolist(self):
+        return self
+
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["object()", "1j", "2**200", "len", "HOLDS_ITSELF", "Odd()", "{Odd(): 1}", "np.complex64(1)", "np.timedelta64(5, 'Y')",
+     "np.datetime64('20000-01-01')", "(1 / 0 for _ in [1])", "Decimal(10**38)", "[Decimal('0.1') ** 39]", "Decimal('1e50')"],
+)  # fmt: skip
 def test_values_that_sql_does_not_have_are_refused(code):
     with pytest.raises(ArgumentError, match=r"\{value\}"):
         Binding("select {value}", lambda _: eval(code))
 
 
+def test_an_interval_of_any_length_is_an_answer(films):
+    films.run("import datetime\nlong = datetime.timedelta.max")
+    assert sql(films, "select {long} as v", "--name x").ok
+    assert films.value("x.v[0]").startswith("0 months 999999999 days")
+
+
 def test_an_expression_that_fails_or_is_none_says_so(films):
-    first, _ = failed(sql(films, "from films where year > {yaer}"))
+    first, hint = failed(sql(films, "from films where year > {yaer}"))
     assert "{yaer} could not be evaluated: NameError: name 'yaer' is not defined." in first
+    assert "Run the cell that defines it" in hint
+    first, hint = failed(sql(films, "from films where year > {1/0}"))
+    assert "{1/0} could not be evaluated: ZeroDivisionError: division by zero." in first
+    assert hint == "In a cell of its own, 1/0 shows where it fails."
+    films.run("class Odd(Exception):\n    def __str__(self): raise self\ndef fail(): raise Odd")
+    assert "{fail()} could not be evaluated: Odd." in failed(sql(films, "select {fail()}"))[0]
     first, _ = failed(sql(films, "from films where year > {films}"))
     assert first.endswith("{films} is a table, not a value.")
     with pytest.raises(QueryError, match="no expression of Python"):
