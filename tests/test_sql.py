@@ -496,6 +496,25 @@ def test_a_frame_that_cannot_be_read_says_why(films):
     assert "far = far.compute()" in failed(sql(films, "from far"))[1]
 
 
+@pytest.mark.parametrize(
+    ("make", "said", "hint"),
+    [
+        ("__import__('pandas').DataFrame({'a': [2**70]})", "Python int too large", 'F["column"].astype(str)'),
+        ("__import__('polars').LazyFrame({'a': [1]}).select('zzz')", 'unable to find column "zzz"', "F.collect()"),
+        ("__import__('polars').LazyFrame({'a': [1]}).map_batches(lambda _: 1 / 0)", "division by zero", "F.collect()"),
+        ("__import__('duckdb').sql(\"select error('boom') a\")", "boom", "F.df()"),
+        ("__import__('polars').DataFrame({'a': [object()]})", "The column a of F holds objects", 'F.drop("a")'),
+        ("__import__('pandas').DataFrame({'a': __import__('pandas').period_range('2020', periods=2)})",
+         "The column a of F holds periods", 'F["a"] = F["a"].astype(str)'),
+    ],
+)  # fmt: skip
+def test_a_frame_whose_values_sql_does_not_have_is_two_lines(films, make, said, hint):
+    films.run(f"F = {make}\nx = 1")
+    first, second = failed(sql(films, "from F", "--name x"))
+    assert first.startswith("ArgumentError: ") and said in first and hint in second
+    assert films.value("x") == "1"
+
+
 def test_without_a_service_a_misspelled_name_is_still_explained(films, demo):
     demo.set_fault("401")
     first, hint = failed(sql(films, "from flims"))
