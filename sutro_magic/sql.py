@@ -36,12 +36,21 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from sutro_magic.cache_entry import CacheEntry
     from sutro_magic.results import Results
     from sutro_magic.session import Session
 
     Fetch = Callable[[ResultsRequest], Results]
 
 LONGEST_LIST = 5
+
+READING_FUNCTIONS = frozenset({
+    "duckdb_functions", "duckdb_keywords", "duckdb_settings", "duckdb_types", "generate_series", "generate_subscripts",
+    "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names", "range", "repeat", "repeat_row", "unnest",
+})  # fmt: skip
+"""What may make a table: only what is known to harm nothing, since others log, trace or run SQL that is a text."""
+WRITING_FUNCTIONS = frozenset({"getenv", "nextval", "set_config", "setval", "write_log"})
+"""Functions of values that change something, or look around in the system."""
 
 _UNQUOTED_ID = re.compile(r"\b(?:from|join|,)\s+([A-Za-z_]\w*(?:-\w+)+)", re.IGNORECASE)
 
@@ -154,9 +163,26 @@ def _names(lane: Lane, binding: Binding) -> tuple[list[str], set[str]]:
                 path = [node.get("catalog_name"), node.get("schema_name"), node["table_name"].strip('"')]
                 if path[2] and not any(path[:2]):  # what has a schema is DuckDB's own
                     names[path[2]] = None
+            _refuse_function(node)
             own.update(entry["key"] for entry in (node.get("cte_map") or {}).get("map", ()))
             nodes += reversed(list(node.values()))
     return list(names), own
+
+
+def _refuse_function(node: dict[str, Any]) -> None:
+    """Raise `QueryError` for a function that does more than read."""
+    if node.get("type") == "TABLE_FUNCTION":
+        call = node.get("function")
+        name = str(call.get("function_name", "") if isinstance(call, dict) else "")
+        refused = name.casefold() not in READING_FUNCTIONS
+    else:
+        name = str(node.get("function_name", ""))
+        refused = name.casefold() in WRITING_FUNCTIONS
+    if refused:
+        raise QueryError(
+            f"{shorten(name, 40)}(…) is not run here: SQL only reads tables.",
+            hint="SQL reads results and tables of the notebook by their names; load a file first: df = pandas.read_csv(…)",
+        )
 
 
 class _Search:
@@ -166,7 +192,7 @@ class _Search:
         self._session = session
         self._variables = variables
         self._fetch = fetch
-        self._entries: list[Any] | None = None
+        self._entries: list[CacheEntry] | None = None
         self.read: list[str] = []
 
     def tables(self, names: list[str], own: set[str]) -> dict[str, pa.Table]:
@@ -199,16 +225,31 @@ class _Search:
         self.read.append(results.job.title)
         return to_arrow(name, results)
 
-    def _cached(self, name: str) -> ResultsRequest | None:
+    def _cached(self, job_id: str | None) -> ResultsRequest | None:
         """Return the request for all that the cache has of a job."""
+        requests = [entry.request for entry in self._kept() if entry.request.job_id == job_id]
+        return max(requests, key=lambda request: request.inputs + request.logprobs, default=None)
+
+    def _kept(self) -> list[CacheEntry]:
         if self._entries is None:
             self._entries = self._session.cache.entries(self._session.credentials.identity)
-        jobs = {
-            entry.request.job_id: entry.job or Job(job_id=entry.request.job_id) for entry in self._entries
-        }
-        job_id = name if name in jobs else match_job(name, jobs.values())
-        requests = [entry.request for entry in self._entries if entry.request.job_id == job_id]
-        return max(requests, key=lambda request: request.inputs + request.logprobs, default=None)
+        return self._entries
+
+    def _asked_for(self, name: str) -> ResultsRequest:
+        """Return the request for a job by its name, or a beginning of its id.
+
+        The cache alone cannot tell: other jobs may fit as well. It is believed where nobody can be asked.
+        """
+        kept = [entry.job or Job(job_id=entry.request.job_id) for entry in self._kept()]
+        if not any(job.name == name or job.job_id.startswith(name) for job in kept):
+            return ResultsRequest(job_id=name)  # whoever fetches it finds out
+        try:
+            job_id: str | None = self._session.job(name).job_id
+        except JobNotFoundError:
+            job_id = None
+        except (AuthenticationError, ConfigurationError, ServiceError):
+            job_id = match_job(name, {job.job_id: job for job in kept}.values())
+        return self._cached(job_id) or ResultsRequest(job_id=job_id or name)
 
     def _fetched(self, name: str) -> Results:
         try:
@@ -216,7 +257,7 @@ class _Search:
         except ArgumentError:
             raise self._unknown(name) from None
         try:
-            return self._fetch(ResultsRequest(job_id=job))
+            return self._fetch(self._asked_for(job))
         except JobNotFoundError:
             raise self._unknown(name) from None
         except (AuthenticationError, ConfigurationError, ServiceError) as error:

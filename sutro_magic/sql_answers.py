@@ -86,17 +86,19 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def _duration(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return intervals as durations, or as text where there are months, which have no one length."""
+    """Return intervals as durations, or as text where there are months, which have no one length, or too many days."""
     values = column.to_pylist()
-    if any(value is not None and value.months for value in values):
-        texts = [
-            None
-            if value is None
-            else f"{value.months} months {value.days} days {value.nanoseconds / 10**9:g} seconds"
-            for value in values
-        ]
-        return pa.chunked_array([pa.array(texts, pa.string())])
     micros = [
         None if value is None else value.days * 86_400_000_000 + value.nanoseconds // 1000 for value in values
     ]
+    if any(value is not None and value.months for value in values) or any(
+        micro is not None and abs(micro) >= 2**63 for micro in micros
+    ):
+        texts = [
+            None
+            if value is None
+            else f"{value.months} months {value.days} days {value.nanoseconds / 10**9:.15g} seconds"
+            for value in values
+        ]
+        return pa.chunked_array([pa.array(texts, pa.string())])
     return pa.chunked_array([pa.array(micros, pa.duration("us"))])

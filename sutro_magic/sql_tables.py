@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sutro_magic.errors import ArgumentError, shorten
+from sutro_magic.errors import ArgumentError, SutroError, shorten
 
 
 def is_table(value: object) -> bool:
@@ -50,40 +50,86 @@ def to_arrow(name: str, value: Any) -> Any:
         if isinstance(value, Results):
             table = value.new_pages().table
         elif type(value).__module__.startswith("polars"):
-            table = _of_polars(value)
+            table = _of_polars(name, value)
         elif type(value).__module__.startswith("pandas"):
             table = pa.Table.from_pandas(value, preserve_index=False)
         elif hasattr(type(value), "__arrow_c_stream__"):
             table = pa.table(value)
         else:
             table = pa.Table.from_batches([pa.record_batch(value)])
-    except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
-        said = shorten(" ".join(" ".join(str(part) for part in error.args).split()), 200)
+    except (SutroError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk, of which others know what to say
+        said = shorten(" ".join(" ".join(str(part) for part in error.args).split()), 200).rstrip(".")
+        lazily = next((how for how in ("collect", "df") if hasattr(type(value), how)), None)
         raise ArgumentError(
             f"{name} cannot be read as a table: {said}.",
-            hint="Give each column one type and a name of its own, like "
-            f'{name}["column"] = {name}["column"].astype(str)',
+            hint=f"In a cell of its own, {name}.{lazily}() shows where it fails."
+            if lazily
+            else _one_type(name, "column"),
         ) from None
     if not table.num_columns:
         raise ArgumentError(f"{name} has no columns.", hint="Give it some, or leave it out.")
-    return _readable(table)
+    _check_names(name, table.column_names)
+    return _readable(name, table)
 
 
-def _of_polars(value: Any) -> Any:
+def _check_names(name: str, columns: list[str]) -> None:
+    """Raise `ArgumentError` for columns that SQL would mix up: it knows no case in A to Z, and no empty name."""
+    how = f"{shorten(name, 40)} = {shorten(name, 40)}.rename(columns={{…}})"
+    hint = (
+        f"Rename it in pandas: {how if name.isidentifier() else 'df = df.rename(columns={…}), then from df'}"
+    )
+    seen: dict[bytes, str] = {}
+    for column in columns:
+        if not column:
+            raise ArgumentError(
+                f"A column of {shorten(name)} has an empty name, which SQL does not have.", hint=hint
+            )
+        folded = column.encode().lower()  # of bytes: A to Z only, as DuckDB does it
+        if folded in seen:
+            both = f"{shorten(seen[folded], 40)!r} and {shorten(column, 40)!r}"
+            raise ArgumentError(
+                f"SQL knows no case, so {both} would be one column of {shorten(name)}.", hint=hint
+            )
+        seen[folded] = column
+
+
+def _one_type(name: str, column: str) -> str:
+    shown = repr(shorten(column, 40)).replace("'", '"')
+    return (
+        f"Give each column one type and a name of its own, like {name}[{shown}] = {name}[{shown}].astype(str)"
+    )
+
+
+def _of_polars(name: str, value: Any) -> Any:
     """Return a frame of Polars, lazy or not, in types that all of Arrow's functions know."""
     import polars as pl
 
     frame = value.collect() if hasattr(value, "collect") else value
+    for column, kind in frame.schema.items():
+        if kind == pl.Object:  # of which Arrow would have the addresses
+            raise ArgumentError(
+                f"The column {shorten(column, 60)} of {name} holds objects of Python, which SQL does not have.",
+                hint=f'{name} = {name}.drop("{shorten(column, 40)}") leaves it out; or make texts or numbers of them.',
+            )
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _readable(table: Any) -> Any:
+def _readable(name: str, table: Any) -> Any:
     """Return a table without the types that DuckDB, or a table with pages, does not read."""
     import pyarrow as pa
 
     for place, field in enumerate(table.schema):
         kind = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
         column = table.column(place)
+        if getattr(field.type, "extension_name", "") == "pandas.period":  # stored as a count of them
+            raise ArgumentError(
+                f"The column {shorten(field.name, 60)} of {name} holds periods, which SQL does not have.",
+                hint=_one_type(name, field.name),
+            )
         if kind != field.type:
             column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
         if pa.types.is_float16(kind):

@@ -15,7 +15,7 @@ import uuid
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic.errors import ArgumentError, QueryError, shorten, without_secrets
+from sutro_magic.errors import ArgumentError, QueryError, SutroError, shorten, without_secrets
 from sutro_magic.sql_tables import is_table
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 PREFIX = "sutro_value_"
 WIDEST_INTEGER = 127
 """Bits of DuckDB's widest integer, without its sign."""
+
+WIDEST_DECIMAL = 38
+"""Digits of DuckDB's widest decimal."""
+DEEPEST = 50
+"""Lists within lists."""
 
 _TOKEN = re.compile(
     r"""(?P<line>--[^\n\r]*)
@@ -39,6 +44,7 @@ _VALUES = (
     bool, int, float, str, bytes, bytearray, memoryview, decimal.Decimal, dt.date, dt.time,
     dt.timedelta, uuid.UUID,
 )  # fmt: skip
+_NUMBERS = (bool, int, float, decimal.Decimal)
 _LISTS: tuple[type, ...] = (
     list, tuple, set, frozenset, range, types.GeneratorType, type({}.keys()), type({}.values()),
 )  # fmt: skip
@@ -170,45 +176,112 @@ def _value(expression: str, evaluate: Callable[[str], Any]) -> Any:
     try:
         value = evaluate(f"({expression}\n)")
     except Exception as error:  # noqa: BLE001 - it is the user's
-        said = shorten(" ".join(without_secrets(str(error)).split()), 120)
         raise ArgumentError(
-            f"{shown} could not be evaluated: {type(error).__name__}: {said}.",
-            hint="Run the cell that defines it; or, if SQL should have it as it is, put it in quotes.",
+            f"{shown} could not be evaluated: {_said(error)}.",
+            hint="Run the cell that defines it; or, if SQL should have it as it is, put it in quotes."
+            if isinstance(error, NameError)
+            else f"In a cell of its own, {shown[1:-1]} shows where it fails.",
         ) from None
     if is_table(value):
         raise ArgumentError(
             f"{shown} is a table, not a value.",
             hint=f"Read it by its name, without braces: from {shown[1:-1]}",
         )
-    return _as_sql_has_it(value, shown)
+    try:
+        return _as_sql_has_it(value, shown)
+    except SutroError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of a type that we do not know
+        raise _no_value(value, shown, f" ({_said(error)})") from None
 
 
-def _as_sql_has_it(value: Any, shown: str) -> Any:
+def _said(error: Exception) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - of a class of the user's
+        text = ""
+    said = shorten(" ".join(without_secrets(text).split()), 120).rstrip(".")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _no_value(value: Any, shown: str, why: str = "") -> ArgumentError:
+    return ArgumentError(
+        f"{shown} is of type {type(value).__name__}, which SQL does not have{why}.",
+        hint="Use a number, a text, a time, None, or a list of them.",
+    )
+
+
+def _as_sql_has_it(value: Any, shown: str, depth: int = 0) -> Any:
     """Return a value as DuckDB takes it."""
-    if value is None or type(value).__name__ == "NAType":
+    if depth > DEEPEST:
+        raise ArgumentError(
+            f"{shown} is nested deeper than {DEEPEST} levels, or holds itself.",
+            hint="Use a number, a text, a time, None, or a list of them.",
+        )
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return None
-    if type(value).__module__ == "numpy" and not hasattr(value, "__len__") and value.dtype.kind in "biuf":
-        value = value.item()
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > WIDEST_INTEGER:
+    if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
+        value = _of_numpy(value, shown)
+    _check_width(value, shown)
+    if value is None or isinstance(value, _VALUES):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _as_sql_has_it(item, shown, depth + 1) for key, item in value.items()}
+    dtype = getattr(value, "dtype", None)
+    if not isinstance(value, _LISTS):
+        # Series, arrays and indexes, of whichever library.
+        ways = ("to_pylist", "to_list", "tolist", "as_py")
+        values = next((way for way in ways if hasattr(type(value), way)), None)
+        if values is None:
+            raise _no_value(value, shown)
+        value = getattr(value, values)()
+        if not isinstance(value, list):
+            return _as_sql_has_it(value, shown, depth + 1)
+    items = [_as_sql_has_it(item, shown, depth + 1) for item in value]
+    # NaN among texts is how pandas writes that there is none; DuckDB would make the text 'nan' of it.
+    of_numbers = getattr(dtype, "kind", "f") == "f" and all(
+        isinstance(item, _NUMBERS) for item in items if item is not None
+    )
+    return items if of_numbers else [None if item != item else item for item in items]  # noqa: PLR0124
+
+
+def _of_numpy(value: Any, shown: str) -> Any:
+    """Return a scalar of NumPy as Python has it, and its times with what Python has: DuckDB would take some for integers."""
+    kind = value.dtype.kind
+    if kind in "mM":
+        import numpy as np
+
+        unit = np.datetime_data(value.dtype)[0]
+        if kind == "m" and unit in {"Y", "M"}:
+            raise ArgumentError(
+                f"{shown} counts months or years, which have no one length.", hint="Use days."
+            )
+        value = value.astype(f"{kind}8[{'D' if kind == 'M' and unit in 'YMWD' else 'us'}]")
+        whole = value.ravel().tolist() if value.ndim else [value.item()]
+        if any(isinstance(item, int) for item in whole):
+            raise ArgumentError(f"{shown} holds a time that is beyond those of Python.", hint="Use a text.")
+        return value if value.ndim else whole[0]
+    if value.ndim:
+        return value
+    if kind == "f":
+        return float(value)  # a long double stays one as an item
+    return value.item() if kind in "biuSU" else value
+
+
+def _check_width(value: Any, shown: str) -> None:
+    """Raise `ArgumentError` for a number that DuckDB would refuse, or quietly make a float."""
+    if isinstance(value, int) and not isinstance(value, bool) and int.bit_length(value) > WIDEST_INTEGER:
         raise ArgumentError(
             f"The integer {shown} is beyond 128 bits, which SQL does not have.",
             hint="float(…) comes close to it.",
         )
-    if isinstance(value, _VALUES) or (
-        type(value).__module__ == "numpy" and value.dtype.kind in "mM" and not value.ndim
-    ):
-        return value
-    if isinstance(value, dict):
-        return {str(key): _as_sql_has_it(item, shown) for key, item in value.items()}
-    if not isinstance(value, _LISTS):
-        # Series, arrays and indexes, of whichever library.
-        values = next((f for f in ("to_pylist", "to_list", "tolist") if hasattr(type(value), f)), None)
-        if values is None:
-            raise ArgumentError(
-                f"{shown} is of type {type(value).__name__}, which SQL does not have.",
-                hint="Use a number, a text, a time, None, or a list of them.",
-            )
-        value = getattr(value, values)()
-        if not isinstance(value, list):
-            return _as_sql_has_it(value, shown)
-    return [_as_sql_has_it(item, shown) for item in value]
+    if isinstance(value, decimal.Decimal) and _digits(value) > WIDEST_DECIMAL:
+        raise ArgumentError(
+            f"The decimal {shown} has more than {WIDEST_DECIMAL} digits, which SQL does not have.",
+            hint="float(…) comes close to it.",
+        )
+
+
+def _digits(value: decimal.Decimal) -> int:
+    _, digits, exponent = value.as_tuple()
+    return max(len(digits) + max(exponent, 0), -exponent) if isinstance(exponent, int) else 0

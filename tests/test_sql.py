@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import threading
 import time
+from decimal import Decimal  # noqa: F401 - in code that is evaluated
 
+import faulty_storage
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -13,6 +18,8 @@ from sutro_magic import sql_answers
 from sutro_magic.engine import Lane
 from sutro_magic.errors import ArgumentError, QueryError
 from sutro_magic.results import Results
+from sutro_magic.session import Session
+from sutro_magic.sql import run
 from sutro_magic.sql_values import Binding
 
 pytestmark = pytest.mark.slow
@@ -67,11 +74,43 @@ def test_two_jobs_are_joined_and_the_answer_is_what_pandas_finds(films):
     assert films.value("len(same) > 100 and both[0] == both[1]") == "True"
 
 
-def test_a_cached_job_is_read_without_a_request_by_id_prefix_or_name(films, demo):
-    for name in ("job-demo-films", "job-demo-fi", "Ten thousand films"):
+def test_a_cached_job_is_read_without_a_request_by_its_id(films, demo):
+    query = 'select count(*) as n from "job-demo-films"'
+    assert shown(sql(films, query)).splitlines()[-1].strip() == "10000"
+    assert not demo.requests
+    for name in ("job-demo-fi", "Ten thousand films"):
         text = shown(sql(films, f'select count(*) as n from "{name}"'))
         assert text.splitlines()[-1].strip() == "10000"
-    assert not demo.requests
+    assert not any("results" in path for _, path in demo.requests)
+
+
+def test_a_beginning_means_the_same_job_as_without_sql(films, demo):
+    assert films.run("%sutro_results job-demo-recipes --quiet").ok
+    first, hint = failed(sql(films, 'from "job-demo-r"'))
+    assert (first, hint) == failed(films.run("%sutro_results job-demo-r --quiet"))
+    assert "3 jobs begin with 'job-demo-r'" in first
+    demo.set_fault("401")  # only the cache can be asked
+    text = shown(sql(films, 'select count(*) as n from "job-demo-fi"'))
+    demo.clear_faults()
+    assert text.splitlines()[-1].strip() == "10000"
+
+
+def test_a_whole_id_is_never_another_job_that_begins_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(faulty_storage, "JOB", "job-xy")
+    service = faulty_storage.FaultyService(table=pa.table({"outputs": ["of job-xy"]}))
+    with faulty_storage.running(service), contextlib.ExitStack() as stack:
+        session = Session(service.url, "sk_x", tmp_path / "cache")
+        stack.callback(session.close)
+
+        def fetch(request):
+            return session.results(request.job_id)
+
+        session.results("job-xy")
+        service.table = pa.table({"outputs": ["of job-x"]})
+        service.artifact = faulty_storage.parquet_bytes(service.table, version=3)
+        for name, text in (("job-x", "of job-x"), ("job-xy", "of job-xy")):
+            found = run(f'from "{name}"', session, {}, evaluate=eval, fetch=fetch)
+            assert found.arrow()["outputs"].to_pylist() == [text]
 
 
 def test_a_job_that_is_not_cached_is_fetched_and_cached(kernel, demo):
@@ -216,7 +255,7 @@ def test_a_value_where_a_name_was_meant_is_still_only_a_value(films):
 
 def bound(text, **variables):
     binding = Binding(text, lambda code: eval(code, variables))
-    return binding.sql, list(binding.values.values())
+    return binding.sql, list(binding.values.values())  # noqa: PD011 - no pandas
 
 
 def test_braces_of_sql_itself_stay():
@@ -252,15 +291,89 @@ def test_values_of_every_kind_reach_duckdb(code):
         assert table["v"][0].as_py() == eval(code)
 
 
-@pytest.mark.parametrize("code", ["object()", "1j", "2**200", "len"])
+def in_duckdb(value):
+    """Return a value as it comes back, and the type that it had there."""
+    binding = Binding("select {value} as v, typeof({value}) as t", lambda _: value)
+    [row] = Lane().read(binding.sql, {}, binding.values, lambda reader: reader.read_all()).to_pylist()
+    return row["v"], row["t"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (np.datetime64("2026-01-02T03:04:05", "ns"), "TIMESTAMP"), (np.datetime64("2026-01-02T03:04:05"), "TIMESTAMP"),
+        (np.datetime64("2026"), "DATE"), (np.array(["2026-01-02", "NaT"], "M8[ns]"), "TIMESTAMP[]"),
+        (np.array(["2026-01-02"], "M8[D]"), "DATE[]"), (np.timedelta64(36, "h"), "INTERVAL"),
+        (np.array([36, 1], "m8[s]"), "INTERVAL[]"), (np.array([[1, 2], [3, 4]]), "INTEGER[][]"),
+        (np.longdouble(0.1), "DOUBLE"), (np.array([0.1], np.longdouble), "DOUBLE[]"), (np.str_("x"), "VARCHAR"),
+    ],
+)  # fmt: skip
+def test_values_of_numpy_are_what_they_are_in_python(value, kind):
+    assert in_duckdb(value)[1] == kind
+
+
+def test_times_of_numpy_keep_their_instant():
+    assert in_duckdb(np.datetime64("2026-01-02T03:04:05", "ns"))[0] == dt.datetime.fromisoformat(
+        "2026-01-02T03:04:05"
+    )
+    assert in_duckdb(np.array(["2026-01-02", "NaT"], "M8[ns]"))[0] == [
+        dt.datetime.fromisoformat("2026-01-02"),
+        None,
+    ]
+    assert in_duckdb(np.datetime64("NaT", "s"))[0] is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [pd.Series(["x", None]), pd.Series(["x", None], dtype=object), pd.Series(["x", None], dtype="category"),
+     pd.Index(["x", None]), np.array(["x", np.nan], object), ["x", float("nan")]],
+)  # fmt: skip
+def test_no_text_is_no_text_in_sql(value):
+    assert in_duckdb(value) == (["x", None], "VARCHAR[]")
+    assert in_duckdb(value[1:]) == ([None], '"NULL"[]') or isinstance(value, list)
+
+
+def test_no_number_stays_as_it_is():
+    assert np.isnan(in_duckdb(np.array([1.5, np.nan]))[0][1])
+
+
+HOLDS_ITSELF: list = []
+HOLDS_ITSELF.append(HOLDS_ITSELF)
+
+
+class Odd:
+    def tolist(self):
+        return self
+
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["object()", "1j", "2**200", "len", "HOLDS_ITSELF", "Odd()", "{Odd(): 1}", "np.complex64(1)", "np.timedelta64(5, 'Y')",
+     "np.datetime64('20000-01-01')", "(1 / 0 for _ in [1])", "Decimal(10**38)", "[Decimal('0.1') ** 39]", "Decimal('1e50')"],
+)  # fmt: skip
 def test_values_that_sql_does_not_have_are_refused(code):
     with pytest.raises(ArgumentError, match=r"\{value\}"):
         Binding("select {value}", lambda _: eval(code))
 
 
+def test_an_interval_of_any_length_is_an_answer(films):
+    films.run("import datetime\nlong = datetime.timedelta.max")
+    assert sql(films, "select {long} as v", "--name x").ok
+    assert films.value("x.v[0]").startswith("0 months 999999999 days")
+
+
 def test_an_expression_that_fails_or_is_none_says_so(films):
-    first, _ = failed(sql(films, "from films where year > {yaer}"))
+    first, hint = failed(sql(films, "from films where year > {yaer}"))
     assert "{yaer} could not be evaluated: NameError: name 'yaer' is not defined." in first
+    assert "Run the cell that defines it" in hint
+    first, hint = failed(sql(films, "from films where year > {1/0}"))
+    assert "{1/0} could not be evaluated: ZeroDivisionError: division by zero." in first
+    assert hint == "In a cell of its own, 1/0 shows where it fails."
+    films.run("class Odd(Exception):\n    def __str__(self): raise self\ndef fail(): raise Odd")
+    assert "{fail()} could not be evaluated: Odd." in failed(sql(films, "select {fail()}"))[0]
     first, _ = failed(sql(films, "from films where year > {films}"))
     assert first.endswith("{films} is a table, not a value.")
     with pytest.raises(QueryError, match="no expression of Python"):
@@ -291,7 +404,11 @@ def test_a_list_is_looked_through(films):
         "create temp view v as from films", "drop view films", "insert into films select * from films", "update films set year = 0",
         "delete from films", "pragma database_list", "call pragma_version()", "checkpoint", "begin", "export database '{path}'",
         "explain analyze copy (select 1) to '{path}.csv'", "select 1; drop view films", "from 'https://acme.example/x.parquet'",
-        "from sniff_csv('{path}')", "use memory", "vacuum", "prepare p as select 1", "pivot films on genre",
+        "from sniff_csv('{path}')", "from enable_logging(storage='file', storage_config={'path': '{path}.d'})",
+        "from enable_logging()", "from EnAble_Logging(level='debug')", "from system.main.enable_profiling()", "from disable_logging()",
+        "select (select count(*) from enable_logging())", "with e as (from enable_logging()) from e", "describe from enable_logging()",
+        "from force_checkpoint()", "from query_table('films')", "from json_execute_serialized_sql(json_serialize_sql('select 1'))",
+        "from query('from enable_logging()')", "from histogram(films, year)", "select write_log('x')", "select getenv('HOME')", "use memory", "vacuum", "prepare p as select 1", "pivot films on genre",
     ],
 )  # fmt: skip
 def test_sql_only_reads_and_reads_no_file(films, tmp_path, query):
@@ -302,6 +419,17 @@ def test_sql_only_reads_and_reads_no_file(films, tmp_path, query):
     assert first.split(":")[0] in {"QueryError", "ArgumentError"}
     assert sorted(tmp_path.iterdir()) == [secret]
     assert films.value("x, len(films)") == "(1, 10000)"
+
+
+def test_what_was_refused_has_changed_no_setting_and_harmless_functions_run(films):
+    assert failed(sql(films, "from enable_logging(level='debug')"))
+    query = """select (select value from duckdb_settings() where name = 'enable_logging') as logging, r, s, u, j.value as j, x
+        from range(1) a(r), generate_series(2, 2) b(s), unnest([3]) c(u), json_each('[4]') j, repeat(5, 1) d(x)"""
+    assert sql(films, query, "--name x").ok
+    assert films.value("[str(value) for value in x.values[0]]").casefold() in (
+        "['0', '0', '2', '3', '4', '5']",
+        "['false', '0', '2', '3', '4', '5']",
+    )
 
 
 @pytest.mark.parametrize(
@@ -343,6 +471,20 @@ def test_names_that_differ_only_in_case_are_not_mixed_up(films):
     assert "(1, " in films.value("FILMS.shape")
 
 
+def test_columns_that_sql_would_mix_up_are_refused(films):
+    films.run("import pandas\ndf = pandas.DataFrame({'a': [1, 3], 'A': [2, 4]})\nx = 1")
+    first, hint = failed(sql(films, 'select a, "A" as big from df', "--name x"))
+    assert "'a' and 'A' would be one column of df" in first and "df = df.rename(columns={…})" in hint
+    films.run("df = pandas.DataFrame([[1, 2]], columns=['a', 'a'])")
+    assert failed(sql(films, "from df", "--name x"))
+    films.run("df = pandas.DataFrame({'': [1], 'b': [2]})")
+    assert "has an empty name" in failed(sql(films, "from df", "--name x"))[0]
+    assert films.value("x") == "1"
+    films.run("df = pandas.DataFrame({'É': [1], 'é': [2]})")  # DuckDB folds A to Z only
+    assert sql(films, 'select "é", "É" from df', "--name x").ok
+    assert films.value("x.values.tolist()") == "[[2, 1]]"
+
+
 def test_a_frame_that_cannot_be_read_says_why(films):
     films.run(
         "import pandas\nmixed = pandas.DataFrame({'a': [1, {'b': 2}]})\nbare = pandas.DataFrame(index=[1, 2])"
@@ -352,6 +494,25 @@ def test_a_frame_that_cannot_be_read_says_why(films):
     assert "bare has no columns" in failed(sql(films, "from bare"))[0]
     films.run("far = %sutro_results job-demo-films --as dask")
     assert "far = far.compute()" in failed(sql(films, "from far"))[1]
+
+
+@pytest.mark.parametrize(
+    ("make", "said", "hint"),
+    [
+        ("__import__('pandas').DataFrame({'a': [2**70]})", "Python int too large", 'F["column"].astype(str)'),
+        ("__import__('polars').LazyFrame({'a': [1]}).select('zzz')", 'unable to find column "zzz"', "F.collect()"),
+        ("__import__('polars').LazyFrame({'a': [1]}).map_batches(lambda _: 1 / 0)", "division by zero", "F.collect()"),
+        ("__import__('duckdb').sql(\"select error('boom') a\")", "boom", "F.df()"),
+        ("__import__('polars').DataFrame({'a': [object()]})", "The column a of F holds objects", 'F.drop("a")'),
+        ("__import__('pandas').DataFrame({'a': __import__('pandas').period_range('2020', periods=2)})",
+         "The column a of F holds periods", 'F["a"] = F["a"].astype(str)'),
+    ],
+)  # fmt: skip
+def test_a_frame_whose_values_sql_does_not_have_is_two_lines(films, make, said, hint):
+    films.run(f"F = {make}\nx = 1")
+    first, second = failed(sql(films, "from F", "--name x"))
+    assert first.startswith("ArgumentError: ") and said in first and hint in second
+    assert films.value("x") == "1"
 
 
 def test_without_a_service_a_misspelled_name_is_still_explained(films, demo):
