@@ -213,6 +213,8 @@ def _unfold(job: _Job, schema: Mapping[str, Any] | None, *, forced: bool, expect
             fits = expected or (totals.objects > 0 and totals.objects * 2 >= totals.rows - totals.nulls)
             second = _second_thought(plan, totals)
             if second is None and (fits or forced):
+                if not writer.shapes and not totals.failed:  # a table without columns has no rows either
+                    return replace(totals.unfolding(), reason="they have no keys")
                 writer.close(settle)
                 names = _names(job.wire, list(writer.shapes))
                 return replace(
