@@ -79,7 +79,10 @@ def summarize(lane: Lane, table: pa.Table, column: int) -> Summary:
         floating = pa.types.is_floating(kind)
         real = f"where not isnan({what}) and {what} is not null" if floating else f"where {what} is not null"
         number = common["kind"] == "number"
-        mean = f"avg({what})" if number else "null"
+        # As floats: the sum of integers with 38 digits has no type in DuckDB.
+        mean = (
+            f"avg({f'cast({what} as double)' if pa.types.is_decimal(kind) else what})" if number else "null"
+        )
         low, high, average, counted = lane.rows(
             f"select min({what}), max({what}), {mean}, count(*) from t {real}",  # noqa: S608
             asked,

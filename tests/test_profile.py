@@ -11,8 +11,10 @@ import time
 
 import pyarrow as pa
 import pytest
+from test_engines import keep
 
 from sutro_magic import engine
+from sutro_magic.cache import ResultsCache
 from sutro_magic.job_profile import profile
 from sutro_magic.ui.plots import histogram, sparkline
 from sutro_magic.ui.profile_view import to_html, to_text
@@ -86,6 +88,15 @@ def test_fields_are_those_of_pandas(results):
         if summary.kind == "number":
             assert summary.lowest == column.min() and summary.highest == column.max()
             assert summary.mean == pytest.approx(float(column.astype("float64").mean()))
+
+
+def test_integers_of_38_digits_have_a_mean(tmp_path):
+    texts = [f'{{"a": {10**37 + i}}}' for i in range(50)]
+    results = keep(ResultsCache(tmp_path), pa.table({"outputs": texts}))
+    [field] = profile(results).fields
+    assert field.type == "decimal128(38, 0)" and field.summary.mean == pytest.approx(1e37)
+    assert (field.summary.lowest, field.summary.highest) == (10**37, 10**37 + 49)
+    assert field.summary.distinct == 50 and to_text(profile(results))
 
 
 def test_parse_errors_are_counted_by_reason(session):
