@@ -11,6 +11,7 @@ import time
 
 import pyarrow as pa
 import pytest
+from faulty_storage import JOB, FaultyService, running
 from test_engines import keep
 
 from sutro_magic import engine
@@ -177,6 +178,25 @@ def test_without_inputs_no_prompt_is_fetched(kernel, demo):
     assert kernel.value("[t.name for t in p.texts], p.logprobs") == "(['outputs'], None)"
     assert kernel.value("[e.table.select(inputs=True, logprobs=True)[-1].name for e in "
                         "get_ipython().magics_manager.registry['SutroMagics'].session.cache.entries()]") == "['confidence_score']"  # fmt: skip
+
+
+def test_a_column_that_the_service_does_not_send_is_left_out_by_the_flag_that_is_named(kernel):
+    saved = "import os\nsaved = dict(os.environ)\n"
+    with running(FaultyService(table=pa.table({"outputs": ['{"a": 1}', '{"a": 2}']}))) as service:
+        kernel.run(f"{saved}os.environ.update(SUTRO_API_URL={service.url!r}, SUTRO_API_KEY='sk_x')")
+        try:
+            kernel.run("%reload_ext sutro_magic")
+            for line, flag in {
+                f"%sutro_profile {JOB}": "--no-inputs does without it",
+                f"%sutro_profile {JOB} --no-inputs": "--no-logprobs does without it",
+                f"%sutro_compare {JOB} job-y": "--no-inputs does without it",
+                f"%sutro_results {JOB} --inputs": "Leave off --inputs",
+            }.items():
+                reply = kernel.run(line)
+                assert reply.ename == "CorruptResultsError" and flag in reply.traceback, line
+            assert kernel.run(f"%sutro_profile {JOB} --no-inputs --no-logprobs").ok
+        finally:
+            kernel.run("os.environ.clear()\nos.environ.update(saved)")
 
 
 def test_mistakes_are_one_clear_error(kernel):
