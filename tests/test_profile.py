@@ -104,8 +104,10 @@ def test_parse_errors_are_counted_by_reason(session):
     results = session.results("job-demo-broken", inputs=True, logprobs=True)
     found, errors = profile(results), results.errors.pandas()["_error"].value_counts()
     assert found.failed == errors.sum() == 30
-    assert [n for _, n in found.reasons] == errors.head(5).tolist()
-    assert all(errors[reason] == n for reason, n in found.reasons)
+    assert dict(found.reasons) == errors.to_dict() and len(errors) == 9
+    assert [n for _, n in found.reasons] == errors.tolist()
+    more = f"and 4 more: {sum(errors.tolist()[5:])} rows"
+    assert more in to_html(found) and more in " ".join(to_text(found).split())
     page = to_html(found)
     assert "30 of 180 (16.7%)" in page and html.escape(found.reasons[0][0]) in page
 
