@@ -211,11 +211,11 @@ def _texts(lane: Lane, name: str, table: pa.Table) -> Texts:
 def _field(lane: Lane, table: pa.Table, place: int) -> Field:
     kind = table.schema.field(place).type
     summary = summarize(lane, table, place)
-    if kind_of(kind) != "other":
+    if kind_of(kind) != "other" and (summary.distinct is None or summary.is_estimate):
         what, asked = expression(place, kind), {"t": queryable(table, [place])}
         with lane.turn():
             exact = lane.rows(f"select count(distinct {what}) from t", asked)[0][0]  # noqa: S608 - names of our own
-        summary = replace(summary, distinct=int(exact))
+        summary = replace(summary, distinct=int(exact), is_estimate=False)
     return Field(name=table.column_names[place], type=_type_words(kind), summary=summary)
 
 
