@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _AT_ONCE = 65_536
+_ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -86,15 +87,15 @@ def _of_text(text: str) -> str:
 def _written(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return json.dumps(_plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _ENCODE(_plain(value))
 
 
 def _plain(value: Any) -> Any:
     """Return a value whose JSON is the same for all that are equal."""
+    if isinstance(value, (str, int)) or value is None:
+        return value
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
-    if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
-        return value
     return int(value) if math.isfinite(value) and value == int(value) else float(value)

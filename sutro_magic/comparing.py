@@ -272,6 +272,8 @@ class _Asked:
         self.lane = lane
         self.rows = rows
         self._ticket = lane.ticket()
+        self._name = ""
+        self._made: dict[tuple[int, bool], pa.ChunkedArray] = {}
 
     def columns(self, left: _Side, right: _Side, name: str) -> tuple[pa.Table, str, str]:
         """Return one field of two jobs as the columns of a table, and their expressions in SQL."""
@@ -286,16 +288,21 @@ class _Asked:
                 queryable(side.table, [place]).column(0) for side, place in zip(sides, places, strict=True)
             ]
             return pa.table(columns, names=["c0", "c1"]), expression(0, kinds[0]), expression(1, kinds[1])
-        texts = [
-            comparable_texts(
+        texts = [self._texts(side, name, whats[1 - i] == "number") for i, side in enumerate(sides)]
+        return pa.table(texts, names=["c0", "c1"]), "c0", "c1"
+
+    def _texts(self, side: _Side, name: str, with_numbers: bool) -> pa.ChunkedArray:
+        if name != self._name:  # texts are needed for every other job, and no longer than for one field
+            self._name, self._made = name, {}
+        key = id(side), with_numbers
+        if key not in self._made:
+            self._made[key] = comparable_texts(
                 side.table.column(name),
-                is_json=is_json[i],
-                with_numbers=whats[1 - i] == "number",
+                is_json=name in side.mixed,
+                with_numbers=with_numbers,
                 on_rows=self._go_on,
             )
-            for i, side in enumerate(sides)
-        ]
-        return pa.table(texts, names=["c0", "c1"]), "c0", "c1"
+        return self._made[key]
 
     def same(self, table: pa.Table, a: str, b: str) -> Any:
         """Return for each row whether both have the same."""

@@ -14,7 +14,8 @@ from test_engines import keep
 from sutro_magic import comparing
 from sutro_magic.cache import ResultsCache
 from sutro_magic.comparing import compare
-from sutro_magic.errors import ArgumentError
+from sutro_magic.engine import Lane
+from sutro_magic.errors import ArgumentError, SupersededError
 from sutro_magic.models import Job, JobStatus
 from sutro_magic.picked import PickedRows
 from sutro_magic.provenance import Provenance
@@ -321,3 +322,17 @@ def test_outputs_that_could_not_be_parsed_agree_only_where_their_texts_do(tmp_pa
     assert "could not be parsed: 41 of A, 40 of B" in to_text(found) and "_raw_A" in found.rows.columns
     first = found.rows.head(1).to_pylist()[0]
     assert (first["_raw_A"], first["_raw_B"]) == ("{cut A", "I cannot")
+
+
+def test_values_are_made_comparable_once_for_each_job_and_no_longer_than_wanted(tmp_path, monkeypatch):
+    jobs = outputs_of(ResultsCache(tmp_path), *([{"l": kind}] * 3 for kind in ({"a": 1}, {"b": 1}, [1])))
+    made = []
+    real = comparing.comparable_texts
+    monkeypatch.setattr(comparing, "comparable_texts", lambda *a, **k: made.append(a) or real(*a, **k))
+    assert compare(jobs).fields[0].agree == 0 and len(made) == 3
+    sides = [comparing._Side.of(each) for each in jobs]
+    lane = Lane()
+    asked = comparing._Asked(lane, 3)
+    lane.cancel()  # as Ctrl-C does
+    with pytest.raises(SupersededError):
+        asked.columns(*sides[:2], "l")
