@@ -1,14 +1,16 @@
 """The same inputs run by several jobs: where the answers agree, and where they do not.
 
 Rows are aligned by their place in the job. Equal means: the same value, and null equals null, NaN equals NaN;
-numbers are compared as numbers, whatever their types. All figures are exact and over all rows.
+numbers are compared as numbers, whatever their types. Every two jobs are compared by themselves, so that what a third one
+holds changes nothing. Outputs that could not be unfolded are equal where their texts are. All figures are exact and over
+all rows.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from sutro_magic.comparable import comparable_texts
 from sutro_magic.engine import Lane, interruptibly
 from sutro_magic.errors import ArgumentError, shorten
 from sutro_magic.mapped import SMALL_BYTES
@@ -174,28 +177,35 @@ def compare(
 
 def _compare(lane: Lane, results: Sequence[Results], on_step: Callable[[int, int], None]) -> Comparison:
     names, notes, results = _fields_of(results)
-    tables = [each.new_pages().table for each in results]
-    first, rows = results[0], tables[0].num_rows
+    jobs = [_Side.of(each) for each in results]
+    first, rows = results[0], jobs[0].table.num_rows
+    asked = _Asked(lane, rows)
+    places = list(combinations(range(len(jobs)), 2))
     differs = np.zeros(rows, dtype=np.int64)
     aligned: dict[str, pa.ChunkedArray] = {}
     inputs_differ = None
-    if all("inputs" in table.column_names for table in tables):
-        inputs_differ = rows - int(_same(lane, *_columns(tables, "inputs")).sum())
-        aligned["inputs"] = tables[0].column("inputs")
+    if all("inputs" in job.table.column_names for job in jobs):
+        same = [asked.same(*asked.columns(jobs[0], job, "inputs")) for job in jobs[1:]]
+        inputs_differ = rows - int(np.logical_and.reduce(same).sum())
+        aligned["inputs"] = jobs[0].table.column("inputs")
+    unparsed = {pair: _unparsed(asked, *(jobs[place] for place in pair)) for pair in places}
     compared: list[ComparedField] = []
     for name in names:
         on_step(len(compared), len(names))
-        table, whats = _columns(tables, name)
-        same = _same(lane, table, whats)
-        differs += ~same
-        kinds = [one.schema.field(name).type for one in tables]
-        pairs = [
-            _pair(lane, table, whats, kinds, left, right)
-            for left, right in combinations(range(len(tables)), 2)
-        ]
-        compared.append(ComparedField(name=name, agree=int(same.sum()), pairs=tuple(pairs)))
-        for letter, one in zip(LETTERS, tables, strict=False):
-            aligned[_free(f"{name}_{letter}", aligned)] = one.column(name)
+        everywhere = np.ones(rows, dtype=bool)
+        pairs = []
+        for left, right in places:
+            same, pair = _pair(asked, jobs[left], jobs[right], name, unparsed[left, right])
+            everywhere &= same
+            pairs.append(replace(pair, left=left, right=right))
+        differs += ~everywhere
+        compared.append(ComparedField(name=name, agree=int(everywhere.sum()), pairs=tuple(pairs)))
+        for letter, job in zip(LETTERS, jobs, strict=False):
+            aligned[_free(f"{name}_{letter}", aligned)] = job.table.column(name)
+    for letter, job in zip(LETTERS, jobs, strict=False):
+        if job.failed is not None:
+            aligned[_free(f"_raw_{letter}", aligned)] = job.table.column("_raw")
+    notes += _notes_on_unparsed(jobs)
     whole = pa.table({DIFFERS: pa.array(differs), **aligned})
     order = np.argsort(-differs, kind="stable")
     return Comparison(
@@ -237,45 +247,126 @@ def _fields_of(results: Sequence[Results]) -> tuple[list[str], list[str], list[R
     return common, notes, list(results)
 
 
-def _columns(tables: Sequence[pa.Table], name: str) -> tuple[pa.Table, list[str]]:
-    """Return one field of all jobs as the columns c0, c1… of a table, and their expressions in SQL."""
-    places = [table.column_names.index(name) for table in tables]
-    kinds = [table.schema.field(place).type for table, place in zip(tables, places, strict=True)]
-    columns = [queryable(table, [place]).column(0) for table, place in zip(tables, places, strict=True)]
-    whats = [expression(index, kind) for index, kind in enumerate(kinds)]
-    if len(set(kinds)) > 1 and {kind_of(kind) for kind in kinds} not in ({"number"}, {"text"}):
-        whats = [f"cast(c{index} as varchar)" for index in range(len(kinds))]  # no type in common
-    return pa.table(columns, names=[f"c{index}" for index in range(len(columns))]), whats
+@dataclass(frozen=True)
+class _Side:
+    """One job of a pair: its table, the columns of JSON text, and which rows could not be unfolded, if any."""
+
+    table: pa.Table
+    mixed: frozenset[str]
+    failed: Any
+
+    @classmethod
+    def of(cls, results: Results) -> _Side:
+        table, unfolding = results.new_pages().table, results.unfolding
+        failed = None
+        if unfolding and unfolding.unfolded and {"_raw", "_error"} <= set(table.column_names):
+            failed = table.column("_error").is_valid().to_numpy()
+        mixed = unfolding.mixed if unfolding and unfolding.unfolded else ()
+        return cls(table, frozenset(mixed), failed if failed is not None and failed.any() else None)
 
 
-def _same(lane: Lane, table: pa.Table, whats: Sequence[str]) -> Any:
-    """Return for each row whether all jobs have the same."""
-    if not table.num_rows:
-        return np.zeros(0, dtype=bool)
-    same = " and ".join(f"{whats[0]} is not distinct from {what}" for what in whats[1:])
-    with lane.turn():
-        return np.asarray(lane.query(f"select {same} as same from t", {"t": table})["same"]).astype(bool)  # noqa: S608
+class _Asked:
+    """The questions to DuckDB about two columns."""
+
+    def __init__(self, lane: Lane, rows: int) -> None:
+        self.lane = lane
+        self.rows = rows
+        self._ticket = lane.ticket()
+        self._name = ""
+        self._made: dict[tuple[int, bool], pa.ChunkedArray] = {}
+
+    def columns(self, left: _Side, right: _Side, name: str) -> tuple[pa.Table, str, str]:
+        """Return one field of two jobs as the columns of a table, and their expressions in SQL."""
+        sides = (left, right)
+        kinds = [side.table.schema.field(name).type for side in sides]
+        whats = [kind_of(kind) for kind in kinds]
+        is_json = [name in side.mixed for side in sides]
+        alike = kinds[0] == kinds[1] or set(whats) in ({"number"}, {"text"})
+        if alike and is_json == [False, False]:
+            places = [side.table.column_names.index(name) for side in sides]
+            columns = [
+                queryable(side.table, [place]).column(0) for side, place in zip(sides, places, strict=True)
+            ]
+            return pa.table(columns, names=["c0", "c1"]), expression(0, kinds[0]), expression(1, kinds[1])
+        texts = [self._texts(side, name, whats[1 - i] == "number") for i, side in enumerate(sides)]
+        return pa.table(texts, names=["c0", "c1"]), "c0", "c1"
+
+    def _texts(self, side: _Side, name: str, with_numbers: bool) -> pa.ChunkedArray:
+        if name != self._name:  # texts are needed for every other job, and no longer than for one field
+            self._name, self._made = name, {}
+        key = id(side), with_numbers
+        if key not in self._made:
+            self._made[key] = comparable_texts(
+                side.table.column(name),
+                is_json=name in side.mixed,
+                with_numbers=with_numbers,
+                on_rows=self._go_on,
+            )
+        return self._made[key]
+
+    def same(self, table: pa.Table, a: str, b: str) -> Any:
+        """Return for each row whether both have the same."""
+        if not self.rows:
+            return np.zeros(0, dtype=bool)
+        with self.lane.turn():
+            found = self.lane.query(f"select {a} is not distinct from {b} as same from t", {"t": table})  # noqa: S608
+        return np.asarray(found["same"]).astype(bool)
+
+    def _go_on(self) -> None:
+        """Raise where somebody has cancelled meanwhile."""
+        with self.lane.turn(self._ticket):
+            pass
 
 
-def _pair(  # noqa: PLR0917 - one table, two of its columns
-    lane: Lane, table: pa.Table, whats: Sequence[str], kinds: Sequence[pa.DataType], left: int, right: int
-) -> Pair:
-    a, b, asked = whats[left], whats[right], {"t": table}
-    both = {kind_of(kinds[left]), kind_of(kinds[right])}
-    is_float = any(pa.types.is_floating(kinds[place]) for place in (left, right))
+def _unparsed(asked: _Asked, left: _Side, right: _Side) -> tuple[Any, Any] | None:
+    """Return which rows could not be unfolded in either job, and which of them have the same text; None for none."""
+    if left.failed is None and right.failed is None:
+        return None
+    if left.failed is None or right.failed is None:
+        failed = left.failed if right.failed is None else right.failed
+        return failed, np.zeros(asked.rows, dtype=bool)
+    both = left.failed & right.failed
+    return left.failed | right.failed, both & asked.same(*asked.columns(left, right, "_raw"))
+
+
+def _notes_on_unparsed(jobs: Sequence[_Side]) -> list[str]:
+    counts = [
+        f"{int(job.failed.sum()):,} of {letter}"
+        for letter, job in zip(LETTERS, jobs, strict=False)
+        if job.failed is not None
+    ]
+    said = (
+        f"Outputs that could not be parsed: {', '.join(counts)}. They agree only where their texts (_raw) are the same, "
+        "and count in no kappa, mean difference or confusion matrix."
+    )
+    return [said] if counts else []
+
+
+def _pair(
+    asked: _Asked, left: _Side, right: _Side, name: str, unparsed: tuple[Any, Any] | None
+) -> tuple[Any, Pair]:
+    """Return which rows are the same, and the figures; its places are still to be filled in."""
+    table, a, b = asked.columns(left, right, name)
+    same = asked.same(table, a, b)
+    if unparsed is not None:
+        failed, alike = unparsed
+        same = np.where(failed, alike, same)
+        table = table.filter(pa.array(~failed))
+    kinds = [side.table.schema.field(name).type for side in (left, right)]
+    both = {kind_of(kind) for kind in kinds}
+    lane, tables = asked.lane, {"t": table}
     difference, values, matrix = None, (), ()  # type: float | None, tuple[Any, ...], tuple[tuple[int, ...], ...]
     with lane.turn():
-        agree = int(lane.rows(f"select count(*) from t where {a} is not distinct from {b}", asked)[0][0])  # noqa: S608
-        if both == {"number"} and a == f"c{left}":
+        if both == {"number"}:
             x, y = f"cast({a} as double)", f"cast({b} as double)"
             mean = f"select avg(abs({x} - {y})) from t where not isnan({x}) and not isnan({y})"  # noqa: S608
-            difference = lane.rows(mean, asked)[0][0]
-        if both <= {"text", "bool", "number"} and not is_float:
-            values, matrix = _confusion(lane, asked, a, b, is_text="text" in both or len(both) > 1)
-    return Pair(
-        left=left,
-        right=right,
-        agree=agree,
+            difference = lane.rows(mean, tables)[0][0]
+        if both <= {"text", "bool", "number"} and not any(map(pa.types.is_floating, kinds)):
+            values, matrix = _confusion(lane, tables, a, b, is_text="text" in both or len(both) > 1)
+    return same, Pair(
+        left=0,
+        right=1,
+        agree=int(same.sum()),
         kappa=_kappa(matrix),
         mean_difference=difference,
         labels=values,

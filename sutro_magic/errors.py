@@ -186,8 +186,15 @@ class WaitTimeoutError(JobError):
 
 
 class CorruptResultsError(SutroError):
-    """What arrived is not the job's results: cut, mislabelled or inconsistent."""
+    """What arrived is not the job's results: cut, mislabelled or inconsistent.
 
+    Attributes
+    ----------
+    flag : str
+        The flag that asked for a column that the service did not send, as ``--inputs``; empty for anything else.
+    """
+
+    flag = ""
     usual_hint = "Run the cell again with --refresh; if it stays, try another --format."
 
 

@@ -194,10 +194,12 @@ def _map_asked(names: Sequence[str], request: ResultsRequest) -> tuple[Column, .
         (request.logprobs, table.has_logprobs, "cumulative_logprobs", "--logprobs"),
     ):
         if asked and not there:
-            raise CorruptResultsError(
+            error = CorruptResultsError(
                 f"`{name}` was asked for, but the service sent no such column.",
                 hint=f"Leave off {flag}, or ask again: %sutro_results {request.job_id} {flag} --refresh",
             )
+            error.flag = flag
+            raise error
     return columns
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LOGPROBS = "cumulative_logprobs"
 FEW = 5
-"""How many of the least sure rows, repeated texts and reasons are named."""
+"""How many of the least sure rows and of the repeated texts are named."""
 CUT = 80
 """Characters of a repeated text."""
 LONGEST_REASON = 300
@@ -108,7 +108,7 @@ class Profile:
     failed : int
         Outputs that could not be unfolded.
     reasons : tuple of (str, int)
-        The commonest reasons for that, and their rows.
+        All reasons for that, and their rows, the commonest first.
     fields : tuple of Field
         The columns of the answers, or ``outputs`` where they stay as they are.
     """
@@ -211,11 +211,11 @@ def _texts(lane: Lane, name: str, table: pa.Table) -> Texts:
 def _field(lane: Lane, table: pa.Table, place: int) -> Field:
     kind = table.schema.field(place).type
     summary = summarize(lane, table, place)
-    if kind_of(kind) != "other":
+    if kind_of(kind) != "other" and (summary.distinct is None or summary.is_estimate):
         what, asked = expression(place, kind), {"t": queryable(table, [place])}
         with lane.turn():
             exact = lane.rows(f"select count(distinct {what}) from t", asked)[0][0]  # noqa: S608 - names of our own
-        summary = replace(summary, distinct=int(exact))
+        summary = replace(summary, distinct=int(exact), is_estimate=False)
     return Field(name=table.column_names[place], type=_type_words(kind), summary=summary)
 
 
@@ -242,7 +242,7 @@ def _least_sure(lane: Lane, numbers: pa.ChunkedArray) -> tuple[tuple[int, float]
 def _reasons(lane: Lane, column: pa.ChunkedArray) -> tuple[tuple[str, int], ...]:
     sql = (
         f"select substr(c0, 1, {LONGEST_REASON}) as reason, count(*) as n from t where c0 is not null "  # noqa: S608
-        f"group by reason order by n desc, reason limit {FEW}"
+        "group by reason order by n desc, reason"
     )
     with lane.turn():
         return tuple((str(reason), int(n)) for reason, n in lane.rows(sql, {"t": pa.table({"c0": column})}))

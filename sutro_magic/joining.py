@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any, Literal
 
 from sutro_magic.errors import ArgumentError, shorten
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     Kind = Literal["pandas", "polars", "arrow"]
 
 LONGEST_LIST = 8
+_UNREADABLE = (ArgumentError, OverflowError)
+"""What `to_arrow` raises; the latter for integers beyond 64 bits."""
 _KINDS: dict[tuple[str, str], Kind] = {
     ("pandas", "DataFrame"): "pandas",
     ("polars", "DataFrame"): "polars",
@@ -57,9 +60,13 @@ class Joining:
         self._frame, self.as_type = _find(name, variables)
         self.how = "by position" if on is None else f"by {shorten(on, 60)}"
         self.missing = 0
-        columns = self._columns()
-        if on is not None and on not in columns and on not in self._levels():
-            raise _no_column(name, on, [*columns, *self._levels()])
+        self._label: Any = on
+        labels = [*self._columns(), *self._levels()]
+        if on is not None and on not in labels:
+            # What is typed is text, and a frame may call a column 0.
+            self._label = next((label for label in labels if str(label) == on), None)
+            if self._label is None:
+                raise _no_column(name, on, labels)
 
     def join(self, results: Results) -> Any:
         """Return a new frame: the columns of the frame, then those of the results.
@@ -73,7 +80,7 @@ class Joining:
             When the numbers of rows differ, columns have the same name, or IDs do not tell results apart.
         """
         right = [name for name in results.columns if name != self._on]
-        self._refuse_conflicts(right)
+        self._refuse_conflicts(results, right)
         table = results.arrow()
         if self._on is None:
             if table.num_rows != self._rows():
@@ -88,15 +95,14 @@ class Joining:
     def shown(self, frame: Any, results: Results) -> Results:
         """Return what `join` made as something that shows itself.
 
-        Columns of pandas whose values have no common type are text there.
+        Columns whose values Arrow does not have, or have no common type, are text there.
         """
         from sutro_magic.results import Results as Handle
 
         try:
-            table = to_arrow(self.name, frame)
-        except ArgumentError:
-            mixed = [column for column, kind in frame.dtypes.items() if str(kind) == "object"]
-            table = to_arrow(self.name, frame.astype(dict.fromkeys(mixed, "str")))
+            table = self._read(frame)
+        except _UNREADABLE:
+            table = self._read(self._as_text(frame))
         return Handle.computed(
             table,
             f"{self.name} beside the results of {results.job.title}, {self.how}",
@@ -104,6 +110,30 @@ class Joining:
         )
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _read(self, frame: Any) -> pa.Table:
+        if self.as_type == "polars" and "Object" in map(str, frame.dtypes):
+            raise ArgumentError(f"{self.name} has Python objects.")  # as Arrow they would be addresses
+        return to_arrow(self.name, frame)
+
+    def _as_text(self, frame: Any) -> Any:
+        """Return a frame in which the columns that Arrow cannot read are text."""
+        texts: dict[Any, list[str | None]] = {}
+        for name in frame.columns:
+            try:
+                self._read(frame[[name]])
+            except _UNREADABLE:
+                texts[name] = [None if value is None else str(value) for value in frame[name]]
+        if self.as_type == "polars":
+            import polars as pl
+
+            return frame.with_columns(pl.Series(name, values, pl.String) for name, values in texts.items())
+        import pandas as pd
+
+        shown = frame.copy(deep=False)
+        for name, values in texts.items():
+            shown[name] = pd.Series(values, index=frame.index, dtype="str")
+        return shown
 
     def _columns(self) -> list[Any]:
         return list(self._frame.column_names if self.as_type == "arrow" else self._frame.columns)
@@ -116,15 +146,32 @@ class Joining:
     def _rows(self) -> int:
         return int(self._frame.shape[0])
 
-    def _refuse_conflicts(self, right: list[str]) -> None:
-        both = [name for name in self._columns() if name in set(right)]
-        if both:
-            renamed = f"{{{both[0]!r}: {both[0] + '_before'!r}}}"
-            how = f".rename(columns={renamed})" if self.as_type == "pandas" else f".rename({renamed})"
-            raise ArgumentError(
-                f"{self.name} and the results both have {_listed(both)}: one name cannot stand for two columns.",
-                hint=f"Rename them first, like {self.name} = {self.name}{how if self.as_type != 'arrow' else '.rename_columns([…])'}",
-            )
+    def _refuse_conflicts(self, results: Results, right: list[str]) -> None:
+        names = set(right)
+        both = [name for name in self._columns() if name in names]
+        levels = [name for name in self._levels() if name in names and name not in both]
+        if not both and not levels:
+            return
+        first = [*both, *levels][0]
+        renamed = f"{{{first!r}: {first + '_before'!r}}}"
+        how = {
+            "arrow": ".rename_columns([…])",
+            "polars": f".rename({renamed})",
+            "pandas": f".rename(columns={renamed})" if both else f".rename_axis(index={renamed})",
+        }[self.as_type]
+        hint = f"Rename them first, like {self.name} = {self.name}{how}"
+        if self._on is None and self._rows() != results.num_rows:
+            made = set(results.unfolding.columns if results.unfolding else ()) | {
+                "outputs",
+                "confidence_score",
+            }
+            likely = next((name for name in [*both, *levels] if name not in made), None)
+            if likely is not None:
+                hint = f"--on {shlex.quote(likely)} finds rows by it, if it is an ID. Or rename: {self.name} = {self.name}{how}"
+        raise ArgumentError(
+            f"{self.name} and the results both have {_listed([*both, *levels])}: one name cannot stand for two columns.",
+            hint=hint,
+        )
 
     def _matched(self, table: pa.Table, results: Results, on: str) -> pa.Table:
         """Return for each row of the frame the row of the results with its ID, or nulls."""
@@ -133,7 +180,7 @@ class Joining:
 
         if on not in table.column_names:
             raise _no_column(f"The results of {results.job.title}", on, results.columns)
-        theirs, mine = table.column(on), self._ids(on)
+        theirs, mine = table.column(on), self._ids()
         if _sort_of(theirs.type) != _sort_of(mine.type):
             raise ArgumentError(
                 f"{on} is {mine.type} in {self.name} and {theirs.type} in the results: nothing would be found.",
@@ -175,8 +222,10 @@ class Joining:
             places
         )  # offsets of 64 bits, since taking may join all chunks
 
-    def _ids(self, on: str) -> pa.ChunkedArray:
+    def _ids(self) -> pa.ChunkedArray:
         import pyarrow as pa
+
+        on = self._label
 
         if self.as_type == "arrow":
             return self._frame.column(on)

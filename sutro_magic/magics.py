@@ -263,10 +263,11 @@ class SutroMagics(Magics, Settings):
         options = self._parse(arguments.profile_parser(), line)
         if options is None:
             return None
+        from sutro_magic import result_flags
         from sutro_magic.job_profile import profile
 
         interrupted = "what is complete stays in the cache. Run the cell again to profile the job."
-        with self._progress(interrupted) as progress:
+        with result_flags.asked_by_default(), self._progress(interrupted) as progress:
             results = self._fetch(options.job, progress, inputs=options.inputs, logprobs=options.logprobs)
             return profile(results, progress.on_columns)
 
@@ -280,6 +281,7 @@ class SutroMagics(Magics, Settings):
         if as_type == "path":
             as_type = "pandas"  # of the settings: there is no file of aligned rows
 
+        from sutro_magic import result_flags
         from sutro_magic.comparing import check_number, compare
         from sutro_magic.packages import require
 
@@ -288,7 +290,7 @@ class SutroMagics(Magics, Settings):
         interrupted = (
             "nothing was bound, and what is complete stays in the cache. Run the cell again to go on."
         )
-        with self._progress(interrupted) as progress:
+        with result_flags.asked_by_default(), self._progress(interrupted) as progress:
             fetched = [
                 self._fetch(job, progress, inputs=options.inputs, logprobs=False) for job in options.jobs
             ]

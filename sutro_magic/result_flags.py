@@ -1,14 +1,15 @@
-"""Which flags of ``%sutro_results`` go together."""
+"""Which flags of ``%sutro_results`` go together, and which one does without what the service does not send."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic.errors import ArgumentError
+from sutro_magic.errors import ArgumentError, CorruptResultsError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sutro_magic.joining import Joining
 
@@ -69,3 +70,15 @@ def _refuse(flag: str, others: list[tuple[str, Any]], hint: str) -> None:
     for other, given in others:
         if given is not None:
             raise ArgumentError(f"%sutro_results: {flag} and {other} do not go together.", hint=hint)
+
+
+@contextmanager
+def asked_by_default() -> Iterator[None]:
+    """Name the flag that does without a column: where it is asked for by default, there is none to leave off."""
+    try:
+        yield
+    except CorruptResultsError as error:
+        if not error.flag:
+            raise
+        without = error.flag.replace("--", "--no-")
+        raise CorruptResultsError(error.message, hint=f"{without} does without it.") from None

@@ -66,6 +66,8 @@ class Unfolding:
         All outputs; those that are null; those that are JSON objects; those that are errors.
     columns : tuple of str
         Names of the columns that were unfolded.
+    mixed : tuple of str
+        Those of the columns that are JSON text, since their values have no type in common.
     notes : tuple of str
         What must be said about columns.
     reason : str
@@ -79,6 +81,7 @@ class Unfolding:
     objects: int
     failed: int = 0
     columns: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reason: str = ""
 
@@ -89,7 +92,8 @@ class Unfolding:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Unfolding:
         """Read what `to_json` wrote; TypeError when it is anything else."""
-        return cls(**{**data, "columns": tuple(data["columns"]), "notes": tuple(data["notes"])})
+        lists = {name: tuple(data[name]) for name in ("columns", "mixed", "notes")}
+        return cls(**{**data, **lists})
 
 
 def unfold(
@@ -209,6 +213,8 @@ def _unfold(job: _Job, schema: Mapping[str, Any] | None, *, forced: bool, expect
             fits = expected or (totals.objects > 0 and totals.objects * 2 >= totals.rows - totals.nulls)
             second = _second_thought(plan, totals)
             if second is None and (fits or forced):
+                if not writer.shapes and not totals.failed:  # a table without columns has no rows either
+                    return replace(totals.unfolding(), reason="they have no keys")
                 writer.close(settle)
                 names = _names(job.wire, list(writer.shapes))
                 return replace(
@@ -216,6 +222,7 @@ def _unfold(job: _Job, schema: Mapping[str, Any] | None, *, forced: bool, expect
                     unfolded=True,
                     fits=fits,
                     columns=tuple(names.values()),
+                    mixed=tuple(name for key, name in names.items() if writer.shapes[key].kind == "mixed"),
                     notes=_notes(names, writer.shapes),
                 )
         finally:

@@ -22,6 +22,10 @@ LISTED_NUMBERS = 24
 """For numbers a range is handier, except for a few."""
 LONGEST_VALUE = 1_000
 """Texts with more characters are not values to be listed."""
+COUNTED_ROWS = 1_000_000
+COUNTED_VALUES = 100_000
+"""With more rows and more values, different values are estimated: counting ten million takes eight times as long as
+all the rest of a summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,9 @@ class Summary:
     kind : str
     rows, nulls, nans : int
     distinct : int or None
-        About how many values there are (HyperLogLog); None where values are not compared.
+        How many values there are; None where values are not compared.
+    is_estimate : bool
+        Whether `distinct` is only about right (HyperLogLog).
     lowest, highest, mean : object
         Of numbers and times; None for others.
     bins : list of int
@@ -47,6 +53,7 @@ class Summary:
     nulls: int
     nans: int = 0
     distinct: int | None = None
+    is_estimate: bool = False
     lowest: Any = None
     highest: Any = None
     mean: float | None = None
@@ -72,14 +79,18 @@ def summarize(lane: Lane, table: pa.Table, column: int) -> Summary:
     if common["kind"] in {"nested", "other"}:
         return Summary(**common)
     with lane.turn():
-        distinct = int(lane.rows(f"select approx_count_distinct({what}) from t", asked)[0][0])  # noqa: S608 - names of our own
-        common["distinct"] = min(distinct, rows - nulls)
+        about = int(lane.rows(f"select approx_count_distinct({what}) from t", asked)[0][0])  # noqa: S608 - names of our own
+        common["is_estimate"] = rows > COUNTED_ROWS and about > COUNTED_VALUES
+        common["distinct"] = min(about, rows - nulls) if common["is_estimate"] else _count(lane, asked, what)
         if common["kind"] in {"text", "bool"}:
             return Summary(**common, commonest=_commonest(lane, asked, what, COMMONEST, kind))
         floating = pa.types.is_floating(kind)
         real = f"where not isnan({what}) and {what} is not null" if floating else f"where {what} is not null"
         number = common["kind"] == "number"
-        mean = f"avg({what})" if number else "null"
+        # As floats: the sum of integers with 38 digits has no type in DuckDB.
+        mean = (
+            f"avg({f'cast({what} as double)' if pa.types.is_decimal(kind) else what})" if number else "null"
+        )
         low, high, average, counted = lane.rows(
             f"select min({what}), max({what}), {mean}, count(*) from t {real}",  # noqa: S608
             asked,
@@ -90,6 +101,10 @@ def summarize(lane: Lane, table: pa.Table, column: int) -> Summary:
             per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
             low, high = timedelta(seconds=low / per_second), timedelta(seconds=high / per_second)
         return Summary(**common, lowest=low, highest=high, mean=average, bins=bins)
+
+
+def _count(lane: Lane, asked: dict[str, pa.Table], what: str) -> int:
+    return int(lane.rows(f"select count(distinct {what}) from t", asked)[0][0])  # noqa: S608 - names of our own
 
 
 def list_values(lane: Lane, table: pa.Table, column: int) -> list[tuple[Any, int]] | None:

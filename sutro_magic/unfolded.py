@@ -33,7 +33,7 @@ NOTE_FILE = "table.json"
 _MOST_RACES = 5
 """So often another process may put its own table in the place of ours before we have opened it."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-VERSION = 1
+VERSION = 2
 """Of what is written; to be raised when the same outputs would unfold differently."""
 
 

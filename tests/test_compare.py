@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from test_engines import keep
 
 from sutro_magic import comparing
+from sutro_magic.cache import ResultsCache
 from sutro_magic.comparing import compare
-from sutro_magic.errors import ArgumentError
+from sutro_magic.engine import Lane
+from sutro_magic.errors import ArgumentError, SupersededError
 from sutro_magic.models import Job, JobStatus
 from sutro_magic.picked import PickedRows
 from sutro_magic.provenance import Provenance
@@ -239,3 +243,96 @@ def test_jobs_are_completed_in_every_position(kernel):
     for line in ("%sutro_compare job-demo-opi", f"{PAIR.removesuffix('nion')}", f"{PAIR} job-demo-opi"):
         reply = kernel.client.complete(line, reply=True, timeout=30)
         assert "job-demo-opinion" in reply["content"]["matches"], line
+
+
+def outputs_of(store, *jobs, **columns):
+    """Results as they are made of a file: outputs, one list a job, are unfolded."""
+    made = []
+    for number, outputs in enumerate(jobs):
+        texts = [each if isinstance(each, str | None) else json.dumps(each) for each in outputs]
+        results = keep(store, pa.table({**columns, "outputs": pa.array(texts, pa.string())}))
+        results._job_id = f"job-{number}"
+        results.prepare()
+        made.append(results)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd"),
+    [
+        ("yes", 7),  # the whole column is then JSON text
+        (1, "1?"),
+        (2.0, "n/a"),
+        (True, 3),
+        ([1, 2], [1, 2.5]),
+        ({"country": "FR"}, {"country": "FR", "city": "Paris"}),
+        ({"a": 1, "b": [{"c": 1}]}, {"b": [{"c": 1.5}], "a": 2**70}),
+    ],
+)
+def test_one_odd_value_is_one_row_that_differs(tmp_path, usual, odd):
+    jobs = outputs_of(
+        ResultsCache(tmp_path), [{"l": usual}] * 100, [{"l": usual}] * 99 + [{"l": odd}], [{"l": usual}] * 100
+    )
+    found = compare(jobs)
+    assert [pair.agree for pair in found.fields[0].pairs] == [99, 100, 99]
+    assert found.fields[0].agree == 99 and found.differing == 1
+
+
+def test_what_is_the_same_is_the_same_however_it_is_written(tmp_path):
+    store = ResultsCache(tmp_path)
+    for number, (one, other) in enumerate(
+        [
+            ({"a": 1, "b": 2}, {"b": 2.0, "a": 1.0}),
+            ([1, 2], [1.0, 2.0]),
+            ({"a": 1, "b": None}, {"a": 1}),
+            ([{"a": None, "b": 1}], [{"b": 1}]),
+            ("1", 1),
+            ("1.50", 1.5),
+        ]
+    ):
+        folder = ResultsCache(tmp_path / str(number)) if number else store
+        found = compare(outputs_of(folder, [{"l": one}, {"l": None}], [{"l": other}, {"l": None}]))
+        assert found.fields[0].agree == 2, (one, other)
+    versions = outputs_of(ResultsCache(tmp_path / "texts"), [{"l": "1.10"}] * 2, [{"l": "1.1"}, {"l": 2}])
+    assert compare(versions).fields[0].agree == 0  # two texts are no numbers
+
+
+def test_a_third_job_changes_nothing_between_two(tmp_path):
+    jobs = outputs_of(
+        ResultsCache(tmp_path),
+        [{"l": 1}, {"l": 2}],
+        [{"l": 1.0}, {"l": 2.0}],
+        [{"l": "1"}, {"l": "x"}],
+    )
+    [field] = compare(jobs).fields
+    assert [pair.agree for pair in field.pairs] == [2, 1, 1] and field.agree == 1
+
+
+def test_outputs_that_could_not_be_parsed_agree_only_where_their_texts_do(tmp_path):
+    good = [{"l": "a"}, {"l": "b"}, {"l": None}] * 20
+    jobs = outputs_of(
+        ResultsCache(tmp_path),
+        [*good, *["{cut A"] * 40, "same", None],
+        [*good, *["I cannot"] * 39, {"l": None}, "same", None],
+    )
+    found = compare(jobs)
+    [field] = found.fields
+    assert field.agree == field.pairs[0].agree == 62 and found.differing == 40
+    assert sum(map(sum, field.pairs[0].confusion)) == 61  # null is a value, an error is none
+    assert "could not be parsed: 41 of A, 40 of B" in to_text(found) and "_raw_A" in found.rows.columns
+    first = found.rows.head(1).to_pylist()[0]
+    assert (first["_raw_A"], first["_raw_B"]) == ("{cut A", "I cannot")
+
+
+def test_values_are_made_comparable_once_for_each_job_and_no_longer_than_wanted(tmp_path, monkeypatch):
+    jobs = outputs_of(ResultsCache(tmp_path), *([{"l": kind}] * 3 for kind in ({"a": 1}, {"b": 1}, [1])))
+    made = []
+    real = comparing.comparable_texts
+    monkeypatch.setattr(comparing, "comparable_texts", lambda *a, **k: made.append(a) or real(*a, **k))
+    assert compare(jobs).fields[0].agree == 0 and len(made) == 3
+    sides = [comparing._Side.of(each) for each in jobs]
+    lane = Lane()
+    asked = comparing._Asked(lane, 3)
+    lane.cancel()  # as Ctrl-C does
+    with pytest.raises(SupersededError):
+        asked.columns(*sides[:2], "l")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import pandas as pd
+import pyarrow as pa
 import pytest
+from test_engines import keep
+
+from sutro_magic.cache import ResultsCache
+from sutro_magic.joining import Joining
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +153,34 @@ def test_a_frame_with_values_of_any_kind_is_joined_and_shown(letters):
 
 
 @pytest.mark.parametrize(
+    ("make", "seen"),
+    [
+        ("pandas.DataFrame({'x': [2**70] * 599 + [None]})", str(2**70)),
+        ("pandas.DataFrame({'x': [1 + 2j] * 600, 'fine': 7})", "(1+2j)"),
+        ("pandas.DataFrame({'x': pandas.arrays.SparseArray([5] * 600)})", "5"),
+        ("polars.DataFrame({'x': [7] * 600}, schema={'x': polars.Int128})", "7"),
+        ("polars.DataFrame({'x': [1 + 2j] * 600})", "(1+2j)"),
+    ],
+)
+def test_what_arrow_does_not_have_is_shown_as_text(letters, make, seen):
+    letters.run(f"frame = {make}\nbefore = frame.dtypes")
+    reply = join(letters, "--join frame --name joined")
+    assert reply.ok and seen in reply.displays[-1]["text/plain"], reply.traceback
+    kept = "str(joined['x'].dtype) == str(frame['x'].dtype), str(before) == str(frame.dtypes)"
+    assert letters.value(kept) == "(True, True)"
+
+
+@pytest.mark.parametrize("in_index", [False, True])
+def test_a_column_that_is_called_by_a_number_is_found(tmp_path, in_index):
+    results = keep(ResultsCache(tmp_path), pa.table({"0": [11, 12, 13], "outputs": ["a", "b", "c"]}))
+    frame = pd.DataFrame({0: [13, 11], "n": [1, 2]})
+    if in_index:
+        frame = frame.set_index(0)
+    joined = Joining("frame", {"frame": frame}, on="0").join(results)
+    assert joined["outputs"].tolist() == ["c", "a"] and list(joined.columns)[-2:] == ["n", "outputs"]
+
+
+@pytest.mark.parametrize(
     ("make", "line", "said", "hint"),
     [
         ("frame = letters.head(599)", "", "frame has 599 rows and the results have 600", "--on COLUMN"),
@@ -154,6 +188,8 @@ def test_a_frame_with_values_of_any_kind_is_joined_and_shown(letters):
         ("frame = zoo", "", "frame and the results both have letter_id, outputs, confidence_score", "'letter_id_before'"),
         ("frame = zoo", "--on letter_id", "both have outputs, confidence_score", "frame.rename(columns={'outputs': 'outputs_before'})"),
         ("frame = polars.DataFrame({'outputs': range(600)})", "", "both have outputs", "frame.rename({'outputs'"),
+        ("frame = polars.DataFrame({'letter_id': range(1000, 1050)})", "", "both have letter_id", "--on letter_id finds rows by it"),
+        ("frame = zoo.set_index('letter_id')[[]]", "", "frame and the results both have letter_id", "frame.rename_axis(index={'letter_id'"),
         ("frame = letters", "--on letter_id", "--on: frame has no column letter_id; there is letter.", "Did you mean letter?"),
         ("frame = letters", "--on letter", "The results of Letters to the zoo (job-demo-zoo) has no column letter;", "letter_id?"),
         ("frame = pandas.DataFrame({'letter_id': ['1000', '1001']})", "--on letter_id", "letter_id is ", "--format parquet"),

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sutro_magic import engine
+from sutro_magic import engine, summaries
 from sutro_magic.errors import ArgumentError, SupersededError, SutroError
 from sutro_magic.pages import Pages
 from sutro_magic.questions import Filter, Order, Question, parse_question
@@ -346,11 +346,25 @@ def test_summaries_are_what_pandas_counts():
     assert found.mean == pytest.approx(series.mean())
     counts, _ = np.histogram(numbers[10:], bins=16)
     assert sum(found.bins) == 4_990 and np.abs(np.array(found.bins) - counts).max() <= 1
-    assert found.distinct == pytest.approx(4_991, rel=0.1)
+    assert (found.distinct, found.is_estimate) == (4_991, False)
     values = pd.Series(words[1:]).value_counts()
     assert summarize(pages.lane, table, 1).commonest == list(values.items())
     assert list_values(pages.lane, table, 1) == [*values.items(), (None, 1)]
     assert list_values(pages.lane, table, 0) is None
+
+
+def test_different_values_are_counted_unless_that_takes_long(monkeypatch):
+    table = pa.table(
+        {"year": [1950 + i % 76 for i in range(20_000)], "id": [f"id {i}" for i in range(20_000)]}
+    )
+    lane = Pages(lambda: table).lane
+    for rows, values, estimated in [(20_000, 100, False), (1_000, 100, True), (1_000, 100_000, False)]:
+        monkeypatch.setattr(summaries, "COUNTED_ROWS", rows)
+        monkeypatch.setattr(summaries, "COUNTED_VALUES", values)
+        year, ids = summarize(lane, table, 0), summarize(lane, table, 1)
+        assert (year.distinct, year.is_estimate) == (76, False)
+        assert ids.is_estimate == estimated and ids.distinct == pytest.approx(20_000, rel=0.1)
+        assert estimated or ids.distinct == 20_000
 
 
 def test_summaries_of_durations_and_of_numbers_without_end():

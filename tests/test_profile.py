@@ -11,8 +11,11 @@ import time
 
 import pyarrow as pa
 import pytest
+from faulty_storage import JOB, FaultyService, running
+from test_engines import keep
 
 from sutro_magic import engine
+from sutro_magic.cache import ResultsCache
 from sutro_magic.job_profile import profile
 from sutro_magic.ui.plots import histogram, sparkline
 from sutro_magic.ui.profile_view import to_html, to_text
@@ -88,12 +91,23 @@ def test_fields_are_those_of_pandas(results):
             assert summary.mean == pytest.approx(float(column.astype("float64").mean()))
 
 
+def test_integers_of_38_digits_have_a_mean(tmp_path):
+    texts = [f'{{"a": {10**37 + i}}}' for i in range(50)]
+    results = keep(ResultsCache(tmp_path), pa.table({"outputs": texts}))
+    [field] = profile(results).fields
+    assert field.type == "decimal128(38, 0)" and field.summary.mean == pytest.approx(1e37)
+    assert (field.summary.lowest, field.summary.highest) == (10**37, 10**37 + 49)
+    assert field.summary.distinct == 50 and to_text(profile(results))
+
+
 def test_parse_errors_are_counted_by_reason(session):
     results = session.results("job-demo-broken", inputs=True, logprobs=True)
     found, errors = profile(results), results.errors.pandas()["_error"].value_counts()
     assert found.failed == errors.sum() == 30
-    assert [n for _, n in found.reasons] == errors.head(5).tolist()
-    assert all(errors[reason] == n for reason, n in found.reasons)
+    assert dict(found.reasons) == errors.to_dict() and len(errors) == 9
+    assert [n for _, n in found.reasons] == errors.tolist()
+    more = f"and 4 more: {sum(errors.tolist()[5:])} rows"
+    assert more in to_html(found) and more in " ".join(to_text(found).split())
     page = to_html(found)
     assert "30 of 180 (16.7%)" in page and html.escape(found.reasons[0][0]) in page
 
@@ -166,6 +180,25 @@ def test_without_inputs_no_prompt_is_fetched(kernel, demo):
     assert kernel.value("[t.name for t in p.texts], p.logprobs") == "(['outputs'], None)"
     assert kernel.value("[e.table.select(inputs=True, logprobs=True)[-1].name for e in "
                         "get_ipython().magics_manager.registry['SutroMagics'].session.cache.entries()]") == "['confidence_score']"  # fmt: skip
+
+
+def test_a_column_that_the_service_does_not_send_is_left_out_by_the_flag_that_is_named(kernel):
+    saved = "import os\nsaved = dict(os.environ)\n"
+    with running(FaultyService(table=pa.table({"outputs": ['{"a": 1}', '{"a": 2}']}))) as service:
+        kernel.run(f"{saved}os.environ.update(SUTRO_API_URL={service.url!r}, SUTRO_API_KEY='sk_x')")
+        try:
+            kernel.run("%reload_ext sutro_magic")
+            for line, flag in {
+                f"%sutro_profile {JOB}": "--no-inputs does without it",
+                f"%sutro_profile {JOB} --no-inputs": "--no-logprobs does without it",
+                f"%sutro_compare {JOB} job-y": "--no-inputs does without it",
+                f"%sutro_results {JOB} --inputs": "Leave off --inputs",
+            }.items():
+                reply = kernel.run(line)
+                assert reply.ename == "CorruptResultsError" and flag in reply.traceback, line
+            assert kernel.run(f"%sutro_profile {JOB} --no-inputs --no-logprobs").ok
+        finally:
+            kernel.run("os.environ.clear()\nos.environ.update(saved)")
 
 
 def test_mistakes_are_one_clear_error(kernel):

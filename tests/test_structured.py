@@ -82,7 +82,26 @@ def test_outputs_unfold_by_their_schema_or_if_half_of_them_are_objects(store, ou
     assert ("outputs" in results.columns) != unfolds
     assert results.unfolding.unfolded == unfolds
     assert of(store, outputs, schema, unfold=False).columns == ["outputs"]
-    assert "outputs" not in of(store, outputs, schema, unfold=True).columns
+    something = schema is not None or any(outputs)
+    assert ("outputs" not in of(store, outputs, schema, unfold=True).columns) == something
+
+
+@pytest.mark.parametrize(
+    ("outputs", "columns", "forced"),
+    [
+        ([{}, {}], {}, None),
+        ([{}, None], {"id": [1, 2]}, None),
+        ([{}, {}], {}, True),
+        ([None, None], {}, True),
+    ],
+)
+def test_objects_without_a_key_stay_as_they_are(store, outputs, columns, forced):
+    results = of(store, outputs, unfold=forced, **columns)
+    assert results.num_rows == results.arrow().num_rows == len(results.pandas()) == 2
+    assert results.duckdb().fetchall() == [tuple(row.values()) for row in results.arrow().to_pylist()]
+    assert results.columns == [*columns, "outputs"] and results.unfolding.reason == "they have no keys"
+    again = of(store, [*outputs, {"a": 1}], unfold=forced, **{name: [1, 2, 3] for name in columns})
+    assert again.columns == [*columns, "a"]
 
 
 @pytest.mark.slow

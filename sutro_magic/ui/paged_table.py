@@ -264,6 +264,7 @@ class PagedTable(anywidget.AnyWidget):
                 "nulls": found.nulls,
                 "nans": found.nans,
                 "distinct": found.distinct,
+                "estimate": found.is_estimate,
                 "lowest": None if found.lowest is None else rows.text_of(found.lowest),
                 "highest": None if found.highest is None else rows.text_of(found.highest),
                 "mean": None if found.mean is None else f"{found.mean:.6g}",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST_FIELDS = 100
 """Fields that are shown; all are in `Profile.fields`."""
 VALUE_CHARACTERS = 60
+MOST_REASONS = 5
 _HEAD = "text-align:left;vertical-align:top"
 _CELL = "text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere"
 
@@ -62,8 +63,9 @@ def to_text(profile: Profile, width: int | None = None) -> str:
     for title, spread, facts in _spreads(profile):
         pairs[title] = "  ".join(part for part in (sparkline(spread.summary.bins), facts) if part)
     pairs |= _checks(profile)
-    for name, found in _common(profile):
-        pairs[name] = "; ".join(f"{cell_text(text, 100)} ({count:,})" for text, count in found)
+    for name, found, more in _common(profile):
+        said = [f"{cell_text(text, 100)} ({count:,})" for text, count in found]
+        pairs[name] = "; ".join([*said, more] if more else said)
     parts = [pairs_to_plain(PairsView(title=_title(profile), pairs=pairs), width)]
     if profile.num_rows:
         rows: list[list[object]] = [
@@ -124,10 +126,13 @@ def _texts_words(texts: Texts) -> str:
     return f"{texts.distinct:,} different, {repeated}; {texts.nulls:,} null, {texts.empty:,} empty"
 
 
-def _common(profile: Profile) -> list[tuple[str, tuple[tuple[str, int], ...]]]:
-    found = [("reasons", profile.reasons)]
-    found += [(f"repeated {texts.name}", texts.commonest) for texts in profile.texts]
-    return [(name, common) for name, common in found if common]
+def _common(profile: Profile) -> list[tuple[str, tuple[tuple[str, int], ...], str]]:
+    """Return what is there more than once: its title, the commonest with their rows, and how many more there are."""
+    more = profile.reasons[MOST_REASONS:]
+    rest = f"and {len(more):,} more: {words.count(sum(n for _, n in more), 'row')}" if more else ""
+    found = [("reasons", profile.reasons[:MOST_REASONS], rest)]
+    found += [(f"repeated {texts.name}", texts.commonest, "") for texts in profile.texts]
+    return [common for common in found if common[1]]
 
 
 def _notes(profile: Profile) -> list[str]:
@@ -192,9 +197,10 @@ def _card(title: str, spread: Spread, facts: str) -> str:
 
 def _lists(profile: Profile) -> list[str]:
     lines = []
-    for name, found in _common(profile):
+    for name, found, more in _common(profile):
         most = max(count for _, count in found)
         bars = "".join(share_bar(cell_text(text, 200), f"{count:,}", count / most) for text, count in found)
+        bars += f"<div>{_safe(more)}</div>" if more else ""
         lines.append(f'<tr><th style="{_HEAD}">{_safe(name)}</th><td style="{_CELL}">{bars}</td></tr>')
     return lines
 

@@ -778,7 +778,7 @@ class TableView {
     if (!summary) { place.replaceChildren(); return; }
     const share = (n) => (summary.rows ? `${((100 * n) / summary.rows).toFixed(n && n < summary.rows / 100 ? 2 : 0)}%` : "");
     const lines = [`${grouped(summary.nulls)} null${summary.nulls ? ` (${share(summary.nulls)})` : ""}${summary.nans ? `, ${grouped(summary.nans)} NaN` : ""}`];
-    if (summary.distinct !== null) lines.push(`${summary.distinct > 100 ? "about " : ""}${grouped(summary.distinct)} distinct`);
+    if (summary.distinct !== null) lines.push(`${summary.estimate ? "about " : ""}${grouped(summary.distinct)} distinct`);
     const nodes = [];
     if (summary.bins.length) {
       const most = Math.max(...summary.bins);
