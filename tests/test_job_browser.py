@@ -385,7 +385,7 @@ def test_the_cache_is_listed_verified_shown_and_deleted(browser, session):
     assert cache.show.disabled
 
 
-def test_a_damaged_entry_is_found_by_verifying_it(browser, session):
+def test_a_damaged_entry_is_found_by_verifying_it_and_never_used_again(browser, session):
     fetch(browser, "job-demo-films")
     (entry,) = session.cache.entries()
     data = bytearray(entry.path.read_bytes())
@@ -401,6 +401,10 @@ def test_a_damaged_entry_is_found_by_verifying_it(browser, session):
             and browser._cache.facts._state["notes"][0]["tone"] == "error"
         )
     )
+    assert browser._cache.list._state["rows"] == [] and browser._cache.show.disabled
+    assert not entry.path.exists()
+    until(lambda: all(row[7] == "" for row in rows(browser)))
+    assert not session.results("job-demo-films").from_cache
 
 
 # --- secrets, hostile text, and an end ------------------------------------------------------------

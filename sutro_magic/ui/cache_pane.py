@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from sutro_magic.checking import keep_if_sound
 from sutro_magic.errors import SutroError
 from sutro_magic.ui import words
 from sutro_magic.ui.cells import one_line
@@ -65,7 +66,7 @@ class CachePane:
         )
         self.verify = widgets.Button(
             description="Verify",
-            tooltip="read the file and compare its checksum",
+            tooltip="read the file and compare its checksum; what is damaged is deleted",
             icon="check",
             layout=narrow,
         )
@@ -138,9 +139,10 @@ class CachePane:
     # --- on the worker's thread ---------------------------------------------------------------
 
     def _verify(self, entry: CacheEntry) -> dict[str, Any]:
-        if self._session.cache.verify(entry):
+        if keep_if_sound(self._session.cache, entry):
             return note(f"{entry.label}: sound, its checksum is right.", "good")
-        return note(f"{entry.label}: damaged. Fetch it again; what is here is not used any more.", "error")
+        self._on_changed()
+        return note(f"{entry.label}: damaged, and deleted.", "error", "Fetch it again under Jobs.")
 
     def _delete_entry(self, entry: CacheEntry) -> dict[str, Any]:
         size = entry.disk_size
