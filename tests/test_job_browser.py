@@ -273,6 +273,22 @@ def test_a_slow_fetch_can_be_cancelled_and_another_goes_on_meanwhile(browser, de
     assert not [thread for thread in threading.enumerate() if thread.name == "sutro-task"]
 
 
+def test_pressing_fetch_again_while_it_fetches_begins_nothing_new(browser, demo):
+    demo.set_fault("slow", seconds=60, times=1)
+    choose(browser, "job-demo-films")
+    browser._fetch.fetch.click()
+    until(lambda: "Downloading" in tasks(browser)[0]["text"])
+    demo.requests.clear()
+    for _ in range(3):
+        browser._fetch.fetch.click()
+    assert len(tasks(browser)) == 1
+    say(browser._tasks.panel, kind="act", id=tasks(browser)[0]["id"], action="cancel")
+    until(lambda: tasks(browser)[0]["state"] == "cancelled")
+    assert [path for _, path in demo.requests if "results" in path] == [] and browser.results is None
+    fetch(browser, "job-demo-films")  # now it begins
+    assert browser.results.num_rows == 10_000
+
+
 def test_a_fetch_that_was_cancelled_goes_on_where_it_stopped(browser, demo):
     demo.set_fault("slow", seconds=60, times=1)
     choose(browser, "job-demo-films")

@@ -149,7 +149,14 @@ class FetchPane:
         extras = [name for name in ("inputs", "logprobs") if options[name]]
         title = f"{job.name or job.job_id} as {options['format']}" + "".join(f", {name}" for name in extras)
         self._tasks.add(
-            Task(title, work, self._tasks, then=self._on_results, again=lambda: self._start(job, options))
+            Task(
+                title,
+                work,
+                self._tasks,
+                then=self._on_results,
+                again=lambda: self._start(job, options),
+                key=(job.job_id, *options.values()),
+            )
         )
 
     # --- what is shown ------------------------------------------------------------------------

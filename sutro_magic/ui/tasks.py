@@ -14,7 +14,7 @@ from sutro_magic.ui.progress import Progress
 from sutro_magic.unexpected import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from sutro_magic.ui.worker import Home
 
@@ -36,6 +36,8 @@ class Task:
         Called with what the work returned, on the kernel's own thread.
     again : callable, optional
         Begins the same work anew.
+    key : hashable, optional
+        Names the work: while one task with this name runs there is no second one.
     """
 
     _numbers = itertools.count(1)
@@ -48,6 +50,7 @@ class Task:
         *,
         then: Callable[[Any], None] = lambda _value: None,
         again: Callable[[], object] | None = None,
+        key: Hashable = None,
     ) -> None:
         self.id = next(self._numbers)
         self.title = one_line(title, 120)
@@ -55,6 +58,7 @@ class Task:
         self.progress = Progress(tasks.show)
         self.cancelled = threading.Event()
         self.again = again
+        self.key = key
         self.text = ""
         self.hint: str | None = None
         self.value: Any = None
@@ -62,6 +66,11 @@ class Task:
         self._work = work
         self._tasks = tasks
         self._then = then
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it runs, and is to run to its end."""
+        return self.state == "running" and not self.cancelled.is_set()
 
     def start(self) -> None:
         """Begin."""
@@ -134,8 +143,11 @@ class Tasks:
         self._lock = threading.Lock()
 
     def add(self, task: Task) -> Task:
-        """Begin some work and show its line."""
+        """Begin some work and show its line; return the task that does this work already, if there is one."""
         with self._lock:
+            for known in self._tasks:
+                if task.key is not None and known.key == task.key and known.is_at_work:
+                    return known
             over = [known for known in self._tasks if known.state != "running"]
             for old in over[: max(0, len(over) + 1 - MOST_SHOWN)]:
                 self._tasks.remove(old)
