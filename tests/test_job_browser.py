@@ -401,6 +401,31 @@ def test_the_cache_is_listed_verified_shown_and_deleted(browser, session):
     assert cache.show.disabled
 
 
+def test_show_reads_the_cache_only_and_says_that_an_entry_is_gone(browser, session, demo):
+    fetch(browser, "job-demo-greetings")
+    say(browser._cache.list, kind="seen", id="a", on=True)
+    until(lambda: browser._cache.list._state["rows"])
+    say(browser._cache.list, kind="choose", key=0)
+    session.cache.clear()
+    demo.requests.clear()
+    shown = browser.results
+    browser._cache.show.click()
+    said = until(lambda: browser._cache.facts._state["notes"])[0]
+    assert "not here any more" in said["text"] and said["hint"] == "Fetch it again under Jobs."
+    assert browser._cache.list._state["rows"] == [] and browser._cache.show.disabled
+    assert not [path for _, path in demo.requests if "results" in path] and browser.results is shown
+    assert session.cache.entries() == []
+
+
+def test_what_was_fetched_and_then_cleared_from_the_cache_says_so_instead_of_nothing(browser, session):
+    line = fetch(browser, "job-demo-greetings")
+    fetch(browser, "job-demo-reviews")
+    session.cache.clear()
+    say(browser._tasks.panel, kind="act", id=line["id"], action="show")
+    line = next(task for task in tasks(browser) if task["id"] == line["id"])
+    assert line["state"] == "failed" and ["again", "Try again", "begin this anew"] in line["actions"]
+
+
 def test_a_damaged_entry_is_found_by_verifying_it_and_never_used_again(browser, session):
     fetch(browser, "job-demo-films")
     (entry,) = session.cache.entries()

@@ -24,8 +24,6 @@ from sutro_magic.ui.worker import Home, Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sutro_magic.cache import CacheEntry
-
     Bind = Callable[[str, Results, str], str]
 
 
@@ -71,7 +69,7 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.session = session or Session()
         self.token = make_token()
         self._worker = Worker()
-        self._tasks = Tasks(Home(), lambda task: self._show(task.value))
+        self._tasks = Tasks(Home())
         feed = JobFeed(self.session)
         self._fetch = FetchPane(
             self.session, self._tasks, self._show, format=format, inputs=inputs, logprobs=logprobs
@@ -120,16 +118,14 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.set_trait("results", results)
         self._jobs.forget_cached()
 
-    def _open(self, entry: CacheEntry) -> None:
-        """Show what is in the cache."""
-        request = entry.request
+    def _open(self, label: str, results: Results) -> None:
+        """Show what is in the cache; may be called from any thread."""
 
         def work(task: Task) -> Results:
-            results = self.session.results(
-                request.job_id, request.format, request.inputs, request.logprobs, cancel=task.cancelled
-            )
             results.prepare(task.progress.on_rows)
             return results
 
-        title = f"{entry.label} from the cache"
-        self._tasks.add(Task(title, work, self._tasks, then=self._show, again=lambda: self._open(entry)))
+        title = f"{label} from the cache"
+        self._tasks.add(
+            Task(title, work, self._tasks, then=self._show, again=lambda: self._open(label, results))
+        )

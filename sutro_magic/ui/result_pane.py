@@ -101,11 +101,12 @@ class ResultPane:
 
     def show(self, results: Results) -> None:
         """Show these results instead of those before; on the kernel's own thread."""
+        results.head(1)  # if they have gone, that is said before a widget is half made
         old = self._table
-        self._results = results
         self._table = ResultsTable(
             results, caption=results_caption(results, None)[1:], page_length=self._page_length
         )
+        self._results = results
         self._place.children = (self._table,)
         self.widget.children = (self._ways_out, self._place)
         if old is not None:

@@ -105,9 +105,10 @@ class Task:
             self._summary = self.progress.summary() or f"Done in {words.duration(self.progress.seconds)}"
             self.text = "Done; shown as soon as the kernel is free."
             self._tasks.show()
-            self._tasks.home.call(self._finish)
+            self._tasks.home.call(self.finish)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Hand over what the work has made; again, where somebody wants to see it again."""
         try:
             self._then(self.value)
         except SutroError as error:
@@ -130,15 +131,12 @@ class Tasks:
     ----------
     home : Home
         Where work comes to its end.
-    show_value : callable
-        Called with what a task has made, when somebody wants to see it again.
     """
 
-    def __init__(self, home: Home, show_value: Callable[[Task], None]) -> None:
+    def __init__(self, home: Home) -> None:
         self.home = home
         self.panel = Panel("tasks")
         self.panel.on("act", self._act)
-        self._show_value = show_value
         self._tasks: list[Task] = []
         self._lock = threading.Lock()
 
@@ -183,7 +181,7 @@ class Tasks:
         if action == "cancel":
             task.cancel()
         elif action == "show" and task.state == "done":
-            self._show_value(task)
+            task.finish()
         elif action in {"again", "dismiss"} and task.state != "running":
             with self._lock:
                 self._tasks.remove(task)
