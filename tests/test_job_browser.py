@@ -224,6 +224,39 @@ def test_a_running_job_is_watched_until_it_is_done_and_fetched_then(browser):
     assert browser._fetch.fetch.description == "Fetch"
 
 
+def test_what_a_fetch_hears_of_a_job_is_shown_by_all_parts_at_once(session, demo):
+    browser = JobBrowser(session)
+    until(lambda: rows(browser))
+    browser._jobs.keep.value = False  # the list asks for nothing by itself
+    choose(browser, "job-demo-queued")
+    seen = []
+    browser._jobs.list.observe(lambda _: seen.append(("list", badge(browser))), "_state")
+    browser._fetch.facts.observe(lambda _: seen.append(("facts", facts(browser)["badge"])), "_state")
+    browser._fetch.fetch.click()
+    until(lambda: browser.results is not None)
+    until(lambda: facts(browser)["badge"] == badge(browser) == "SUCCEEDED")
+    assert ("list", "RUNNING") in seen and ("facts", "RUNNING") in seen
+    assert "bar" not in facts(browser)
+    until(lambda: "took" in dict(pair[:2] for pair in facts(browser)["pairs"]))
+    browser.close()
+
+
+def badge(browser, job_id="job-demo-queued"):
+    return next(row[1] for row in rows(browser) if row[0][1] == job_id)
+
+
+def test_a_job_that_is_only_watched_is_final_as_soon_as_its_stream_has_ended(session, demo):
+    browser = JobBrowser(session)
+    until(lambda: rows(browser))
+    browser._jobs.keep.value = False
+    choose(browser, "job-demo-queued")
+    session.job("job-demo-queued")  # the first look starts it
+    until(lambda: (browser._jobs.look("job-demo-queued"), facts(browser)["badge"] != "QUEUED")[1])
+    until(lambda: facts(browser)["badge"] == badge(browser) == "SUCCEEDED")
+    assert "bar" not in facts(browser)
+    browser.close()
+
+
 # --- fetching -------------------------------------------------------------------------------------
 
 

@@ -72,7 +72,14 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._tasks = Tasks(Home())
         feed = JobFeed(self.session)
         self._fetch = FetchPane(
-            self.session, self._tasks, self._show, format=format, inputs=inputs, logprobs=logprobs
+            self.session,
+            self._tasks,
+            self._show,
+            lambda job: self._jobs.learn(job),  # noqa: PLW0108 - made below
+            lambda job_id: self._jobs.look(job_id),  # noqa: PLW0108
+            format=format,
+            inputs=inputs,
+            logprobs=logprobs,
         )
         self._jobs = JobPane(self.session, feed, self._worker, self._fetch.choose, hides=self.token)
         self._cache = CachePane(self.session, self._worker, self._open, self._jobs.forget_cached)
@@ -116,6 +123,7 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             return
         self._result.show(results)
         self.set_trait("results", results)
+        self._jobs.settle(results.job_id)
         self._jobs.forget_cached()
 
     def _open(self, label: str, results: Results) -> None:
