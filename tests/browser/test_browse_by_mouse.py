@@ -186,6 +186,20 @@ def test_a_running_job_is_found_watched_fetched_in_each_format_bound_and_used(op
     assert traffic.errors == [] and external_requests(traffic) == []
 
 
+def test_a_chosen_row_stays_marked_under_the_mouse(opened, page, demo):
+    browser = opened(demo.url, demo.api_key)
+    row = job(browser, "Film reviews")
+    row.click()
+    expect(row).to_have_class("sb-chosen")
+    look = "e => { const s = getComputedStyle(e); return [s.backgroundColor, s.boxShadow]; }"
+    for dark in (False, True):
+        set_theme(page, dark)
+        row.hover()
+        hovered = row.evaluate(look)
+        job(browser, "Ten thousand films").hover()
+        assert row.evaluate(look) == hovered != job(browser, "Ten thousand films").evaluate(look)
+
+
 def test_rows_that_the_table_leaves_are_saved(opened, page, demo, tmp_path):
     browser = opened(demo.url, demo.api_key)
     job(browser, "Film reviews").click()
