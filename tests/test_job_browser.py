@@ -399,11 +399,36 @@ def test_results_are_saved_in_each_format_and_nothing_is_overwritten_unasked(bro
     size = target.stat().st_size
     target.write_bytes(b"mine")
     browser._result.save.click()
-    line = until(lambda: next((task for task in tasks(browser) if task["state"] == "failed"), None))
-    assert str(target.name) in line["text"] and target.read_bytes() == b"mine"
+    (line,) = browser._result.said._state["notes"]  # what was saved before is not said any more
+    assert target.name in line["text"] and "is there already" in line["text"]
+    assert (
+        line["tone"] == "error" and line["hint"] == "Tick “replace” to write over it, or give another name."
+    )
+    assert target.read_bytes() == b"mine"
     browser._result.replace.value = True
     browser._result.save.click()
     until(lambda: target.stat().st_size == size)
+    until(lambda: "Saved 10,000 rows" in "".join(said(browser)))
+
+
+def test_only_the_last_word_on_a_file_is_said(browser, tmp_path):
+    fetch(browser, "job-demo-greetings")
+    browser._result.path.value = ""
+    browser._result.save.click()
+    assert said(browser) == ["Give the file a name."]
+    browser._result.path.value = str(tmp_path / "s.xlsx")
+    assert "Give the file a name." not in said(browser)
+    browser._result.save.click()
+    (line,) = browser._result.said._state["notes"]
+    assert "does not say in which format" in line["text"] and line["hint"].endswith("like s.parquet.")
+    target = tmp_path / "greetings.csv"
+    browser._result.path.value = str(target)
+    browser._result.save.click()
+    until(lambda: said(browser)[0:1] and said(browser)[0].startswith("Saved"))
+    target.unlink()
+    target.mkdir()
+    browser._result.save.click()
+    assert len(said(browser)) == 1 and "is a folder" in said(browser)[0]
 
 
 # --- the cache ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from sutro_magic.errors import SutroError
+from sutro_magic.saving import check_target
 from sutro_magic.ui import words
 from sutro_magic.ui.panels import Panel, close_tree, error_note, note
 from sutro_magic.ui.results_table import NAMED_TYPES, ResultsTable
@@ -126,6 +127,9 @@ class ResultPane:
 
     def _check(self) -> None:
         """Say what would become of the variable, as its name is typed."""
+        if self._bind is None:
+            self.said.show(notes=[])
+            return
         name = self.name.value.strip()
         self.bind.disabled = True
         if not name:
@@ -170,6 +174,7 @@ class ResultPane:
         self.path.value = f"{stem}{ENDINGS[kind]}" if stem else ""
 
     def _follow_path(self, path: str) -> None:
+        self._check()
         for kind, ending in ENDINGS.items():
             if path.strip().lower().endswith(ending):
                 self.kind.value = kind
@@ -181,6 +186,17 @@ class ResultPane:
         if not path:
             self.said.show(notes=[note("Give the file a name.", "warn")])
             return
+        try:
+            target = check_target(path, overwrite=True)
+        except SutroError as error:
+            self.said.show(notes=[error_note(error)])
+            return
+        if target.exists() and not replace:
+            text = f"{words.place(target)} is there already, and stays as it is."
+            hint = "Tick “replace” to write over it, or give another name."
+            self.said.show(notes=[note(text, "error", hint)])
+            return
+        self.said.show(notes=[])  # what was said before is over
         chosen = self._chosen(results)
 
         def work(task: Task) -> Path:
