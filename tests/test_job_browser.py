@@ -336,10 +336,27 @@ def test_a_fetch_that_was_cancelled_goes_on_where_it_stopped(browser, demo):
     assert "were here from before" in tasks(browser)[-1]["text"] and browser.results.num_rows == 10_000
 
 
-def test_lines_of_work_that_is_over_do_not_pile_up(browser):
-    for _ in range(8):
-        fetch(browser, "job-demo-greetings")
-    assert len(tasks(browser)) == 6
+def test_lines_of_work_that_is_over_do_not_pile_up(browser, tmp_path):
+    fetch(browser, "job-demo-greetings")
+    for _ in range(3):
+        assert (
+            fetch(browser, "job-demo-greetings", format="csv")["text"]
+            == "From the cache: fetched as parquet just now"
+        )
+    assert len(tasks(browser)) == 2
+    for number in range(3):
+        path = str(tmp_path / f"{number}.csv")
+        browser._result.path.value = path
+        browser._result.save.click()
+        until(
+            lambda path=path: (
+                (tasks(browser)[-1]["title"], tasks(browser)[-1]["state"]) == (f"Save {path}", "done")
+            )
+        )
+        assert len(tasks(browser)) == 3
+    fetch(browser, "job-demo-reviews", format="parquet")
+    fetch(browser, "job-demo-films")
+    assert len(tasks(browser)) == 3
     for task in tasks(browser):
         say(browser._tasks.panel, kind="act", id=task["id"], action="dismiss")
     assert tasks(browser) == []

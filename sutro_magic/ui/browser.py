@@ -11,6 +11,7 @@ from sutro_magic.errors import SutroError
 from sutro_magic.job_feed import JobFeed
 from sutro_magic.results import Results
 from sutro_magic.session import Session
+from sutro_magic.ui import words
 from sutro_magic.ui.cache_pane import CachePane
 from sutro_magic.ui.fetch_pane import FetchPane
 from sutro_magic.ui.job_pane import JobPane
@@ -131,9 +132,17 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
         def work(task: Task) -> Results:
             results.prepare(task.progress.on_rows)
+            task.summary = f"Fetched as {results.provenance.format} {words.age(results.provenance.fetched)}"
             return results
 
         title = f"{label} from the cache"
         self._tasks.add(
-            Task(title, work, self._tasks, then=self._show, again=lambda: self._open(label, results))
+            Task(
+                title,
+                work,
+                self._tasks,
+                then=self._show,
+                again=lambda: self._open(label, results),
+                kind="from the cache",
+            )
         )

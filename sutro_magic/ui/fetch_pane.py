@@ -159,6 +159,9 @@ class FetchPane:
                 cancel=task.cancelled,
             )
             results.prepare(progress.on_rows)
+            if results.from_cache:
+                source = results.provenance
+                task.summary = f"From the cache: fetched as {source.format} {words.age(source.fetched)}"
             return results
 
         extras = [name for name in ("inputs", "logprobs") if options[name]]

@@ -211,4 +211,4 @@ class ResultPane:
             text = f"Saved {words.count(chosen.num_rows, 'row')} to {words.place(written)}, {size}."
             self.said.show(notes=[note(text, "good")])
 
-        self._tasks.add(Task(f"Save {path}", work, self._tasks, then=saved))
+        self._tasks.add(Task(f"Save {path}", work, self._tasks, then=saved, kind="save"))

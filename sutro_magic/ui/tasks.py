@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sutro_magic.ui.worker import Home
 
 State = Literal["running", "done", "failed", "cancelled"]
-MOST_SHOWN = 6
+MOST_SHOWN = 3
 """Of those that are over, the oldest go first."""
 
 
@@ -37,7 +37,10 @@ class Task:
     again : callable, optional
         Begins the same work anew.
     key : hashable, optional
-        Names the work: while one task with this name runs there is no second one.
+        Names the work: while one task with this name runs there is no second one, and its line takes the place of
+        those of this name that are over.
+    kind : str, optional
+        Its line takes the place of all of this kind that are over.
     """
 
     _numbers = itertools.count(1)
@@ -51,6 +54,7 @@ class Task:
         then: Callable[[Any], None] = lambda _value: None,
         again: Callable[[], object] | None = None,
         key: Hashable = None,
+        kind: str = "",
     ) -> None:
         self.id = next(self._numbers)
         self.title = one_line(title, 120)
@@ -59,10 +63,12 @@ class Task:
         self.cancelled = threading.Event()
         self.again = again
         self.key = key
+        self.kind = kind
         self.text = ""
         self.hint: str | None = None
         self.value: Any = None
-        self._summary = ""
+        self.summary = ""
+        """What is said when it is done; what its progress says, unless the work sets it."""
         self._work = work
         self._tasks = tasks
         self._then = then
@@ -71,6 +77,12 @@ class Task:
     def is_at_work(self) -> bool:
         """Whether it runs, and is to run to its end."""
         return self.state == "running" and not self.cancelled.is_set()
+
+    def replaces(self, other: Task) -> bool:
+        """Whether the line of the other one says nothing any more beside the line of this one."""
+        return (self.key is not None and self.key == other.key) or (
+            self.kind != "" and self.kind == other.kind
+        )
 
     def start(self) -> None:
         """Begin."""
@@ -102,7 +114,8 @@ class Task:
             known = explain(error)
             self._end("failed", known.message, known.hint)
         else:
-            self._summary = self.progress.summary() or f"Done in {words.duration(self.progress.seconds)}"
+            took = f"Done in {words.duration(self.progress.seconds)}"
+            self.summary = self.summary or self.progress.summary() or took
             self.text = "Done; shown as soon as the kernel is free."
             self._tasks.show()
             self._tasks.home.call(self.finish)
@@ -117,7 +130,7 @@ class Task:
             known = explain(error)
             self._end("failed", known.message, known.hint)
         else:
-            self._end("done", self._summary, None)
+            self._end("done", self.summary, None)
 
     def _end(self, state: State, text: str, hint: str | None) -> None:
         self.state, self.text, self.hint = state, one_line(text, 600), hint and one_line(hint, 300)
@@ -146,9 +159,10 @@ class Tasks:
             for known in self._tasks:
                 if task.key is not None and known.key == task.key and known.is_at_work:
                     return known
-            over = [known for known in self._tasks if known.state != "running"]
-            for old in over[: max(0, len(over) + 1 - MOST_SHOWN)]:
-                self._tasks.remove(old)
+            going = [known for known in self._tasks if known.state == "running"]
+            over = [known for known in self._tasks if known not in going and not task.replaces(known)]
+            over = over[max(0, len(over) + 1 - MOST_SHOWN) :]
+            self._tasks = [known for known in self._tasks if known in going or known in over]
             self._tasks.append(task)
         task.start()
         self.show()
