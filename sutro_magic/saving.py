@@ -63,7 +63,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
         folder = shorten(str(target.parent), 200)
         raise ArgumentError(
             f"There is no folder {folder}, so nothing can be saved in it.",
-            hint=f"import os; os.makedirs({folder!r}) makes it.",
+            hint="Make the folder first, or choose another.",
         )
     if os.path.isdir(target):  # noqa: PTH112
         raise ArgumentError(

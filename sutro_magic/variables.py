@@ -22,11 +22,13 @@ def check_variable(name: str) -> None:
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ArgumentError(
             f"{name[:60]!r} cannot be the name of a variable.",
-            hint="Use letters, digits and _, like --name df.",
+            hint="Use letters, digits and _, like df.",
         )
     if hasattr(builtins, name) or name in IPYTHON_NAMES:
+        another = f"my_{name}" if name.strip("_") else "df"
         raise ArgumentError(
-            f"{name!r} would hide what Python or IPython calls by that name.", hint=f"--name my_{name}"
+            f"{name!r} would hide what Python or IPython calls by that name.",
+            hint=f"Choose another, like {another}.",
         )
 
 

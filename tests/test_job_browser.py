@@ -393,6 +393,22 @@ def test_the_name_of_a_variable_is_judged_as_it_is_typed(browser, variables, nam
     assert (name in variables) == free and variables["held"] is not None
 
 
+def test_what_is_said_to_somebody_with_a_mouse_names_no_flags(browser):
+    captions = []
+    for unfold, job_id in (
+        ("columns where they fit", "job-demo-broken"),
+        ("text, as sent", "job-demo-films"),
+        ("columns where they fit", "job-demo-haiku"),
+    ):
+        for _ in range(2):  # from the service and from the cache
+            fetch(browser, job_id, unfold=unfold)
+            captions += browser._result._table._setup["caption"]
+    for name in ("class", "print", "_", "1df"):
+        browser._result.name.value = name
+        captions += [browser._result.said._state["notes"][0]["hint"]]
+    assert [text for text in captions if "--" in text or "%" in text or "my__" in text] == []
+
+
 def test_rows_that_the_table_shows_or_has_ticked_are_bound(browser, variables):
     fetch(browser, "job-demo-reviews")
     browser._result._table.selected_rows = [3, 5]
