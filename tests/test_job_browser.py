@@ -208,6 +208,10 @@ def test_a_failed_job_says_why_and_cannot_be_fetched(browser):
     choose(browser, "job-demo-failed")
     assert facts(browser)["notes"][0]["tone"] == "error" and facts(browser)["notes"][0]["text"]
     assert browser._fetch.fetch.disabled
+    assert (
+        browser._fetch.why._state["notes"][0]["text"]
+        == "Nothing to fetch: a job that is FAILED has no results."
+    )
     browser._fetch.start()
     assert tasks(browser) == []
 

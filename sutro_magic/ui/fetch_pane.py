@@ -98,7 +98,8 @@ class FetchPane:
             layout={"width": "auto"},
         )
         self.fetch.on_click(lambda _button: self.start())
-        options = widgets.VBox([self.format, self.unfold, self.inputs, self.logprobs, self.fetch])
+        self.why = Panel("facts")
+        options = widgets.VBox([self.format, self.unfold, self.inputs, self.logprobs, self.fetch, self.why])
         options.add_class("sb-box")
         facts = widgets.VBox([self.facts])
         facts.add_class("sb-box")
@@ -197,6 +198,8 @@ class FetchPane:
         if job is None:
             return
         self.facts.show(**job_facts(job, self._progress))
+        none = f"Nothing to fetch: a job that is {job.status.value} has no results."
+        self.why.show(notes=[note(none, "plain")] if job.status in WITHOUT_RESULTS else [])
         self._tasks.home.call(self._offer)
 
     def _offer(self) -> None:

@@ -29,7 +29,7 @@ COLUMNS = [
     {"name": "status", "kind": "badge"},
     {"name": "model", "kind": "text", "least": 48},
     {"name": "rows", "kind": "number"},
-    {"name": "created (UTC)", "kind": "text", "least": 48},
+    {"name": "created", "kind": "date", "least": 48},
     {"name": "took", "kind": "number", "least": 60},
     {"name": "cost (USD)", "kind": "number", "least": 60},
     {"name": "cached", "kind": "mark", "title": "✓: its results are on this machine already"},

@@ -64,7 +64,7 @@ class ResultPane:
         narrow = {"width": "auto"}
         self.part = widgets.Dropdown(options=PARTS, layout={"width": "10em"})
         self.part.tooltip = "which rows: all, those that search and filters leave, or those with a tick"
-        self.name = widgets.Text(placeholder="name", continuous_update=True, layout={"width": "13em"})
+        self.name = widgets.Text(placeholder="name", continuous_update=True, layout={"width": "16em"})
         self.name.tooltip = "name of the variable"
         self.as_type = widgets.Dropdown(options=list(NAMED_TYPES), value=as_type, layout={"width": "8em"})
         self.as_type.tooltip = "type of the variable"
@@ -75,7 +75,9 @@ class ResultPane:
             layout=narrow,
         )
         self.said = Panel("facts")
-        self.path = widgets.Text(placeholder="file", continuous_update=False, layout={"width": "15em"})
+        self.path = widgets.Text(
+            placeholder="file", continuous_update=False, layout={"width": "24em", "max_width": "100%"}
+        )
         self.path.tooltip = "name of the file, in the notebook's folder unless it says otherwise"
         self.kind = widgets.Dropdown(options=list(ENDINGS), layout={"width": "8em"})
         self.kind.tooltip = "format of the file"
