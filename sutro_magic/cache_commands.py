@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from sutro_magic.checking import keep_if_sound
 from sutro_magic.errors import ArgumentError, JobNotFoundError
 from sutro_magic.naming import closest
 from sutro_magic.ui import table, words
@@ -75,11 +76,10 @@ def _verify(
     rows: list[list[object]] = []
     bad = 0
     for entry in entries:
-        sound = cache.verify(entry, lambda done: on_bytes(before + done, total))  # noqa: B023 - called at once
+        sound = keep_if_sound(cache, entry, lambda done: on_bytes(before + done, total))  # noqa: B023 - called at once
         before += entry.size
         if not sound:
             bad += 1
-            cache.delete(entry)
         again = None if sound else f"%sutro_results {entry.request.job_id}{_flags(entry)}"
         state = "sound" if sound else "damaged, deleted"
         rows.append([entry.request.job_id, words.size(entry.size), state, again])

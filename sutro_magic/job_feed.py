@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from sutro_magic.naming import mentions
 from sutro_magic.patience import Patience, RetryPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sutro_magic.client import Client
     from sutro_magic.models import Job, JobStatus
     from sutro_magic.session import Session
@@ -33,7 +36,8 @@ class JobFeed:
         self._session = session
         self._lock = threading.RLock()
         self._client: Client | None = None
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, Job] = {}  # replaced, never changed: whoever shows them waits for no service
+        self._told: dict[str, tuple[float, Job]] = {}
         self._cursor: str | None = None
         self.begun = False
         """Whether anything has been read."""
@@ -53,8 +57,7 @@ class JobFeed:
         status : JobStatus, optional
             Only jobs with this status.
         """
-        with self._lock:
-            known = list(self._jobs.values())
+        known = [self._newest(job) for job in self._jobs.values()]
         text = search.strip()
         return [
             job
@@ -64,7 +67,21 @@ class JobFeed:
 
     def job(self, job_id: str) -> Job | None:
         """Return a job that has been read."""
-        return self._jobs.get(job_id)
+        job = self._jobs.get(job_id)
+        return job and self._newest(job)
+
+    def learn(self, job: Job) -> None:
+        """Take in how a job is now, from somebody who has asked; it holds until the service says it anew."""
+        self._told[job.job_id] = (time.monotonic(), job)
+
+    def _newest(self, job: Job) -> Job:
+        _, told = self._told.get(job.job_id, (0.0, job))
+        return job if job.status.is_final and not told.status.is_final else told
+
+    def _forget_told(self, job_ids: Iterable[str], before: float) -> None:
+        for job_id in job_ids:
+            if self._told.get(job_id, (before, None))[0] < before:
+                self._told.pop(job_id, None)
 
     def read_on(self) -> None:
         """Read the next page of older jobs; the first one if none has been read.
@@ -79,7 +96,7 @@ class JobFeed:
             if self.complete:
                 return
             jobs, cursor = client.job_page(self._cursor, Patience(QUICK))
-            self._jobs.update((job.job_id, job) for job in jobs)
+            self._jobs = self._jobs | {job.job_id: job for job in jobs}
             self._cursor, self.begun = cursor, True
 
     def refresh(self, unfinished: list[str] | None = None) -> None:
@@ -91,7 +108,7 @@ class JobFeed:
             Ids of older jobs to be looked at as well.
         """
         with self._lock:
-            client = self._client_now()
+            client, begin = self._client_now(), time.monotonic()
             fresh: dict[str, Job] = {}
             cursor: str | None = None
             for _ in range(MOST_PAGES_AT_ONCE if self._jobs else 1):
@@ -107,14 +124,14 @@ class JobFeed:
             self.begun = True
             for job_id in unfinished or ():
                 if job_id in self._jobs and job_id not in fresh:
-                    self._jobs[job_id] = client.get_job(job_id, patience=Patience(QUICK))
+                    looked = client.get_job(job_id, patience=Patience(QUICK))
+                    self._jobs = self._jobs | {job_id: looked}
+            self._forget_told([*fresh, *(unfinished or ())], begin)
 
     def look(self, job_id: str) -> Job:
         """Read one job anew."""
         job = self._session.client.get_job(job_id, patience=Patience(QUICK))
-        with self._lock:
-            if job_id in self._jobs:
-                self._jobs[job_id] = job
+        self.learn(job)
         return job
 
     def _older_than(self, fresh: dict[str, Job]) -> dict[str, Job]:
@@ -126,5 +143,5 @@ class JobFeed:
     def _client_now(self) -> Client:
         client = self._session.client
         if client is not self._client:
-            self._client, self._jobs, self._cursor, self.begun = client, {}, None, False
+            self._client, self._jobs, self._told, self._cursor, self.begun = client, {}, {}, None, False
         return client

@@ -53,7 +53,8 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     target = Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises where there is no home
     shown = shorten(str(target), 200)
     if target.suffix.lower() not in _WRITERS:
-        stem = shorten(target.name.rstrip(".") or "results")
+        suffix = target.suffix if target.suffix[1:].isalpha() else ""  # "s.xlsx", but not "films 2.5"
+        stem = shorten(target.name.removesuffix(suffix).rstrip(".") or "results")
         raise ArgumentError(
             f"{shown} does not say in which format to save.",
             hint=f"End it in {', '.join(_WRITERS)}, like {stem}.parquet.",
@@ -62,7 +63,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
         folder = shorten(str(target.parent), 200)
         raise ArgumentError(
             f"There is no folder {folder}, so nothing can be saved in it.",
-            hint=f"import os; os.makedirs({folder!r}) makes it.",
+            hint="Make the folder first, or choose another.",
         )
     if os.path.isdir(target):  # noqa: PTH112
         raise ArgumentError(

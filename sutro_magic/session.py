@@ -20,11 +20,7 @@ from sutro_magic import engine, formats, stopping
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.client import Client
 from sutro_magic.credentials import Secret, normalise_url, resolve
-from sutro_magic.errors import (
-    ArgumentError,
-    JobNotFoundError,
-    SutroError,
-)
+from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
 from sutro_magic.fetching import Fetching, Wishes, ignore
 from sutro_magic.looking import look
 from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
@@ -266,8 +262,7 @@ class Session:
         wait : bool
             Wait for the job first if it is not final.
         on_bytes, on_poll, on_progress, on_notice : callable
-            Told about bytes while downloading, the job and its progress while waiting (as in `wait`), and about a
-            damaged entry.
+            Told about bytes while downloading, job and progress while waiting (as in `wait`), and a damaged entry.
         on_kept : callable
             Told, when a download was stopped or failed, how many bytes of it are kept for the next fetch.
         cancel : threading.Event, optional
@@ -295,7 +290,7 @@ class Session:
         )
 
         def cached(request: ResultsRequest) -> Results | None:
-            return None if refresh else self._cached(request, begin, unfold, on_notice)
+            return None if refresh else self.cached(request, begin, unfold, on_notice)
 
         def fetch(request: ResultsRequest) -> Results:
             with self.cache.fetching(
@@ -370,9 +365,14 @@ class Session:
             cancel=cancel,
         )
 
-    def _cached(
-        self, request: ResultsRequest, begin: float, unfold: bool | None, on_notice: Callable[[str], None]
+    def cached(
+        self,
+        request: ResultsRequest,
+        begin: float | None = None,
+        unfold: bool | None = None,
+        on_notice: Callable[[str], None] = ignore,
     ) -> Results | None:
+        """Return what the cache holds of this; None if it does not. Nothing is asked of the service."""
         entry = self.cache.find(self.credentials.identity, request, on_notice)
         return None if entry is None else self._handle(entry, request, unfold, from_cache=True, begin=begin)
 
@@ -394,7 +394,7 @@ class Session:
             if refusal is not None:
                 with lock.released():  # whoever waits for the job keeps nobody from asking how it is
                     fetching.explain(refusal)
-                found = self._cached(request, begin, unfold, on_notice)
+                found = self.cached(request, begin, unfold, on_notice)
                 if found is not None:  # fetched by somebody who waited as well
                     return found
                 fetching.download_late(body)
@@ -425,7 +425,7 @@ class Session:
         unfold: bool | None,
         *,
         from_cache: bool,
-        begin: float,
+        begin: float | None,
     ) -> Results:
         return Results.of_entry(
             entry,
@@ -434,7 +434,7 @@ class Session:
             identity=self.credentials.identity,
             unfold=unfold,
             from_cache=from_cache,
-            seconds=time.monotonic() - begin,
+            seconds=time.monotonic() - begin if begin else 0.0,
             with_inputs=None if request.inputs else wider(self, replace(request, inputs=True), unfold),
         )
 

@@ -25,17 +25,19 @@ def check_variable(name: str) -> str:
     name = unicodedata.normalize("NFKC", name)  # as Python does with names in source code
     if keyword.iskeyword(name):
         raise ArgumentError(
-            f"{name!r} is a keyword of Python, not the name of a variable.", hint=f"--name my_{name}"
+            f"{name!r} is a keyword of Python, not the name of a variable.",
+            hint=f"Choose another, like my_{name}.",
         )
     if not name.isidentifier():
         raise ArgumentError(
             f"{name[:60]!r} cannot be the name of a variable.",
-            hint="Use letters, digits and _, like --name df.",
+            hint="Use letters, digits and _, like df.",
         )
     if hasattr(builtins, name) or IPYTHON_NAMES.fullmatch(name):
+        stem = name.strip("_")
         raise ArgumentError(
             f"{name!r} would hide what Python or IPython calls by that name.",
-            hint=f"--name my_{name.strip('_') or 'df'}",
+            hint=f"Choose another, like {f'my_{stem}' if stem else 'df'}.",
         )
     return name
 

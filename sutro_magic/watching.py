@@ -37,14 +37,21 @@ class JobWatch:
     job_id : str
     on_progress : callable, optional
         Told of all progress, on that thread.
+    on_end : callable, optional
+        Called there when the stream has ended: perhaps the job has, too.
     """
 
     def __init__(
-        self, client: Client, job_id: str, on_progress: Callable[[JobProgress], None] = lambda _progress: None
+        self,
+        client: Client,
+        job_id: str,
+        on_progress: Callable[[JobProgress], None] = lambda _progress: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._job_id = job_id
         self._on_progress = on_progress
+        self._on_end = on_end
         self._closed = threading.Event()
         self._changed = threading.Event()
         self._response: requests.Response | None = None
@@ -89,6 +96,7 @@ class JobWatch:
                 return
             self._ended = True
             self._changed.set()
+            self._on_end()
             pause = FIRST_PAUSE_SECONDS if heard else min(2 * pause, LONGEST_PAUSE_SECONDS)
             self._closed.wait(pause)
 

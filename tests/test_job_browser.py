@@ -208,6 +208,10 @@ def test_a_failed_job_says_why_and_cannot_be_fetched(browser):
     choose(browser, "job-demo-failed")
     assert facts(browser)["notes"][0]["tone"] == "error" and facts(browser)["notes"][0]["text"]
     assert browser._fetch.fetch.disabled
+    assert (
+        browser._fetch.why._state["notes"][0]["text"]
+        == "Nothing to fetch: a job that is FAILED has no results."
+    )
     browser._fetch.start()
     assert tasks(browser) == []
 
@@ -222,6 +226,39 @@ def test_a_running_job_is_watched_until_it_is_done_and_fetched_then(browser):
     until(lambda: browser.results is not None)
     assert browser.results.num_rows == 240
     assert browser._fetch.fetch.description == "Fetch"
+
+
+def test_what_a_fetch_hears_of_a_job_is_shown_by_all_parts_at_once(session, demo):
+    browser = JobBrowser(session)
+    until(lambda: rows(browser))
+    browser._jobs.keep.value = False  # the list asks for nothing by itself
+    choose(browser, "job-demo-queued")
+    seen = []
+    browser._jobs.list.observe(lambda _: seen.append(("list", badge(browser))), "_state")
+    browser._fetch.facts.observe(lambda _: seen.append(("facts", facts(browser)["badge"])), "_state")
+    browser._fetch.fetch.click()
+    until(lambda: browser.results is not None)
+    until(lambda: facts(browser)["badge"] == badge(browser) == "SUCCEEDED")
+    assert ("list", "RUNNING") in seen and ("facts", "RUNNING") in seen
+    assert "bar" not in facts(browser)
+    until(lambda: "took" in dict(pair[:2] for pair in facts(browser)["pairs"]))
+    browser.close()
+
+
+def badge(browser, job_id="job-demo-queued"):
+    return next(row[1] for row in rows(browser) if row[0][1] == job_id)
+
+
+def test_a_job_that_is_only_watched_is_final_as_soon_as_its_stream_has_ended(session, demo):
+    browser = JobBrowser(session)
+    until(lambda: rows(browser))
+    browser._jobs.keep.value = False
+    choose(browser, "job-demo-queued")
+    session.job("job-demo-queued")  # the first look starts it
+    until(lambda: (browser._jobs.look("job-demo-queued"), facts(browser)["badge"] != "QUEUED")[1])
+    until(lambda: facts(browser)["badge"] == badge(browser) == "SUCCEEDED")
+    assert "bar" not in facts(browser)
+    browser.close()
 
 
 # --- fetching -------------------------------------------------------------------------------------
@@ -273,6 +310,22 @@ def test_a_slow_fetch_can_be_cancelled_and_another_goes_on_meanwhile(browser, de
     assert not [thread for thread in threading.enumerate() if thread.name == "sutro-task"]
 
 
+def test_pressing_fetch_again_while_it_fetches_begins_nothing_new(browser, demo):
+    demo.set_fault("slow", seconds=60, times=1)
+    choose(browser, "job-demo-films")
+    browser._fetch.fetch.click()
+    until(lambda: "Downloading" in tasks(browser)[0]["text"])
+    demo.requests.clear()
+    for _ in range(3):
+        browser._fetch.fetch.click()
+    assert len(tasks(browser)) == 1
+    say(browser._tasks.panel, kind="act", id=tasks(browser)[0]["id"], action="cancel")
+    until(lambda: tasks(browser)[0]["state"] == "cancelled")
+    assert [path for _, path in demo.requests if "results" in path] == [] and browser.results is None
+    fetch(browser, "job-demo-films")  # now it begins
+    assert browser.results.num_rows == 10_000
+
+
 def test_a_fetch_that_was_cancelled_goes_on_where_it_stopped(browser, demo):
     demo.set_fault("slow", seconds=60, times=1)
     choose(browser, "job-demo-films")
@@ -287,10 +340,27 @@ def test_a_fetch_that_was_cancelled_goes_on_where_it_stopped(browser, demo):
     assert "were here from before" in tasks(browser)[-1]["text"] and browser.results.num_rows == 10_000
 
 
-def test_lines_of_work_that_is_over_do_not_pile_up(browser):
-    for _ in range(8):
-        fetch(browser, "job-demo-greetings")
-    assert len(tasks(browser)) == 6
+def test_lines_of_work_that_is_over_do_not_pile_up(browser, tmp_path):
+    fetch(browser, "job-demo-greetings")
+    for _ in range(3):
+        assert (
+            fetch(browser, "job-demo-greetings", format="csv")["text"]
+            == "From the cache: fetched as parquet just now"
+        )
+    assert len(tasks(browser)) == 2
+    for number in range(3):
+        path = str(tmp_path / f"{number}.csv")
+        browser._result.path.value = path
+        browser._result.save.click()
+        until(
+            lambda path=path: (
+                (tasks(browser)[-1]["title"], tasks(browser)[-1]["state"]) == (f"Save {path}", "done")
+            )
+        )
+        assert len(tasks(browser)) == 3
+    fetch(browser, "job-demo-reviews", format="parquet")
+    fetch(browser, "job-demo-films")
+    assert len(tasks(browser)) == 3
     for task in tasks(browser):
         say(browser._tasks.panel, kind="act", id=task["id"], action="dismiss")
     assert tasks(browser) == []
@@ -327,6 +397,22 @@ def test_the_name_of_a_variable_is_judged_as_it_is_typed(browser, variables, nam
     assert (name in variables) == free and variables["held"] is not None
 
 
+def test_what_is_said_to_somebody_with_a_mouse_names_no_flags(browser):
+    captions = []
+    for unfold, job_id in (
+        ("columns where they fit", "job-demo-broken"),
+        ("text, as sent", "job-demo-films"),
+        ("columns where they fit", "job-demo-haiku"),
+    ):
+        for _ in range(2):  # from the service and from the cache
+            fetch(browser, job_id, unfold=unfold)
+            captions += browser._result._table._setup["caption"]
+    for name in ("class", "print", "_", "1df"):
+        browser._result.name.value = name
+        captions += [browser._result.said._state["notes"][0]["hint"]]
+    assert [text for text in captions if "--" in text or "%" in text or "my__" in text] == []
+
+
 def test_rows_that_the_table_shows_or_has_ticked_are_bound(browser, variables):
     fetch(browser, "job-demo-reviews")
     browser._result._table.selected_rows = [3, 5]
@@ -350,11 +436,36 @@ def test_results_are_saved_in_each_format_and_nothing_is_overwritten_unasked(bro
     size = target.stat().st_size
     target.write_bytes(b"mine")
     browser._result.save.click()
-    line = until(lambda: next((task for task in tasks(browser) if task["state"] == "failed"), None))
-    assert str(target.name) in line["text"] and target.read_bytes() == b"mine"
+    (line,) = browser._result.said._state["notes"]  # what was saved before is not said any more
+    assert target.name in line["text"] and "is there already" in line["text"]
+    assert (
+        line["tone"] == "error" and line["hint"] == "Tick “replace” to write over it, or give another name."
+    )
+    assert target.read_bytes() == b"mine"
     browser._result.replace.value = True
     browser._result.save.click()
     until(lambda: target.stat().st_size == size)
+    until(lambda: "Saved 10,000 rows" in "".join(said(browser)))
+
+
+def test_only_the_last_word_on_a_file_is_said(browser, tmp_path):
+    fetch(browser, "job-demo-greetings")
+    browser._result.path.value = ""
+    browser._result.save.click()
+    assert said(browser) == ["Give the file a name."]
+    browser._result.path.value = str(tmp_path / "s.xlsx")
+    assert "Give the file a name." not in said(browser)
+    browser._result.save.click()
+    (line,) = browser._result.said._state["notes"]
+    assert "does not say in which format" in line["text"] and line["hint"].endswith("like s.parquet.")
+    target = tmp_path / "greetings.csv"
+    browser._result.path.value = str(target)
+    browser._result.save.click()
+    until(lambda: said(browser)[0:1] and said(browser)[0].startswith("Saved"))
+    target.unlink()
+    target.mkdir()
+    browser._result.save.click()
+    assert len(said(browser)) == 1 and "is a folder" in said(browser)[0]
 
 
 # --- the cache ------------------------------------------------------------------------------------
@@ -385,7 +496,32 @@ def test_the_cache_is_listed_verified_shown_and_deleted(browser, session):
     assert cache.show.disabled
 
 
-def test_a_damaged_entry_is_found_by_verifying_it(browser, session):
+def test_show_reads_the_cache_only_and_says_that_an_entry_is_gone(browser, session, demo):
+    fetch(browser, "job-demo-greetings")
+    say(browser._cache.list, kind="seen", id="a", on=True)
+    until(lambda: browser._cache.list._state["rows"])
+    say(browser._cache.list, kind="choose", key=0)
+    session.cache.clear()
+    demo.requests.clear()
+    shown = browser.results
+    browser._cache.show.click()
+    said = until(lambda: browser._cache.facts._state["notes"])[0]
+    assert "not here any more" in said["text"] and said["hint"] == "Fetch it again under Jobs."
+    assert browser._cache.list._state["rows"] == [] and browser._cache.show.disabled
+    assert not [path for _, path in demo.requests if "results" in path] and browser.results is shown
+    assert session.cache.entries() == []
+
+
+def test_what_was_fetched_and_then_cleared_from_the_cache_says_so_instead_of_nothing(browser, session):
+    line = fetch(browser, "job-demo-greetings")
+    fetch(browser, "job-demo-reviews")
+    session.cache.clear()
+    say(browser._tasks.panel, kind="act", id=line["id"], action="show")
+    line = next(task for task in tasks(browser) if task["id"] == line["id"])
+    assert line["state"] == "failed" and ["again", "Try again", "begin this anew"] in line["actions"]
+
+
+def test_a_damaged_entry_is_found_by_verifying_it_and_never_used_again(browser, session):
     fetch(browser, "job-demo-films")
     (entry,) = session.cache.entries()
     data = bytearray(entry.path.read_bytes())
@@ -401,6 +537,10 @@ def test_a_damaged_entry_is_found_by_verifying_it(browser, session):
             and browser._cache.facts._state["notes"][0]["tone"] == "error"
         )
     )
+    assert browser._cache.list._state["rows"] == [] and browser._cache.show.disabled
+    assert not entry.path.exists()
+    until(lambda: all(row[7] == "" for row in rows(browser)))
+    assert not session.results("job-demo-films").from_cache
 
 
 # --- secrets, hostile text, and an end ------------------------------------------------------------

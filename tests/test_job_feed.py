@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scripted import Jobs, scripted
 
@@ -102,3 +104,22 @@ def test_another_deployment_is_another_list(tmp_path, demo):
         session.use(make_credentials(demo.url, demo.api_key, "a test"))
         feed.refresh()
         assert "job-demo-films" in ids(feed.jobs()) and "job-0003" not in ids(feed.jobs())
+
+
+def test_what_others_have_heard_of_a_job_holds_until_the_service_says_it_anew(tmp_path):
+    jobs = Jobs(150)
+    jobs.jobs[0]["status"] = "STARTING"
+    with scripted(tmp_path, **jobs.routes()) as (_, session):
+        feed = JobFeed(session)
+        feed.read_on()
+        (job,) = feed.jobs(status=JobStatus.STARTING)
+        feed.learn(replace(job, status=JobStatus.RUNNING))
+        assert ids(feed.jobs(status=JobStatus.RUNNING)) == [job.job_id]
+        assert feed.job(job.job_id).status is JobStatus.RUNNING
+        feed.read_on()  # says nothing of it
+        assert feed.job(job.job_id).status is JobStatus.RUNNING
+        jobs.jobs[0]["status"] = "SUCCEEDED"
+        feed.refresh()
+        assert feed.job(job.job_id).status is JobStatus.SUCCEEDED
+        feed.learn(replace(job, status=JobStatus.RUNNING))  # asked before that, told after
+        assert feed.job(job.job_id).status is JobStatus.SUCCEEDED

@@ -13,7 +13,7 @@ PACKAGE = Path(sutro_magic.__file__).parent
 FLOORS = [
     {"errors", "models"},
     {
-        "addresses", "cache", "cache_entry", "canonical", "client", "connections", "container", "credentials", "csv_rows",
+        "addresses", "cache", "cache_entry", "canonical", "checking", "client", "connections", "container", "credentials", "csv_rows",
         "disks", "download", "eviction", "formats", "growth", "json_columns", "locks", "parquet_footer", "partials",
         "patience", "places", "private_files", "ranges", "remote_file", "replies", "row_groups", "secrecy", "stopping",
         "thrift_compact", "transfer", "transport", "unexpected", "views",

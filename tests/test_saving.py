@@ -228,7 +228,7 @@ def test_every_kind_of_results_can_be_saved(session, tmp_path):
     [
         ("films", "does not say in which format", "films.parquet"),
         ("films.xlsx", "does not say in which format", ".parquet, .csv, .jsonl, .ndjson"),
-        ("no/such/films.csv", "There is no folder", "os.makedirs("),
+        ("no/such/films.csv", "There is no folder", "Make the folder first"),
         ("folder.csv", "is a folder", "folder.csv/results.csv"),
         ("there.csv", "is there already", "--overwrite"),
         ("broken-link.csv", "is there already", "--overwrite"),

@@ -11,6 +11,7 @@ from sutro_magic.errors import SutroError
 from sutro_magic.job_feed import JobFeed
 from sutro_magic.results import Results
 from sutro_magic.session import Session
+from sutro_magic.ui import words
 from sutro_magic.ui.cache_pane import CachePane
 from sutro_magic.ui.fetch_pane import FetchPane
 from sutro_magic.ui.job_pane import JobPane
@@ -23,8 +24,6 @@ from sutro_magic.ui.worker import Home, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from sutro_magic.cache import CacheEntry
 
     Bind = Callable[[str, Results, str], str]
 
@@ -71,10 +70,17 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.session = session or Session()
         self.token = make_token()
         self._worker = Worker()
-        self._tasks = Tasks(Home(), lambda task: self._show(task.value))
+        self._tasks = Tasks(Home())
         feed = JobFeed(self.session)
         self._fetch = FetchPane(
-            self.session, self._tasks, self._show, format=format, inputs=inputs, logprobs=logprobs
+            self.session,
+            self._tasks,
+            self._show,
+            lambda job: self._jobs.learn(job),  # noqa: PLW0108 - made below
+            lambda job_id: self._jobs.look(job_id),  # noqa: PLW0108
+            format=format,
+            inputs=inputs,
+            logprobs=logprobs,
         )
         self._jobs = JobPane(self.session, feed, self._worker, self._fetch.choose, hides=self.token)
         self._cache = CachePane(self.session, self._worker, self._open, self._jobs.forget_cached)
@@ -118,18 +124,25 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             return
         self._result.show(results)
         self.set_trait("results", results)
+        self._jobs.settle(results.job_id)
         self._jobs.forget_cached()
 
-    def _open(self, entry: CacheEntry) -> None:
-        """Show what is in the cache."""
-        request = entry.request
+    def _open(self, label: str, results: Results) -> None:
+        """Show what is in the cache; may be called from any thread."""
 
         def work(task: Task) -> Results:
-            results = self.session.results(
-                request.job_id, request.format, request.inputs, request.logprobs, cancel=task.cancelled
-            )
             results.prepare(task.progress.on_rows)
+            task.summary = f"Fetched as {results.provenance.format} {words.age(results.provenance.fetched)}"
             return results
 
-        title = f"{entry.label} from the cache"
-        self._tasks.add(Task(title, work, self._tasks, then=self._show, again=lambda: self._open(entry)))
+        title = f"{label} from the cache"
+        self._tasks.add(
+            Task(
+                title,
+                work,
+                self._tasks,
+                then=self._show,
+                again=lambda: self._open(label, results),
+                kind="from the cache",
+            )
+        )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from sutro_magic.checking import keep_if_sound
 from sutro_magic.errors import SutroError
 from sutro_magic.ui import words
 from sutro_magic.ui.cells import one_line
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sutro_magic.cache import CacheEntry
+    from sutro_magic.results import Results
     from sutro_magic.session import Session
     from sutro_magic.ui.worker import Worker
 
@@ -37,7 +39,7 @@ class CachePane:
     worker : Worker
         Checks and deletes, one after the other.
     on_show : callable
-        Told the entry that somebody wants to see.
+        Told the name and the results of an entry that somebody wants to see.
     on_changed : callable
         Called when entries have gone.
     """
@@ -46,7 +48,7 @@ class CachePane:
         self,
         session: Session,
         worker: Worker,
-        on_show: Callable[[CacheEntry], None],
+        on_show: Callable[[str, Results], None],
         on_changed: Callable[[], None],
     ) -> None:
         self._session = session
@@ -65,7 +67,7 @@ class CachePane:
         )
         self.verify = widgets.Button(
             description="Verify",
-            tooltip="read the file and compare its checksum",
+            tooltip="read the file and compare its checksum; what is damaged is deleted",
             icon="check",
             layout=narrow,
         )
@@ -82,7 +84,7 @@ class CachePane:
         self.list.on("choose", self._choose)
         self.list.on("page", self._turn)
         self.list.on("seen", lambda message: self.read_anew() if message.get("on") else None)
-        self.show.on_click(lambda _button: self._show())
+        self.show.on_click(lambda _button: self._with_chosen(self._show))
         self.verify.on_click(lambda _button: self._with_chosen(self._verify))
         self.delete.on_click(lambda _button: self._delete())
         self._offer()
@@ -107,10 +109,6 @@ class CachePane:
             self._first = first
             self._draw()
 
-    def _show(self) -> None:
-        if self._chosen is not None:
-            self._on_show(self._chosen)
-
     def _delete(self) -> None:
         if not self._sure:  # a second click is the answer to "really?"
             self._sure = self._chosen is not None
@@ -120,12 +118,13 @@ class CachePane:
         self._offer()
         self._with_chosen(self._delete_entry)
 
-    def _with_chosen(self, work: Callable[[CacheEntry], dict[str, Any]]) -> None:
+    def _with_chosen(self, work: Callable[[CacheEntry], dict[str, Any] | None]) -> None:
         entry = self._chosen
         if entry is None:
             return
 
         def run() -> None:
+            said: dict[str, Any] | None
             try:
                 said = work(entry)
             except Exception as error:  # noqa: BLE001 - shown nowhere else
@@ -137,10 +136,19 @@ class CachePane:
 
     # --- on the worker's thread ---------------------------------------------------------------
 
+    def _show(self, entry: CacheEntry) -> dict[str, Any] | None:
+        found = self._session.cached(entry.request)
+        if found is None:
+            self._on_changed()
+            return note(f"{entry.label}: not here any more.", "warn", "Fetch it again under Jobs.")
+        self._on_show(entry.label, found)
+        return None
+
     def _verify(self, entry: CacheEntry) -> dict[str, Any]:
-        if self._session.cache.verify(entry):
+        if keep_if_sound(self._session.cache, entry):
             return note(f"{entry.label}: sound, its checksum is right.", "good")
-        return note(f"{entry.label}: damaged. Fetch it again; what is here is not used any more.", "error")
+        self._on_changed()
+        return note(f"{entry.label}: damaged, and deleted.", "error", "Fetch it again under Jobs.")
 
     def _delete_entry(self, entry: CacheEntry) -> dict[str, Any]:
         size = entry.disk_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT = 20_000
 UNFOLD = {"columns where they fit": None, "always columns": True, "text, as sent": False}
+NOT_BEGUN = frozenset({JobStatus.QUEUED, JobStatus.STARTING})
 WITHOUT_RESULTS = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.CANCELLING})
 
 
@@ -39,6 +41,10 @@ class FetchPane:
         Where fetches run.
     on_results : callable
         Told the results of a fetch, on the kernel's own thread.
+    on_job : callable
+        Told how a job is now, whenever a fetch has asked.
+    on_doubt : callable
+        Told the id of a job that should be looked at again: its progress does not fit its status, or has ended.
     format : str
     inputs, logprobs : bool
         What is chosen at first.
@@ -49,6 +55,8 @@ class FetchPane:
         session: Session,
         tasks: Tasks,
         on_results: Callable[[Results], None],
+        on_job: Callable[[Job], None],
+        on_doubt: Callable[[str], None],
         *,
         format: str = "parquet",  # noqa: A002 - the API's own word
         inputs: bool = False,
@@ -57,6 +65,8 @@ class FetchPane:
         self._session = session
         self._tasks = tasks
         self._on_results = on_results
+        self._on_job = on_job
+        self._on_doubt = on_doubt
         self._job: Job | None = None
         self._progress: JobProgress | None = None
         self._watch: JobWatch | None = None
@@ -88,7 +98,8 @@ class FetchPane:
             layout={"width": "auto"},
         )
         self.fetch.on_click(lambda _button: self.start())
-        options = widgets.VBox([self.format, self.unfold, self.inputs, self.logprobs, self.fetch])
+        self.why = Panel("facts")
+        options = widgets.VBox([self.format, self.unfold, self.inputs, self.logprobs, self.fetch, self.why])
         options.add_class("sb-box")
         facts = widgets.VBox([self.facts])
         facts.add_class("sb-box")
@@ -107,7 +118,12 @@ class FetchPane:
             if job.status.is_final:
                 self._stop_watching()
             elif self._watch is None and job.status is not JobStatus.QUEUED:
-                self._watch = JobWatch(self._session.client, job.job_id, self._heard(job.job_id))
+                self._watch = JobWatch(
+                    self._session.client,
+                    job.job_id,
+                    partial(self._heard, job),
+                    partial(self._on_doubt, job.job_id),
+                )
         self._draw()
 
     def start(self) -> None:
@@ -138,29 +154,39 @@ class FetchPane:
                 **options,
                 wait=True,
                 on_bytes=progress.on_bytes,
-                on_poll=progress.on_poll,
-                on_progress=progress.on_progress,
+                on_poll=tell(progress.on_poll, self._on_job),
+                on_progress=tell(progress.on_progress, self._heard),
                 on_kept=progress.on_kept,
                 cancel=task.cancelled,
             )
             results.prepare(progress.on_rows)
+            if results.from_cache:
+                source = results.provenance
+                task.summary = f"From the cache: fetched as {source.format} {words.age(source.fetched)}"
             return results
 
         extras = [name for name in ("inputs", "logprobs") if options[name]]
         title = f"{job.name or job.job_id} as {options['format']}" + "".join(f", {name}" for name in extras)
         self._tasks.add(
-            Task(title, work, self._tasks, then=self._on_results, again=lambda: self._start(job, options))
+            Task(
+                title,
+                work,
+                self._tasks,
+                then=self._on_results,
+                again=lambda: self._start(job, options),
+                key=(job.job_id, *options.values()),
+            )
         )
 
     # --- what is shown ------------------------------------------------------------------------
 
-    def _heard(self, job_id: str) -> Callable[[JobProgress], None]:
-        def heard(progress: JobProgress) -> None:
-            if self._job is not None and self._job.job_id == job_id:
-                self._progress = progress
-                self._draw()
-
-        return heard
+    def _heard(self, job: Job, progress: JobProgress) -> None:
+        chosen = self._job
+        if chosen is not None and chosen.job_id == job.job_id:
+            self._progress = progress
+            self._draw()
+            if chosen.status in NOT_BEGUN:
+                self._on_doubt(job.job_id)
 
     def _stop_watching(self) -> None:
         if self._watch is not None:
@@ -172,6 +198,8 @@ class FetchPane:
         if job is None:
             return
         self.facts.show(**job_facts(job, self._progress))
+        none = f"Nothing to fetch: a job that is {job.status.value} has no results."
+        self.why.show(notes=[note(none, "plain")] if job.status in WITHOUT_RESULTS else [])
         self._tasks.home.call(self._offer)
 
     def _offer(self) -> None:
@@ -189,6 +217,16 @@ class FetchPane:
             if waits
             else "fetch the results, or take them from the cache"
         )
+
+
+def tell(*listeners: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that tells all of these."""
+
+    def told(*news: object) -> None:
+        for listener in listeners:
+            listener(*news)
+
+    return told
 
 
 def job_facts(job: Job, progress: JobProgress | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ COLUMNS = [
     {"name": "status", "kind": "badge"},
     {"name": "model", "kind": "text", "least": 48},
     {"name": "rows", "kind": "number"},
-    {"name": "created (UTC)", "kind": "text", "least": 48},
+    {"name": "created", "kind": "date", "least": 48},
     {"name": "took", "kind": "number", "least": 60},
     {"name": "cost (USD)", "kind": "number", "least": 60},
     {"name": "cached", "kind": "mark", "title": "✓: its results are on this machine already"},
@@ -75,6 +75,7 @@ class JobPane:
         self._views: set[str] = set()
         self._was_shown = False
         self._closed = threading.Event()
+        self._drawing = threading.Lock()
         self._look_now = threading.Event()
         self._keeper: threading.Thread | None = None
         self.refresh_seconds = 5.0
@@ -124,11 +125,30 @@ class JobPane:
         """Look anew which results are in the cache."""
         self._worker.do("cached", self._draw)
 
-    def changed(self, job: Job) -> None:
-        """Take in what is new of one job."""
-        if job.job_id == self._chosen:
+    def learn(self, job: Job) -> None:
+        """Take in how a job is now, from a part that has asked; all parts then show it. From any thread."""
+        if job == self._feed.job(job.job_id):
+            return
+        self._feed.learn(job)
+        self._changed(job.job_id)
+        if job.status.is_final:
+            self.look(job.job_id)  # whoever polls hears the status only, not what it cost
+
+    def look(self, job_id: str) -> None:
+        """Ask how a job is now; may be called from any thread."""
+        self._worker.do(f"look {job_id}", lambda: self._look(job_id))
+
+    def settle(self, job_id: str) -> None:
+        """Look at a job that has results, if it is not known to be over."""
+        known = self._feed.job(job_id)
+        if known is not None and not known.status.is_final:
+            self.look(job_id)
+
+    def _changed(self, job_id: str) -> None:
+        job = self._feed.job(job_id)
+        if job is not None and job_id == self._chosen:
             self._on_chosen(job)
-        self._draw()
+        self._draw(cached=False)
 
     def close(self) -> None:
         """End all work."""
@@ -152,7 +172,7 @@ class JobPane:
         self._chosen = job.job_id
         self._draw(cached=False)
         self._on_chosen(job)
-        self._worker.do("look", lambda: self._look(job.job_id))
+        self.look(job.job_id)
 
     def _turn(self, message: dict[str, Any]) -> None:
         wanted = max(0, self._first + (PAGE if message.get("by") == 1 else -PAGE))
@@ -215,7 +235,8 @@ class JobPane:
 
     def _look(self, job_id: str) -> None:
         try:
-            self.changed(self._feed.look(job_id))
+            self._feed.look(job_id)
+            self._changed(job_id)
         except JobNotFoundError:
             self.read_anew()
         except SutroError:
@@ -257,7 +278,8 @@ class JobPane:
                 if identity
                 else set()
             )
-        self.list.show(**self._list_state())
+        with self._drawing:  # what is older must not come last
+            self.list.show(**self._list_state())
         notes = [error_note(self._error, action="again", label="Try again")] if self._error else []
         self.problem.show(notes=notes)
 

@@ -37,6 +37,10 @@ function cell(value, kind) {
     const [name, id] = value;
     return h("span", { class: "sb-name" }, h("span", { class: "sb-title", dir: "auto" }, name ?? id), name === null ? null : h("span", { class: "sb-id" }, id));
   }
+  if (kind === "date" && value) {
+    const [day, clock] = value.split(" ");
+    return h("span", { title: value }, day, h("span", { class: "sb-clock" }, ` ${clock}`)); // where there is room
+  }
   return document.createTextNode(value ?? "–");
 }
 
@@ -60,7 +64,7 @@ function drawList(state, root, tell) {
     event.stopPropagation();
   };
   const klass = ({ kind, least }) => `sb-${kind}-cell${least ? ` sb-from-${least}` : ""}`;
-  const head = h("tr", {}, ...columns.map((column) => h("th", { scope: "col", class: klass(column), title: column.title }, column.name)));
+  const head = h("tr", {}, ...columns.map((column) => h("th", { scope: "col", class: klass(column), title: column.title }, column.name, column.kind === "date" ? h("span", { class: "sb-clock" }, " (UTC)") : null)));
   const body = rows.map((row, place) => h(
     "tr",
     {

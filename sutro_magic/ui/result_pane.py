@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from sutro_magic.errors import SutroError
+from sutro_magic.saving import check_target
 from sutro_magic.ui import words
+from sutro_magic.ui.cells import one_line
 from sutro_magic.ui.panels import Panel, close_tree, error_note, note
 from sutro_magic.ui.results_table import NAMED_TYPES, ResultsTable
-from sutro_magic.ui.table import results_caption
 from sutro_magic.ui.tasks import Task
 from sutro_magic.variables import check_variable, describe_variable, suggest_variable
 
@@ -63,15 +64,20 @@ class ResultPane:
         narrow = {"width": "auto"}
         self.part = widgets.Dropdown(options=PARTS, layout={"width": "10em"})
         self.part.tooltip = "which rows: all, those that search and filters leave, or those with a tick"
-        self.name = widgets.Text(placeholder="name", continuous_update=True, layout={"width": "13em"})
+        self.name = widgets.Text(placeholder="name", continuous_update=True, layout={"width": "16em"})
         self.name.tooltip = "name of the variable"
         self.as_type = widgets.Dropdown(options=list(NAMED_TYPES), value=as_type, layout={"width": "8em"})
         self.as_type.tooltip = "type of the variable"
         self.bind = widgets.Button(
-            description="Bind", tooltip="make a variable of these rows", button_style="primary", layout=narrow
+            description="Bind",
+            tooltip="make a variable of the rows chosen at the left: all of them, unless you choose others",
+            button_style="primary",
+            layout=narrow,
         )
         self.said = Panel("facts")
-        self.path = widgets.Text(placeholder="file", continuous_update=False, layout={"width": "15em"})
+        self.path = widgets.Text(
+            placeholder="file", continuous_update=False, layout={"width": "24em", "max_width": "100%"}
+        )
         self.path.tooltip = "name of the file, in the notebook's folder unless it says otherwise"
         self.kind = widgets.Dropdown(options=list(ENDINGS), layout={"width": "8em"})
         self.kind.tooltip = "format of the file"
@@ -101,11 +107,10 @@ class ResultPane:
 
     def show(self, results: Results) -> None:
         """Show these results instead of those before; on the kernel's own thread."""
+        results.head(1)  # if they have gone, that is said before a widget is half made
         old = self._table
+        self._table = ResultsTable(results, caption=caption(results), page_length=self._page_length)
         self._results = results
-        self._table = ResultsTable(
-            results, caption=results_caption(results, None)[1:], page_length=self._page_length
-        )
         self._place.children = (self._table,)
         self.widget.children = (self._ways_out, self._place)
         if old is not None:
@@ -125,6 +130,9 @@ class ResultPane:
 
     def _check(self) -> None:
         """Say what would become of the variable, as its name is typed."""
+        if self._bind is None:
+            self.said.show(notes=[])
+            return
         name = self.name.value.strip()
         self.bind.disabled = True
         if not name:
@@ -133,7 +141,7 @@ class ResultPane:
         try:
             name = check_variable(name)
         except SutroError as error:
-            self.said.show(notes=[note(error.message, "error")])
+            self.said.show(notes=[error_note(error)])
             return
         self.bind.disabled = False
         held = describe_variable(name, self._namespace)
@@ -169,6 +177,7 @@ class ResultPane:
         self.path.value = f"{stem}{ENDINGS[kind]}" if stem else ""
 
     def _follow_path(self, path: str) -> None:
+        self._check()
         for kind, ending in ENDINGS.items():
             if path.strip().lower().endswith(ending):
                 self.kind.value = kind
@@ -180,6 +189,17 @@ class ResultPane:
         if not path:
             self.said.show(notes=[note("Give the file a name.", "warn")])
             return
+        try:
+            target = check_target(path, overwrite=True)
+        except SutroError as error:
+            self.said.show(notes=[error_note(error)])
+            return
+        if target.exists() and not replace:
+            text = f"{words.place(target)} is there already, and stays as it is."
+            hint = "Tick “replace” to write over it, or give another name."
+            self.said.show(notes=[note(text, "error", hint)])
+            return
+        self.said.show(notes=[])  # what was said before is over
         chosen = self._chosen(results)
 
         def work(task: Task) -> Path:
@@ -194,4 +214,32 @@ class ResultPane:
             text = f"Saved {words.count(chosen.num_rows, 'row')} to {words.place(written)}, {size}."
             self.said.show(notes=[note(text, "good")])
 
-        self._tasks.add(Task(f"Save {path}", work, self._tasks, then=saved))
+        self._tasks.add(Task(f"Save {path}", work, self._tasks, then=saved, kind="save"))
+
+
+def caption(results: Results) -> list[str]:
+    """Say what fetched results are, to somebody who types no flags."""
+    source, unfolding = results.provenance, results.unfolding
+    size = f"{words.count(results.num_rows, 'row')} x {words.count(len(results.columns), 'column')}"
+    how = f"fetched as {source.format} from {one_line(source.deployment, 200)}"
+    when = (
+        f"{words.age(source.fetched)}, from the cache"
+        if results.from_cache
+        else f"in {words.duration(source.seconds)}, now cached"
+    )
+    said = [one_line(results.job.title, 120), f"{size}, {words.size(source.size)}, {how}, {when}"]
+    if unfolding is None:
+        return said
+    if unfolding.failed:
+        failed = f"{unfolding.failed:,} of {words.count(unfolding.rows, 'output')} did not parse"
+        said.append(f"{failed}: _raw has their text, _error the reason")
+    if unfolding.unfolded:
+        empty = f"; {words.count(unfolding.nulls, 'output')} null" if unfolding.nulls else ""
+        said.append(f"outputs are unfolded into {words.count(len(unfolding.columns), 'column')}{empty}")
+        said += unfolding.notes
+    elif unfolding.reason:
+        said.append(f"outputs stay text: {unfolding.reason}")
+    elif unfolding.objects:
+        objects = f"{unfolding.objects:,} of {words.count(unfolding.rows, 'output')} are JSON objects"
+        said.append(f"{objects}: JSON outputs “always columns” makes columns of them")
+    return said

@@ -272,7 +272,7 @@ class TableView {
       columns.length > 1 ? button("Columns", "show and hide columns", () => this.showColumns()) : null,
       summaries,
       this.setup.prompts ? button("Fetch prompts", "add the column of prompts", () => this.showPrompts()) : null,
-      this.setup.bind ? button("Bind…", "bind what is shown or ticked to a variable", () => this.showBind()) : null,
+      this.setup.bind ? button("Bind…", "make a variable of only the rows that are shown or ticked", () => this.showBind()) : null,
       this.status,
     );
   }

@@ -14,12 +14,12 @@ from sutro_magic.ui.progress import Progress
 from sutro_magic.unexpected import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from sutro_magic.ui.worker import Home
 
 State = Literal["running", "done", "failed", "cancelled"]
-MOST_SHOWN = 6
+MOST_SHOWN = 3
 """Of those that are over, the oldest go first."""
 
 
@@ -36,6 +36,11 @@ class Task:
         Called with what the work returned, on the kernel's own thread.
     again : callable, optional
         Begins the same work anew.
+    key : hashable, optional
+        Names the work: while one task with this name runs there is no second one, and its line takes the place of
+        those of this name that are over.
+    kind : str, optional
+        Its line takes the place of all of this kind that are over.
     """
 
     _numbers = itertools.count(1)
@@ -48,6 +53,8 @@ class Task:
         *,
         then: Callable[[Any], None] = lambda _value: None,
         again: Callable[[], object] | None = None,
+        key: Hashable = None,
+        kind: str = "",
     ) -> None:
         self.id = next(self._numbers)
         self.title = one_line(title, 120)
@@ -55,13 +62,27 @@ class Task:
         self.progress = Progress(tasks.show)
         self.cancelled = threading.Event()
         self.again = again
+        self.key = key
+        self.kind = kind
         self.text = ""
         self.hint: str | None = None
         self.value: Any = None
-        self._summary = ""
+        self.summary = ""
+        """What is said when it is done; what its progress says, unless the work sets it."""
         self._work = work
         self._tasks = tasks
         self._then = then
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it runs, and is to run to its end."""
+        return self.state == "running" and not self.cancelled.is_set()
+
+    def replaces(self, other: Task) -> bool:
+        """Whether the line of the other one says nothing any more beside the line of this one."""
+        return (self.key is not None and self.key == other.key) or (
+            self.kind != "" and self.kind == other.kind
+        )
 
     def start(self) -> None:
         """Begin."""
@@ -93,12 +114,14 @@ class Task:
             known = explain(error)
             self._end("failed", known.message, known.hint)
         else:
-            self._summary = self.progress.summary() or f"Done in {words.duration(self.progress.seconds)}"
+            took = f"Done in {words.duration(self.progress.seconds)}"
+            self.summary = self.summary or self.progress.summary() or took
             self.text = "Done; shown as soon as the kernel is free."
             self._tasks.show()
-            self._tasks.home.call(self._finish)
+            self._tasks.home.call(self.finish)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Hand over what the work has made; again, where somebody wants to see it again."""
         try:
             self._then(self.value)
         except SutroError as error:
@@ -107,7 +130,7 @@ class Task:
             known = explain(error)
             self._end("failed", known.message, known.hint)
         else:
-            self._end("done", self._summary, None)
+            self._end("done", self.summary, None)
 
     def _end(self, state: State, text: str, hint: str | None) -> None:
         self.state, self.text, self.hint = state, one_line(text, 600), hint and one_line(hint, 300)
@@ -121,24 +144,25 @@ class Tasks:
     ----------
     home : Home
         Where work comes to its end.
-    show_value : callable
-        Called with what a task has made, when somebody wants to see it again.
     """
 
-    def __init__(self, home: Home, show_value: Callable[[Task], None]) -> None:
+    def __init__(self, home: Home) -> None:
         self.home = home
         self.panel = Panel("tasks")
         self.panel.on("act", self._act)
-        self._show_value = show_value
         self._tasks: list[Task] = []
         self._lock = threading.Lock()
 
     def add(self, task: Task) -> Task:
-        """Begin some work and show its line."""
+        """Begin some work and show its line; return the task that does this work already, if there is one."""
         with self._lock:
-            over = [known for known in self._tasks if known.state != "running"]
-            for old in over[: max(0, len(over) + 1 - MOST_SHOWN)]:
-                self._tasks.remove(old)
+            for known in self._tasks:
+                if task.key is not None and known.key == task.key and known.is_at_work:
+                    return known
+            going = [known for known in self._tasks if known.state == "running"]
+            over = [known for known in self._tasks if known not in going and not task.replaces(known)]
+            over = over[max(0, len(over) + 1 - MOST_SHOWN) :]
+            self._tasks = [known for known in self._tasks if known in going or known in over]
             self._tasks.append(task)
         task.start()
         self.show()
@@ -171,7 +195,7 @@ class Tasks:
         if action == "cancel":
             task.cancel()
         elif action == "show" and task.state == "done":
-            self._show_value(task)
+            task.finish()
         elif action in {"again", "dismiss"} and task.state != "running":
             with self._lock:
                 self._tasks.remove(task)

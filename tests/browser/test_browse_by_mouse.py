@@ -186,6 +186,50 @@ def test_a_running_job_is_found_watched_fetched_in_each_format_bound_and_used(op
     assert traffic.errors == [] and external_requests(traffic) == []
 
 
+def test_a_chosen_row_stays_marked_under_the_mouse(opened, page, demo):
+    browser = opened(demo.url, demo.api_key)
+    row = job(browser, "Film reviews")
+    row.click()
+    expect(row).to_have_class("sb-chosen")
+    look = "e => { const s = getComputedStyle(e); return [s.backgroundColor, s.boxShadow]; }"
+    for dark in (False, True):
+        set_theme(page, dark)
+        row.hover()
+        hovered = row.evaluate(look)
+        job(browser, "Ten thousand films").hover()
+        assert row.evaluate(look) == hovered != job(browser, "Ten thousand films").evaluate(look)
+
+
+def test_controls_look_like_one_piece_in_both_themes(opened, page, demo):
+    browser = opened(demo.url, demo.api_key)
+    job(browser, "Ten thousand films").click()
+    press(browser, "Fetch")
+    expect(browser.locator(".dt-info")).to_have_text("rows 1 to 10 of 10,000")
+    font = "e => getComputedStyle(e).fontFamily"
+    fonts = {control.evaluate(font) for control in browser.locator("input, select, button, .sb-title").all()}
+    assert len(fonts) == 1, fonts
+    middle = "e => { const b = e.getBoundingClientRect(); return b.y + b.height / 2; }"
+    for box in browser.locator(".widget-checkbox:visible").all():
+        text = box.locator("span").last.evaluate(middle)
+        assert abs(box.locator("input").evaluate(middle) - text) <= 2
+    path = browser.get_by_placeholder("file")
+    assert path.evaluate("e => e.scrollWidth <= e.clientWidth")
+    lines = browser.locator(".st-caption > div")
+    assert lines.first.inner_text() == "Ten thousand films (job-demo-films)"
+    weights = lines.evaluate_all("all => all.map(e => getComputedStyle(e).fontWeight)")
+    assert weights[0] == "600" and set(weights[1:]) == {"400"}
+    set_theme(page, True)
+    for select in browser.locator(".widget-dropdown select:visible").all():
+        arrow = select.evaluate("e => getComputedStyle(e).backgroundImage")
+        assert "rgb(255, 255, 255)" in arrow and "url" not in arrow
+    picture(page, "controls")
+    set_theme(page, False)
+    job(browser, "Ten thousand films").focus()
+    browser.get_by_placeholder("Search name, id, model").fill("was not there")
+    job(browser, "A list that was not there").click()
+    expect(browser.get_by_text("Nothing to fetch: a job that is FAILED has no results.")).to_be_visible()
+
+
 def test_rows_that_the_table_leaves_are_saved(opened, page, demo, tmp_path):
     browser = opened(demo.url, demo.api_key)
     job(browser, "Film reviews").click()
