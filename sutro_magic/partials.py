@@ -46,6 +46,8 @@ _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-([0-9a-f]{8})")
 _living: set[str] = set()
 """Owners in this process."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_living.clear)
 
 
 @dataclass(frozen=True)

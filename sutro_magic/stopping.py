@@ -8,6 +8,7 @@ down: then every wait ends. What the work has to tell is told in the thread that
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import socket
 import threading
@@ -31,6 +32,17 @@ T = TypeVar("T")
 _errand: ContextVar[Errand | None] = ContextVar("sutro_magic_errand", default=None)
 _sockets: WeakKeyDictionary[socket.socket, Errand] = WeakKeyDictionary()
 _sockets_lock = threading.Lock()
+
+
+def _forget_in_child() -> None:
+    # Threads of the parent may have held the lock when it forked; in the child nobody gives it back.
+    global _sockets_lock  # noqa: PLW0603
+    _sockets_lock = threading.Lock()
+    _sockets.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class Errand:

@@ -6,6 +6,7 @@ frames below it, because their variables hold the key.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -53,6 +54,7 @@ class Transport:
         self._trust_env = trust_env
         self._guard = guard
         self._idle: deque[requests.Session] = deque()
+        self._process = os.getpid()
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -161,6 +163,9 @@ class Transport:
         raise _unreachable(url, failure)
 
     def _session(self) -> requests.Session:
+        if self._process != os.getpid():
+            # A forked child: two processes on one connection would read each other's answers.
+            self._idle, self._process = deque(), os.getpid()
         try:
             return self._idle.pop()
         except IndexError:
