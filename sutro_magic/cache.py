@@ -40,7 +40,7 @@ from sutro_magic.errors import CacheError
 from sutro_magic.locks import FileLock
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.partials import Partials
-from sutro_magic.places import cache_folder, entry_pattern
+from sutro_magic.places import cache_folder, entry_pattern, matching
 from sutro_magic.private_files import private_folder, sha256_of, sync_and_hash, write_private
 
 if TYPE_CHECKING:
@@ -395,10 +395,10 @@ class ResultsCache:
                 self._discard(folder)
             else:
                 entries.append(entry)
-        for gone in (self.directory / STAGING_FOLDER).glob(f"{_GONE}*"):
+        for gone in matching(self.directory / STAGING_FOLDER, f"{_GONE}*"):
             _remove(gone)
         oldest = time.time() - STALE_SECONDS
-        for lock in (self.directory / LOCKS_FOLDER).glob("*"):
+        for lock in matching(self.directory / LOCKS_FOLDER, "*"):
             with contextlib.suppress(OSError):
                 if lock.stat().st_mtime < oldest:
                     lock.unlink()
@@ -419,7 +419,7 @@ class ResultsCache:
         for inputs in sorted({request.inputs, True}):
             for logprobs in sorted({request.logprobs, True}):
                 columns = _columns_name(request.job_id, inputs=inputs, logprobs=logprobs)
-                yield from sorted((self.directory / identity).glob(f"{columns}-*"))
+                yield from matching(self.directory / identity, f"{columns}-*")
 
     def _folder(self, identity: str, held: ResultsRequest, table: CanonicalTable) -> Path:
         shape = json.dumps([held.format, table.to_json()]).encode()
@@ -427,7 +427,7 @@ class ResultsCache:
         return self.directory / identity / f"{columns}-{hashlib.sha256(shape).hexdigest()[:8]}"
 
     def _entry_folders(self, identity: str | None) -> Iterator[Path]:
-        yield from (folder for folder in self.directory.glob(entry_pattern(identity)) if folder.is_dir())
+        yield from (folder for folder in matching(self.directory, entry_pattern(identity)) if folder.is_dir())
 
 
 def _columns_name(job_id: str, *, inputs: bool, logprobs: bool) -> str:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from sutro_magic.disks import RESERVE_SHARE
 from sutro_magic.errors import CacheError
+from sutro_magic.places import matching
 from sutro_magic.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ class Partials:
     def clear(self, identity: str | None = None, job_id: str | None = None) -> None:
         """Delete what is kept: all, or that of one identity or job; not what is being written."""
         name = "*" if job_id is None else f"{_job_key(job_id)}-*"
-        for path in self._folder.glob(f"{identity or '*'}/{name}"):
+        for path in matching(self._folder, f"{identity or '*'}/{name}"):
             if "~" not in path.name or _is_abandoned(path):
                 _remove(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -28,3 +29,10 @@ def cache_folder(directory: Path | str | None = None) -> Path:
 def entry_pattern(identity: str | None) -> str:
     """Return the pattern of the folders of entries below the cache's, of one identity or of all."""
     return f"{identity or '*'}/*-i[01]-l[01]-*"
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches a pattern below a folder, sorted; nothing where that cannot be read."""
+    with contextlib.suppress(OSError):
+        return sorted(folder.glob(pattern))
+    return []
