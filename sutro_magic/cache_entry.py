@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 
 from sutro_magic.canonical import CanonicalTable
 from sutro_magic.models import WIRE_FORMATS, Job, ResultsRequest, parse_time
+from sutro_magic.private_files import sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LAYOUT_VERSION = 2
@@ -221,19 +223,34 @@ def _may_be_newer(folder: Path) -> bool:
     return type(version) is int and version > LAYOUT_VERSION
 
 
+def is_intact(entry: CacheEntry, on_bytes: Callable[[int], None]) -> bool:
+    """Tell whether every byte of an entry is as it was fetched; told how many bytes are done."""
+    for _ in range(10):
+        try:
+            if entry.path.stat().st_size == entry.size and sha256_of(entry.path, on_bytes) == entry.sha256:
+                return True
+        except OSError:
+            pass
+        there = read_entry(entry.folder)
+        if there is None or there == entry:
+            return False
+        entry = there  # another fetch has put it there meanwhile
+    return False
+
+
 def mark_used(entry: CacheEntry) -> None:
     """Remember that an entry was used now; where the cache can only be read, nothing is remembered."""
     with contextlib.suppress(OSError):
         os.utime(entry.folder / ENTRY_FILE)
 
 
-def place(fresh: Path, entry: CacheEntry, begun: datetime, *, aside: Path) -> CacheEntry:
-    """Move a new entry into place; if another fetch has put one there since ``begun``, that one stays."""
+def place(fresh: Path, entry: CacheEntry, known: list[CacheEntry] | None, *, aside: Path) -> CacheEntry:
+    """Move a new entry into place; one that is there, and is not among the ``known`` ones, stays where they are given."""
     # A folder cannot be replaced by a rename while it has content; between the two renames there is
     # no entry, which a reader takes as a miss.
     for _ in range(10):
         there, _ = read_sound(entry.folder)
-        if there is not None and there.fetched >= begun:
+        if there is not None and known is not None and there not in known:
             return there
         with contextlib.suppress(FileNotFoundError):
             entry.folder.rename(aside)

@@ -387,7 +387,7 @@ class Session:
         on_notice: Callable[[str], None],
     ) -> Results:
         client = self.client
-        with self.cache.staging() as staged:
+        with self.cache.staging(client.credentials.identity, request.job_id) as staged:
             body = staged / "body"
             fetching = Fetching(client, request, Partials(self.cache.directory), wishes)
             refusal = fetching.download(body)

@@ -6,11 +6,17 @@ import contextlib
 import errno
 import json
 import os
+from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from faulty_storage import JOB, FaultyService, make_table, running
 from test_cache import ME, ask, put
+from test_downloads import session_for
 
-from sutro_magic.cache import ENTRY_FILE, ResultsCache
+from sutro_magic.cache import ENTRY_FILE, RESULTS_FILE, ResultsCache
+from sutro_magic.canonical import CanonicalTable, map_columns
 
 
 @pytest.fixture
@@ -64,16 +70,13 @@ def test_results_that_cannot_be_opened_now_are_a_miss_and_stay(store, monkeypatc
     assert said == [] and store.find(ME, ask()) == entry
 
 
-@pytest.mark.parametrize("damage", ["cut", "no footer", "entry.json is a folder"])
+@pytest.mark.parametrize("damage", ["cut", "no footer"])
 def test_what_is_damaged_is_dropped(store, damage):
     entry = put(store)
     if damage == "cut":
         os.truncate(entry.path, 10)
-    elif damage == "no footer":
-        entry.path.write_bytes(b"x" * entry.size)
     else:
-        (entry.folder / ENTRY_FILE).unlink()
-        (entry.folder / ENTRY_FILE).mkdir()
+        entry.path.write_bytes(b"x" * entry.size)
     said = []
     assert store.find(ME, ask(), said.append) is None
     assert "damaged" in said[0] and not entry.folder.exists()
@@ -86,3 +89,56 @@ def test_an_entry_of_a_newer_version_is_a_miss_and_stays(store):
     said = []
     assert store.find(ME, ask(), said.append) is None
     assert said == [] and entry.path.exists()
+
+
+# --- which one stays ------------------------------------------------------------------------------
+
+
+def set_ahead(entry):
+    note = entry.folder / ENTRY_FILE
+    ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"fetched": ahead}))
+
+
+@pytest.mark.slow
+def test_a_refresh_replaces_an_entry_whose_clock_was_ahead(tmp_path):
+    with running(FaultyService()) as service:
+        session = session_for(service, tmp_path)
+        old = session.results(JOB)
+        set_ahead(session.cache.entries()[0])
+        service.table = make_table(len(service.table), seed=8)
+        service.change()
+        fresh = session.results(JOB, refresh=True)
+        assert not fresh.from_cache
+        for results in (fresh, session.results(JOB), old):
+            assert results.arrow().equals(service.table)
+        session.close()
+
+
+def test_a_narrower_entry_goes_though_its_clock_was_ahead(store):
+    narrow = put(store, columns=("outputs",))
+    set_ahead(narrow)
+    with store.staging(ME, "job-1") as staged:
+        wide = commit_rows(store, staged)
+    assert store.entries() == [wide] and store.find(ME, ask()) == wide
+
+
+def test_of_two_fetches_of_one_job_the_one_that_came_first_stays(store):
+    with store.staging(ME, "job-1") as staged:
+        first = put(store)
+        assert commit_rows(store, staged) == first
+    with store.staging(ME, "job-1") as staged:
+        assert commit_rows(store, staged) != first
+
+
+def commit_rows(store, staged):
+    table = pa.table({"inputs": ["a", "b"], "outputs": ["c", "d"]})
+    pq.write_table(table, staged / RESULTS_FILE)
+    return store.commit(
+        staged,
+        identity=ME,
+        request=ask(),
+        deployment="https://acme.example",
+        table=CanonicalTable(num_rows=2, columns=map_columns(["inputs", "outputs"], "job-1")),
+        job=None,
+    )
