@@ -81,6 +81,8 @@ class Partial:
         self.size: int | None = kept.size if kept else None
         """Bytes of the object, once they are known."""
         self.ranges: Ranges = kept.ranges if kept else Ranges()
+        if self.complete:  # one byte is asked for again, to learn whether the object is still the same
+            self.ranges = Ranges([(0, self.ranges.end - 1)] if self.ranges.end > 1 else [])
         self._lock = threading.Lock()
         self._file = self._open(0 if kept else os.O_CREAT | os.O_EXCL)
 
@@ -157,18 +159,17 @@ class Partial:
             raise self._unwritable(error) from None
 
     def finish(self, target: Path) -> None:
-        """Move the complete file to where it is wanted."""
+        """Put the complete file where it is wanted; it can be kept for another fetch until it is dropped."""
         with self._lock:
             try:
+                # After more than a day of waiting another fetch may have taken the folder for a forgotten one.
+                target.parent.mkdir(mode=0o700, exist_ok=True)
                 if (self._folder / BODY).exists() and os.fstat(self._file).st_size == self.size:
-                    (self._folder / BODY).replace(target)
+                    self._hand_over(target)
                 else:  # another fetch has claimed it; the open file is still the complete one
                     self._copy(target)
             except OSError as error:
                 raise self._unwritable(error) from None
-            finally:
-                self._close()
-        self.drop()
 
     def keep(self) -> int:
         """Put it where the next fetch finds it; return the bytes that are kept."""
@@ -213,6 +214,20 @@ class Partial:
                     os.lseek(self._file, place, os.SEEK_SET)
                     count = os.write(self._file, view)
             view, place = view[count:], place + count
+
+    def _hand_over(self, target: Path) -> None:
+        body = self._folder / BODY
+        try:
+            os.link(body, target)
+        except OSError:  # a file system without links, or another one
+            try:
+                body.replace(target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(target)
+            else:
+                self.etag = None  # there is nothing left to keep
 
     def _copy(self, target: Path) -> None:
         os.lseek(self._file, 0, os.SEEK_SET)

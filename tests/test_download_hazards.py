@@ -6,11 +6,18 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
-from faulty_storage import FaultyService, Reply, json_reply, running
+from faulty_storage import JOB, FaultyService, Reply, json_reply, running
+from sweep_faults import leftovers
 from test_downloads import session_for
+
+from sutro_magic import errors
 
 pytestmark = pytest.mark.slow
 
@@ -53,3 +60,99 @@ def test_forked_children_of_one_session_get_their_own_results(tmp_path):
             child.join()
         assert got == {job: {job} for job in jobs}
         assert session.job("job-0").job_id == "job-0", "the parent's connection still works"
+
+
+# --- stopped when all has arrived -----------------------------------------------------------------
+
+
+class AsksAtTheEnd(FaultyService):
+    """Calls a function when a job's details are asked for, which is when all has arrived."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.at_the_end = lambda: None
+
+    def answer(self, method, path, query, headers):
+        if path.endswith(f"/jobs/{JOB}"):
+            self.at_the_end()
+        return super().answer(method, path, query, headers)
+
+
+@pytest.fixture
+def service():
+    with running(AsksAtTheEnd()) as made:
+        yield made
+
+
+@pytest.fixture
+def session(service, tmp_path):
+    made = session_for(service, tmp_path / "cache")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "interrupted"])
+@pytest.mark.parametrize("changed", [False, True], ids=["same object", "changed object"])
+def test_what_has_arrived_is_kept_when_a_fetch_is_stopped_before_it_is_safe(
+    service, session, tmp_path, monkeypatch, how, changed
+):
+    cancel, kept = threading.Event(), []
+    if how == "cancelled":
+        service.at_the_end = cancel.set
+    else:
+
+        def interrupt(*_arguments, **_options):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("sutro_magic.formats.canonicalize", interrupt)
+    with pytest.raises((errors.FetchCancelledError, KeyboardInterrupt)):
+        session.results(JOB, cancel=cancel, on_kept=kept.append)
+    monkeypatch.undo()
+    service.at_the_end = lambda: None
+    assert kept == [len(service.artifact)] and len(leftovers(tmp_path / "cache")) == 1
+    if changed:
+        service.change()
+    service.seen.clear()
+    assert session.results(JOB).arrow().equals(service.table)
+    assert sum(seen.sent for seen in service.storage()) == (len(service.artifact) if changed else 1)
+    assert leftovers(tmp_path / "cache") == []
+
+
+def test_a_body_that_is_no_table_is_not_kept(service, session, tmp_path):
+    service.artifact = b"PAR1" + bytes(1000) + b"PAR1"
+    with pytest.raises(errors.CorruptResultsError):
+        session.results(JOB)
+    assert leftovers(tmp_path / "cache") == []
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def test_a_fetch_that_waited_for_more_than_a_day_still_ends_well(service, session, tmp_path):
+    part, swept = service.part, []
+
+    def part_after_a_day(headers):
+        for folder in (tmp_path / "cache" / "staging").iterdir():
+            shutil.rmtree(folder)
+            swept.append(folder)
+        return part(headers)
+
+    service.part = part_after_a_day
+    assert session.results(JOB).arrow().equals(service.table) and swept
+    assert len(session.cache.entries()) == 1
+    assert list((tmp_path / "cache" / "staging").iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts a disk")
+@pytest.mark.parametrize("wire", ["parquet", "csv"])
+def test_partial_downloads_may_be_on_another_disk(service, session, tmp_path, wire):
+    place = tmp_path / "cache" / "partials"
+    place.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=20m,mode=700", "none", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        assert session.results(JOB, format=wire).arrow().equals(service.table)
+        assert leftovers(tmp_path / "cache") == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], capture_output=True, check=False)
