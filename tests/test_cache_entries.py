@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from faulty_storage import JOB, FaultyService, make_table, running
 from test_cache import ME, ask, put
 from test_downloads import session_for
 
+from sutro_magic import errors
 from sutro_magic.cache import ENTRY_FILE, RESULTS_FILE, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
 
@@ -142,3 +144,41 @@ def commit_rows(store, staged):
         table=CanonicalTable(num_rows=2, columns=map_columns(["inputs", "outputs"], "job-1")),
         job=None,
     )
+
+
+# --- entries under living results -----------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", ["parquet", "csv"])
+def test_results_can_be_read_while_somebody_refreshes_them(tmp_path, wire):
+    with running(FaultyService(table=make_table(300))) as service:
+        session = session_for(service, tmp_path)
+        results, over = session.results(JOB, format=wire), threading.Event()
+
+        def refresh():
+            other = session_for(service, tmp_path)
+            for _ in range(20):
+                other.results(JOB, format=wire, refresh=True)
+            other.close()
+            over.set()
+
+        thread = threading.Thread(target=refresh)
+        thread.start()
+        while not over.is_set():
+            assert results.arrow().equals(service.table)
+        thread.join()
+        session.close()
+
+
+@pytest.mark.slow
+def test_another_file_in_the_place_of_an_entry_is_not_read(tmp_path):
+    with running(FaultyService()) as service:
+        session = session_for(service, tmp_path)
+        results = session.results(JOB)
+        pq.write_table(pa.table({"z": ["another"] * len(service.table)}), results.path)
+        with pytest.raises(errors.CacheError, match="no longer in the cache"):
+            results.arrow()
+        assert session.results(JOB).arrow().equals(service.table)
+        assert results.arrow().equals(service.table)
+        session.close()
