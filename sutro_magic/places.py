@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from sutro_magic.errors import ConfigurationError, shorten
+
 DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
 ENTRY_FILE = "entry.json"
 
@@ -17,13 +19,26 @@ def cache_folder(directory: Path | str | None = None) -> Path:
     ----------
     directory : pathlib.Path or str, optional
         ``SUTRO_MAGIC_CACHE_DIR`` or the user's cache folder by default.
+
+    Raises
+    ------
+    ConfigurationError
+        For a name that no folder can have.
     """
     chosen = directory or os.environ.get(DIRECTORY_VARIABLE)
     if not chosen:
         import platformdirs
 
         chosen = platformdirs.user_cache_path("sutro_magic")
-    return Path(chosen).expanduser().absolute()
+    try:
+        if "\0" in str(chosen):
+            raise ValueError("a name of a folder has no null in it")
+        return Path(chosen).expanduser().absolute()
+    except (ValueError, RuntimeError):  # of the home of somebody who has none
+        raise ConfigurationError(
+            f"The cache folder {shorten(str(chosen))!r} cannot be used.",
+            hint=f"Choose another with {DIRECTORY_VARIABLE} or %config SutroMagics.cache_dir.",
+        ) from None
 
 
 def entry_pattern(identity: str | None) -> str:

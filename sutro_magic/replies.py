@@ -12,6 +12,8 @@ import requests
 from sutro_magic.errors import shorten
 
 ERROR_BYTES = 1 << 16
+MOST_DIGITS = 18
+"""Of a number of bytes; more are a lie, and no size of a file."""
 AN_HTML_PAGE = "an HTML page"
 
 _ADVICE = {
@@ -103,4 +105,5 @@ def content_length(response: requests.Response) -> int | None:
     """Return the bytes of a file, if its reply says so; with a Content-Encoding it only counts packed ones."""
     announced = response.headers.get("Content-Length", "")
     plain = response.headers.get("Content-Encoding", "identity") == "identity"
-    return int(announced) if plain and announced.isascii() and announced.isdigit() else None
+    number = announced.isascii() and announced.isdigit() and len(announced) <= MOST_DIGITS
+    return int(announced) if plain and number else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -162,14 +163,12 @@ class ResultsFile:
         deadline = time.monotonic() + GAP_SECONDS
         while True:
             entry = self.entry
-            try:
-                if not _is_there(entry):
-                    raise FileNotFoundError
-                return work(entry)
-            except FileNotFoundError:
-                if time.monotonic() > deadline:
-                    raise self._gone() from None
-                time.sleep(LOOK_SECONDS)
+            if _is_there(entry):
+                with contextlib.suppress(FileNotFoundError):
+                    return work(entry)
+            if time.monotonic() > deadline:
+                raise self._gone()
+            time.sleep(LOOK_SECONDS)
 
     def prepare(self, on_rows: OnRows) -> None:
         """Do nothing: the file is there."""
@@ -384,9 +383,9 @@ class _Reading:
 def _is_there(entry: CacheEntry) -> bool:
     try:
         size = entry.path.stat().st_size
-        return size == entry.size or not entry.sha256  # of a look, the size is that of the whole
     except OSError:
         return False
+    return size == entry.size or not entry.sha256  # of a look, the size is that of the whole
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:

@@ -156,3 +156,93 @@ def test_partial_downloads_may_be_on_another_disk(service, session, tmp_path, wi
         assert leftovers(tmp_path / "cache") == []
     finally:
         subprocess.run(["umount", "--lazy", str(place)], capture_output=True, check=False)
+
+
+def test_a_folder_whose_name_is_too_long_is_one_clear_error(service, tmp_path):
+    session = session_for(service, tmp_path / ("a" * 300))
+    with pytest.raises(errors.CacheError, match="cannot be written"):
+        session.results(JOB)
+    session.close()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "~nobody-has-this-name/x"])
+def test_a_folder_that_cannot_be_is_one_clear_error(service, name):
+    with pytest.raises(errors.ConfigurationError, match="cannot be used") as caught:
+        session_for(service, name)
+    assert "SUTRO_MAGIC_CACHE_DIR" in caught.value.hint
+
+
+# --- numbers and answers that make no sense -------------------------------------------------------
+
+
+def replies_of_storage(service, change):
+    """Let a function change what the storage answers."""
+    answer = service.answer
+
+    def changed(method, path, query, headers):
+        reply = answer(method, path, query, headers)
+        if path == "/object":
+            change(method, reply)
+        return reply
+
+    service.answer = changed
+
+
+@pytest.mark.parametrize("digits", [19, 400, 5000])
+def test_a_length_of_very_many_digits_is_one_error_or_of_no_matter(service, session, digits):
+    def change(_method, reply):
+        reply.headers["Content-Length"], reply.close = "9" * digits, True
+
+    replies_of_storage(service, change)
+    try:
+        assert session.results(JOB).arrow().equals(service.table)
+    except errors.SutroError as error:
+        assert "bytes arrived" in error.message  # noqa: PT017 - the outcome may be a table as well
+
+
+@pytest.mark.parametrize("digits", [19, 400, 5000])
+def test_a_total_of_very_many_digits_is_not_believed(service, session, digits):
+    def change(_method, reply):
+        if reply.status == 206:
+            reply.headers["Content-Range"] = "bytes 0-5/" + "9" * digits
+
+    service.plan = ["cut"]
+    replies_of_storage(service, change)
+    assert session.results(JOB).arrow().equals(service.table)
+    with pytest.raises(errors.SutroError, match="look"):
+        session.peek(JOB, refresh=True)
+
+
+def test_a_head_that_says_nothing_of_the_length_by_saying_zero_is_not_believed(service, session):
+    def change(method, reply):
+        if method == "HEAD":
+            reply.headers["Content-Length"] = "0"
+        else:
+            del reply.headers["Content-Length"]
+            reply.chunked = True
+
+    replies_of_storage(service, change)
+    assert session.results(JOB).arrow().equals(service.table)
+
+
+def test_a_deployment_that_refuses_to_go_on_sends_the_whole(service, session, tmp_path):
+    """Its results route says that it has ranges, and answers 416 to each of them."""
+    cut, answer = [True], service.answer
+
+    def direct(method, path, query, headers):
+        if path.endswith("/results-url"):
+            return json_reply({"detail": "Not Found"}, 404)
+        if not path.endswith("/results"):
+            return answer(method, path, query, headers)
+        body = service.artifact
+        if "range" in headers:
+            return Reply(416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"}, b"")
+        known = {"ETag": service.etag, "Accept-Ranges": "bytes", "Content-Length": str(len(body))}
+        return Reply(200, known, body[: len(body) // 2] if cut else body, close=bool(cut))
+
+    service.answer = direct
+    with pytest.raises(errors.SutroError):
+        session.results(JOB)
+    cut.clear()
+    assert session.results(JOB).arrow().equals(service.table)
+    assert leftovers(tmp_path / "cache") == []
