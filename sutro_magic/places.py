@@ -30,15 +30,13 @@ def cache_folder(directory: Path | str | None = None) -> Path:
         import platformdirs
 
         chosen = platformdirs.user_cache_path("sutro_magic")
-    try:
-        if "\0" in str(chosen):
-            raise ValueError("a name of a folder has no null in it")
-        return Path(chosen).expanduser().absolute()
-    except (ValueError, RuntimeError):  # of the home of somebody who has none
-        raise ConfigurationError(
-            f"The cache folder {shorten(str(chosen))!r} cannot be used.",
-            hint=f"Choose another with {DIRECTORY_VARIABLE} or %config SutroMagics.cache_dir.",
-        ) from None
+    with contextlib.suppress(RuntimeError):  # the home of somebody who has none
+        if "\0" not in str(chosen):
+            return Path(chosen).expanduser().absolute()
+    raise ConfigurationError(
+        f"The cache folder {shorten(str(chosen))!r} cannot be used.",
+        hint=f"Choose another with {DIRECTORY_VARIABLE} or %config SutroMagics.cache_dir.",
+    )
 
 
 def entry_pattern(identity: str | None) -> str:

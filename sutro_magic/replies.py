@@ -10,8 +10,10 @@ from email.utils import parsedate_to_datetime
 import requests
 
 from sutro_magic.errors import shorten
+from sutro_magic.stopping import Deadline
 
 ERROR_BYTES = 1 << 16
+ERROR_SECONDS = 10.0
 MOST_DIGITS = 18
 """Of a number of bytes; more are a lie, and no size of a file."""
 AN_HTML_PAGE = "an HTML page"
@@ -63,7 +65,7 @@ def describe(error: Exception) -> str:
 def beginning(response: requests.Response) -> bytes:
     """Read the first bytes of an error, which may be cut off or endless as well."""
     sent = b""
-    with contextlib.suppress(requests.RequestException):
+    with contextlib.suppress(requests.RequestException), Deadline(ERROR_SECONDS, reads_on=True):
         for chunk in response.iter_content(ERROR_BYTES):
             sent += chunk
             if len(sent) >= ERROR_BYTES:

@@ -20,6 +20,7 @@ from sutro_magic.errors import ServiceUnreachableError, SutroError
 from sutro_magic.patience import RetryPolicy
 from sutro_magic.replies import describe, retry_after
 from sutro_magic.secrecy import no_auth, unlogged_queries
+from sutro_magic.stopping import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +32,12 @@ __all__ = ["CONNECT_SECONDS", "READ_SECONDS", "RETRIED_STATUSES", "RetryPolicy",
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
+SPARE_SECONDS = 10.0
+"""A small answer, or the head of a large one, may take so much longer than one read of it."""
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 524})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 5
+TOO_LATE = "no answer in time"
 
 
 class Transport:
@@ -138,8 +142,9 @@ class Transport:
     ) -> requests.Response:
         failure = ""
         http = self._session()
+        deadline = Deadline(timeout + SPARE_SECONDS)
         try:
-            with unlogged_queries():
+            with unlogged_queries(), deadline:
                 response = http.request(
                     method,
                     url.reveal(),
@@ -153,12 +158,15 @@ class Transport:
         except SutroError as ours:
             raise ours.with_traceback(None) from None
         except Exception as error:  # noqa: BLE001 - whatever it is, it may hold the key
-            failure = describe(error)
+            failure = TOO_LATE if deadline.over else describe(error)
         except BaseException as stop:  # noqa: BLE001 - raised again, without the frames below
             raise stop.with_traceback(None) from None
         else:
-            self._idle.append(http)
-            return response
+            if not deadline.over:
+                self._idle.append(http)
+                return response
+            response.close()  # cut off in the middle of its head, it looks like a whole one
+            failure = TOO_LATE
         self._idle.append(http)
         raise _unreachable(url, failure)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -12,12 +13,14 @@ import sys
 import threading
 import time
 
+import faulty_storage
 import pytest
 from faulty_storage import JOB, FaultyService, Reply, json_reply, running
 from sweep_faults import leftovers
 from test_downloads import session_for
 
 from sutro_magic import errors
+from sutro_magic.transport import READ_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -246,3 +249,73 @@ def test_a_deployment_that_refuses_to_go_on_sends_the_whole(service, session, tm
     cut.clear()
     assert session.results(JOB).arrow().equals(service.table)
     assert leftovers(tmp_path / "cache") == []
+
+
+# --- answers that never end -----------------------------------------------------------------------
+
+
+DRIPS = {
+    "head": b"HTTP/1.1 200 OK\r\nX-Drip: ",
+    "body": b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{",
+    "error": b"HTTP/1.1 404 Not Found\r\nContent-Length: 1000000\r\n\r\n{",
+}
+
+
+@pytest.fixture
+def dripping(monkeypatch):
+    """Let some paths answer a byte now and then, for ever; and let nobody wait for long."""
+    paths = {}
+
+    class Dripping(faulty_storage.Handler):
+        def do_GET(self):
+            drip = next((drip for end, drip in paths.items() if self.path.partition("?")[0].endswith(end)), None)
+            if drip is None:
+                super().do_GET()
+                return
+            with contextlib.suppress(OSError):
+                self.wfile.write(DRIPS[drip])
+                while not self.server.over.wait(0.05):
+                    self.wfile.write(b" ")
+
+        do_HEAD = do_GET  # noqa: N815 - name of the base class
+
+    monkeypatch.setattr(faulty_storage, "Handler", Dripping)
+    monkeypatch.setattr("sutro_magic.transport.SPARE_SECONDS", 0.5 - READ_SECONDS)
+    monkeypatch.setattr("sutro_magic.replies.ERROR_SECONDS", 0.5)
+    return paths
+
+
+@pytest.mark.parametrize("drip", ["head", "body", "error"])
+def test_an_answer_that_drips_for_ever_is_given_up(dripping, session, drip):
+    dripping["/list-jobs"] = drip
+    begin = time.monotonic()
+    with pytest.raises(errors.ServiceUnreachableError, match="no answer in time"):
+        session.jobs()
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("path", ["/results-url", "/object"])
+@pytest.mark.parametrize("drip", ["head", "error"])
+def test_a_look_at_a_service_that_drips_for_ever_is_given_up(dripping, session, path, drip):
+    dripping[path] = drip
+    begin = time.monotonic()
+    with pytest.raises(errors.SutroError):
+        session.peek(JOB)
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("drip", ["head", "body", "error"])
+def test_details_that_drip_for_ever_are_done_without(dripping, service, session, monkeypatch, drip):
+    dripping[f"/jobs/{JOB}"] = drip
+    monkeypatch.setattr("sutro_magic.transport.SPARE_SECONDS", -4.5)  # of five that details may take
+    begin = time.monotonic()
+    assert session.results(JOB).arrow().equals(service.table)
+    assert time.monotonic() - begin < 10
+
+
+def test_an_error_of_the_results_that_drips_for_ever_is_given_up(dripping, session):
+    dripping["/results"] = "error"
+    begin = time.monotonic()
+    with pytest.raises(errors.SutroError):
+        session.results(JOB, format="csv")
+    assert time.monotonic() - begin < 10
