@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sutro_magic.canonical import CanonicalTable
+from sutro_magic.errors import CacheError
 from sutro_magic.models import WIRE_FORMATS, Job, ResultsRequest, parse_time
 from sutro_magic.private_files import sha256_of
 
@@ -208,9 +209,15 @@ def read_sound(folder: Path) -> tuple[CacheEntry | None, bool]:
 def is_dead(folder: Path) -> bool:
     """Tell whether no version of this program will ever read an entry: it is garbage, or of an older layout."""
     before = _inode(folder)
-    if read_entry(folder) is not None or _may_be_newer(folder):
+    try:
+        _read(folder)
+    except (*_NOT_THERE, *_NO_ENTRY):
+        pass
+    except OSError:
+        return False  # not ours to judge
+    else:
         return False
-    return before is not None and _inode(folder) == before
+    return not _may_be_newer(folder) and before is not None and _inode(folder) == before
 
 
 def _may_be_newer(folder: Path) -> bool:
@@ -224,13 +231,24 @@ def _may_be_newer(folder: Path) -> bool:
 
 
 def is_intact(entry: CacheEntry, on_bytes: Callable[[int], None]) -> bool:
-    """Tell whether every byte of an entry is as it was fetched; told how many bytes are done."""
+    """Tell whether every byte of an entry is as it was fetched; told how many bytes are done.
+
+    Raises
+    ------
+    CacheError
+        When it cannot be read now, which says nothing of it.
+    """
     for _ in range(10):
         try:
             if entry.path.stat().st_size == entry.size and sha256_of(entry.path, on_bytes) == entry.sha256:
                 return True
-        except OSError:
+        except _NOT_THERE:
             pass
+        except OSError as error:
+            raise CacheError(
+                f"The results of {entry.request.job_id} in the cache cannot be read: {error.strerror}.",
+                hint="Try again; if it stays, look after the disk.",
+            ) from None
         there = read_entry(entry.folder)
         if there is None or there == entry:
             return False

@@ -18,6 +18,7 @@ from test_downloads import session_for
 
 from sutro_magic import errors
 from sutro_magic.cache import ENTRY_FILE, RESULTS_FILE, ResultsCache
+from sutro_magic.cache_entry import is_dead
 from sutro_magic.canonical import CanonicalTable, map_columns
 
 
@@ -70,6 +71,16 @@ def test_results_that_cannot_be_opened_now_are_a_miss_and_stay(store, monkeypatc
         patch.setattr("sutro_magic.cache_entry.pq.ParquetFile", refuse)
         assert store.find(ME, ask(), said.append) is None
     assert said == [] and store.find(ME, ask()) == entry
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits are POSIX")
+def test_what_cannot_be_read_is_neither_swept_nor_called_damaged(store):
+    entry = put(store)
+    with few_files(0):
+        assert not is_dead(entry.folder)
+        with pytest.raises(errors.CacheError, match="cannot be read"):
+            store.verify(entry)
+    assert store.verify(entry) and store.entries() == [entry]
 
 
 @pytest.mark.parametrize("damage", ["cut", "no footer"])

@@ -267,8 +267,10 @@ def dripping(monkeypatch):
     paths = {}
 
     class Dripping(faulty_storage.Handler):
-        def do_GET(self):
-            drip = next((drip for end, drip in paths.items() if self.path.partition("?")[0].endswith(end)), None)
+        def do_GET(self):  # noqa: N802 - name of the base class
+            drip = next(
+                (drip for end, drip in paths.items() if self.path.partition("?")[0].endswith(end)), None
+            )
             if drip is None:
                 super().do_GET()
                 return
