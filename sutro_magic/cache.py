@@ -31,6 +31,7 @@ from sutro_magic.cache_entry import (
     TABLE_FILE,
     CacheEntry,
     is_dead,
+    is_intact,
     mark_used,
     place,
     read_entry,
@@ -40,8 +41,8 @@ from sutro_magic.errors import CacheError
 from sutro_magic.locks import FileLock
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.partials import Partials
-from sutro_magic.places import cache_folder, entry_pattern
-from sutro_magic.private_files import private_folder, sha256_of, sync_and_hash, write_private
+from sutro_magic.places import cache_folder, entry_pattern, matching
+from sutro_magic.private_files import private_folder, remove_untouched, sync_and_hash, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +91,7 @@ class ResultsCache:
     def __init__(self, directory: Path | str | None = None, limit: int | str | None = None) -> None:
         self.directory = cache_folder(directory)
         self._limit = eviction.parse_size(limit) if limit else None
+        self._known: dict[Path, list[CacheEntry] | None] = {}
 
     @property
     def limit(self) -> int:
@@ -184,21 +186,29 @@ class ResultsCache:
             lock.release()
 
     @contextlib.contextmanager
-    def staging(self) -> Iterator[Path]:
-        """Give a fresh private folder for one fetch; it is gone afterwards, whatever happens."""
+    def staging(self, identity: str | None = None, job_id: str = "") -> Iterator[Path]:
+        """Give a fresh private folder for one fetch; it is gone afterwards, whatever happens.
+
+        With an identity and a job, `commit` replaces no entry of that job that came in the meantime.
+        """
+        known = []
+        if identity is not None:
+            folders = matching(self.directory / identity, f"{_digest(job_id)}-*")
+            known = [entry for folder in folders if (entry := read_entry(folder)) is not None]
         try:
             parent = private_folder(self.directory, STAGING_FOLDER)
-            _sweep(parent)
-            begun = f"{time.time():.6f}-"  # `commit` wants to know when the fetch began
-            folder = Path(tempfile.mkdtemp(dir=parent, prefix=begun))  # created 0700
+            remove_untouched(parent, since=time.time() - STALE_SECONDS)
+            folder = Path(tempfile.mkdtemp(dir=parent))  # created 0700
         except OSError as error:
             raise CacheError(
                 f"The cache folder {self.directory} cannot be written: {error.strerror}.",
                 hint="Choose another with SUTRO_MAGIC_CACHE_DIR or %config SutroMagics.cache_dir.",
             ) from None
         try:
+            self._known[folder] = None if identity is None else known
             yield folder
         finally:
+            del self._known[folder]
             _remove(folder)
 
     def commit(
@@ -252,13 +262,16 @@ class ResultsCache:
             )
             write_private(fresh / ENTRY_FILE, json.dumps(entry.to_json(), indent=1))
             private_folder(self.directory, identity)
-            begun = datetime.fromtimestamp(float(staged.name.partition("-")[0]), UTC)
-            entry = place(fresh, entry, begun, aside=staged / "old")
+            known = self._known[staged]
+            entry = place(fresh, entry, known, aside=staged / "old")
         except OSError as error:
             raise CacheError(
                 f"The results could not be kept in {self.directory}: {error.strerror}.",
                 hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
             ) from None
+        for old in known or ():  # whatever their time says: clocks go wrong
+            if old.folder != entry.folder and entry.serves(old.request) and read_entry(old.folder) == old:
+                self._discard(old.folder)
         self.make_room(entry, on_notice)
         return entry
 
@@ -319,20 +332,7 @@ class ResultsCache:
         on_bytes : callable
             Told how many bytes are done.
         """
-        for _ in range(10):
-            try:
-                if (
-                    entry.path.stat().st_size == entry.size
-                    and sha256_of(entry.path, on_bytes) == entry.sha256
-                ):
-                    return True
-            except OSError:
-                pass
-            there = read_entry(entry.folder)
-            if there is None or there == entry:
-                return False
-            entry = there  # another fetch has put it there meanwhile
-        return False
+        return is_intact(entry, on_bytes)
 
     def delete(self, entry: CacheEntry) -> None:
         """Delete an entry.
@@ -395,10 +395,10 @@ class ResultsCache:
                 self._discard(folder)
             else:
                 entries.append(entry)
-        for gone in (self.directory / STAGING_FOLDER).glob(f"{_GONE}*"):
+        for gone in matching(self.directory / STAGING_FOLDER, f"{_GONE}*"):
             _remove(gone)
         oldest = time.time() - STALE_SECONDS
-        for lock in (self.directory / LOCKS_FOLDER).glob("*"):
+        for lock in matching(self.directory / LOCKS_FOLDER, "*"):
             with contextlib.suppress(OSError):
                 if lock.stat().st_mtime < oldest:
                     lock.unlink()
@@ -419,7 +419,7 @@ class ResultsCache:
         for inputs in sorted({request.inputs, True}):
             for logprobs in sorted({request.logprobs, True}):
                 columns = _columns_name(request.job_id, inputs=inputs, logprobs=logprobs)
-                yield from sorted((self.directory / identity).glob(f"{columns}-*"))
+                yield from matching(self.directory / identity, f"{columns}-*")
 
     def _folder(self, identity: str, held: ResultsRequest, table: CanonicalTable) -> Path:
         shape = json.dumps([held.format, table.to_json()]).encode()
@@ -427,21 +427,15 @@ class ResultsCache:
         return self.directory / identity / f"{columns}-{hashlib.sha256(shape).hexdigest()[:8]}"
 
     def _entry_folders(self, identity: str | None) -> Iterator[Path]:
-        yield from (folder for folder in self.directory.glob(entry_pattern(identity)) if folder.is_dir())
+        yield from (folder for folder in matching(self.directory, entry_pattern(identity)) if folder.is_dir())
 
 
 def _columns_name(job_id: str, *, inputs: bool, logprobs: bool) -> str:
-    digest = hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
-    return f"{digest}-i{inputs:d}-l{logprobs:d}"
+    return f"{_digest(job_id)}-i{inputs:d}-l{logprobs:d}"
 
 
-def _sweep(staging: Path) -> None:
-    """Delete what killed processes have left."""
-    oldest = time.time() - STALE_SECONDS
-    for folder in staging.iterdir():
-        with contextlib.suppress(OSError):  # another process is done with it
-            if max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < oldest:
-                _remove(folder)
+def _digest(job_id: str) -> str:
+    return hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def _remove(folder: Path) -> None:

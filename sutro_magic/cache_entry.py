@@ -20,9 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sutro_magic.canonical import CanonicalTable
+from sutro_magic.errors import CacheError
 from sutro_magic.models import WIRE_FORMATS, Job, ResultsRequest, parse_time
+from sutro_magic.private_files import sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LAYOUT_VERSION = 2
@@ -35,6 +38,8 @@ RAW_TABLE_FILE = "raw.arrow"
 """The table as it came, laid out for paging; see `sutro_magic.mapped`."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NO_ENTRY = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+_NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,20 +176,32 @@ class CacheEntry:
 def read_entry(folder: Path) -> CacheEntry | None:
     """Read ``entry.json``; None when there is none, or it is anything else."""
     try:
-        return CacheEntry.from_json(folder, json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        return _read(folder)
+    except (OSError, *_NO_ENTRY):
         return None
 
 
+def _read(folder: Path) -> CacheEntry:
+    return CacheEntry.from_json(folder, json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8")))
+
+
 def read_sound(folder: Path) -> tuple[CacheEntry | None, bool]:
-    """Read and check an entry; the second value tells whether there is one that is damaged."""
+    """Read and check an entry; the second value tells whether there is one that is damaged.
+
+    What cannot be read now, as when too many files are open, and what a newer version has written is not damaged.
+    """
     for _ in range(10):
         before = _inode(folder)
-        entry = read_entry(folder)
-        if entry is not None and _is_sound(entry):
-            return entry, False
+        try:
+            entry = _read(folder)
+            if _is_sound(entry):
+                return entry, False
+        except (*_NOT_THERE, *_NO_ENTRY):
+            pass
+        except (OSError, MemoryError):
+            return None, False
         if _inode(folder) == before:
-            return None, before is not None
+            return None, before is not None and not _may_be_newer(folder)
         # Another process has put a new entry there in between: what was read is no judgement on it.
     return None, False
 
@@ -192,18 +209,51 @@ def read_sound(folder: Path) -> tuple[CacheEntry | None, bool]:
 def is_dead(folder: Path) -> bool:
     """Tell whether no version of this program will ever read an entry: it is garbage, or of an older layout."""
     before = _inode(folder)
-    if read_entry(folder) is not None:
-        return False
     try:
-        version = json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))["version"]
-        newer = type(version) is int and version > LAYOUT_VERSION
-    except FileNotFoundError:
-        newer = False
+        _read(folder)
+    except (*_NOT_THERE, *_NO_ENTRY):
+        pass
     except OSError:
         return False  # not ours to judge
-    except (ValueError, LookupError, TypeError, RecursionError):
-        newer = False
-    return not newer and before is not None and _inode(folder) == before
+    else:
+        return False
+    return not _may_be_newer(folder) and before is not None and _inode(folder) == before
+
+
+def _may_be_newer(folder: Path) -> bool:
+    try:
+        version = json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))["version"]
+    except (*_NOT_THERE, *_NO_ENTRY):
+        return False
+    except OSError:
+        return True  # not ours to judge
+    return type(version) is int and version > LAYOUT_VERSION
+
+
+def is_intact(entry: CacheEntry, on_bytes: Callable[[int], None]) -> bool:
+    """Tell whether every byte of an entry is as it was fetched; told how many bytes are done.
+
+    Raises
+    ------
+    CacheError
+        When it cannot be read now, which says nothing of it.
+    """
+    for _ in range(10):
+        try:
+            if entry.path.stat().st_size == entry.size and sha256_of(entry.path, on_bytes) == entry.sha256:
+                return True
+        except _NOT_THERE:
+            pass
+        except OSError as error:
+            raise CacheError(
+                f"The results of {entry.request.job_id} in the cache cannot be read: {error.strerror}.",
+                hint="Try again; if it stays, look after the disk.",
+            ) from None
+        there = read_entry(entry.folder)
+        if there is None or there == entry:
+            return False
+        entry = there  # another fetch has put it there meanwhile
+    return False
 
 
 def mark_used(entry: CacheEntry) -> None:
@@ -212,13 +262,13 @@ def mark_used(entry: CacheEntry) -> None:
         os.utime(entry.folder / ENTRY_FILE)
 
 
-def place(fresh: Path, entry: CacheEntry, begun: datetime, *, aside: Path) -> CacheEntry:
-    """Move a new entry into place; if another fetch has put one there since ``begun``, that one stays."""
+def place(fresh: Path, entry: CacheEntry, known: list[CacheEntry] | None, *, aside: Path) -> CacheEntry:
+    """Move a new entry into place; one that is there, and is not among the ``known`` ones, stays where they are given."""
     # A folder cannot be replaced by a rename while it has content; between the two renames there is
     # no entry, which a reader takes as a miss.
     for _ in range(10):
         there, _ = read_sound(entry.folder)
-        if there is not None and there.fetched >= begun:
+        if there is not None and known is not None and there not in known:
             return there
         with contextlib.suppress(FileNotFoundError):
             entry.folder.rename(aside)
@@ -240,10 +290,16 @@ def _inode(folder: Path) -> int | None:
 
 def _is_sound(entry: CacheEntry) -> bool:
     """Check size and footer, which is quick; `ResultsCache.verify` checks every byte."""
+    if entry.path.stat().st_size != entry.size:
+        return False
     try:
-        if entry.path.stat().st_size != entry.size:
-            return False
         with pq.ParquetFile(entry.path) as file:
             return bool(file.metadata.num_rows == entry.table.num_rows)
-    except (OSError, pa.ArrowException):
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return False  # that is how Arrow says that a footer is broken
+    except pa.ArrowMemoryError:
+        raise
+    except pa.ArrowException:
         return False

@@ -45,6 +45,7 @@ PAGE_SIZE = 100  # the largest `limit` of list-jobs
 CHECK_ROUTES = ("auth/check", "try-authentication")
 OK = 200
 NOT_FOUND = 404
+UNSATISFIABLE = 416
 PARAMETER_REFUSED = frozenset({400, 422})
 
 
@@ -305,7 +306,8 @@ class Client:
         self, route: str, parameters: Mapping[str, str], job_id: str, headers: Mapping[str, str] | None
     ) -> requests.Response:
         response = self._ask(route, parameters, stream=True, headers=headers)
-        self._raise_for_status(response, job_id)
+        if not (headers and "Range" in headers and response.status_code == UNSATISFIABLE):
+            self._raise_for_status(response, job_id)
         return response
 
     def _json(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.client import Client, SignedArtifact
     from sutro_magic.models import ResultsRequest
-    from sutro_magic.partials import Partials
+    from sutro_magic.partials import Partial, Partials
     from sutro_magic.patience import Patience
     from sutro_magic.stopping import Errand
 
@@ -52,7 +52,7 @@ def fetch(
     errand: Errand,
     on_bytes: Progress,
     on_kept: Callable[[int], None] = lambda _count: None,
-) -> None:
+) -> Partial:
     """Fetch the results of a job in the format asked for.
 
     Parameters
@@ -71,6 +71,11 @@ def fetch(
         Told the bytes that are there, what was kept of an earlier fetch included; told, when the fetch does
         not succeed, how many bytes are kept.
 
+    Returns
+    -------
+    Partial
+        What was fetched, once more: to be dropped when the results are safe, or kept for the next fetch.
+
     Raises
     ------
     SutroError
@@ -81,12 +86,14 @@ def fetch(
     try:
         Transfer(origin, partial, patience, errand, on_bytes).run()
         partial.finish(target)
+        errand.check()
     except CacheError:
         partial.drop()  # on a full disk even the half of it is too much
         raise
     except BaseException:
         on_kept(partial.keep())
         raise
+    return partial
 
 
 def announced_size(client: Client, request: ResultsRequest) -> int | None:

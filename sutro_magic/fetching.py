@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from sutro_magic import download, peek, stopping
 from sutro_magic.errors import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sutro_magic.client import Client
     from sutro_magic.download import Progress
     from sutro_magic.models import Job, JobProgress, ResultsRequest
-    from sutro_magic.partials import Partials
+    from sutro_magic.partials import Partial, Partials
     from sutro_magic.peek import FirstRows
     from sutro_magic.stopping import Errand
 
@@ -56,6 +56,8 @@ class Wishes:
 class Fetching:
     """One fetch, in steps; each of them can be interrupted, and ends when it is cancelled.
 
+    A ``with`` block holds all of them, to the moment when the results are in the cache.
+
     Parameters
     ----------
     client : Client
@@ -70,6 +72,20 @@ class Fetching:
         self._partials = partials
         self._wishes = wishes
         self._patience = client.patience(wishes.on_retry)
+        self._fetched: Partial | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Keep what has arrived for the next fetch if this one was stopped before the results were safe."""
+        fetched, self._fetched = self._fetched, None
+        if fetched is None:
+            return
+        if isinstance(error, FetchCancelledError) or not isinstance(error, Exception | None):
+            self._wishes.on_kept(fetched.keep())
+        else:
+            fetched.drop()
 
     def download(self, body: Path) -> JobNotFoundError | ServiceError | None:
         """Fetch what the service sends to a file.
@@ -113,7 +129,7 @@ class Fetching:
 
     def _download(self, body: Path, errand: Errand) -> None:
         wishes = self._wishes
-        download.fetch(
+        self._fetched = download.fetch(
             self._client,
             self._request,
             body,

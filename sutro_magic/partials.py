@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from sutro_magic.disks import RESERVE_SHARE
 from sutro_magic.errors import CacheError
+from sutro_magic.places import matching
 from sutro_magic.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-([0-9a-f]{8})")
 _living: set[str] = set()
 """Owners in this process."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_living.clear)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Partial:
         self.size: int | None = kept.size if kept else None
         """Bytes of the object, once they are known."""
         self.ranges: Ranges = kept.ranges if kept else Ranges()
+        if self.complete:  # one byte is asked for again, to learn whether the object is still the same
+            self.ranges = Ranges([(0, self.ranges.end - 1)] if self.ranges.end > 1 else [])
         self._lock = threading.Lock()
         self._file = self._open(0 if kept else os.O_CREAT | os.O_EXCL)
 
@@ -154,18 +159,17 @@ class Partial:
             raise self._unwritable(error) from None
 
     def finish(self, target: Path) -> None:
-        """Move the complete file to where it is wanted."""
+        """Put the complete file where it is wanted; it can be kept for another fetch until it is dropped."""
         with self._lock:
             try:
+                # After more than a day of waiting another fetch may have taken the folder for a forgotten one.
+                target.parent.mkdir(mode=0o700, exist_ok=True)
                 if (self._folder / BODY).exists() and os.fstat(self._file).st_size == self.size:
-                    (self._folder / BODY).replace(target)
+                    self._hand_over(target)
                 else:  # another fetch has claimed it; the open file is still the complete one
                     self._copy(target)
             except OSError as error:
                 raise self._unwritable(error) from None
-            finally:
-                self._close()
-        self.drop()
 
     def keep(self) -> int:
         """Put it where the next fetch finds it; return the bytes that are kept."""
@@ -210,6 +214,20 @@ class Partial:
                     os.lseek(self._file, place, os.SEEK_SET)
                     count = os.write(self._file, view)
             view, place = view[count:], place + count
+
+    def _hand_over(self, target: Path) -> None:
+        body = self._folder / BODY
+        try:
+            os.link(body, target)
+        except OSError:  # a file system without links, or another one
+            try:
+                body.replace(target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(target)
+            else:
+                self.etag = None  # there is nothing left to keep
 
     def _copy(self, target: Path) -> None:
         os.lseek(self._file, 0, os.SEEK_SET)
@@ -292,7 +310,7 @@ class Partials:
     def clear(self, identity: str | None = None, job_id: str | None = None) -> None:
         """Delete what is kept: all, or that of one identity or job; not what is being written."""
         name = "*" if job_id is None else f"{_job_key(job_id)}-*"
-        for path in self._folder.glob(f"{identity or '*'}/{name}"):
+        for path in matching(self._folder, f"{identity or '*'}/{name}"):
             if "~" not in path.name or _is_abandoned(path):
                 _remove(path)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+
+from sutro_magic.errors import ConfigurationError, shorten
 
 DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
 ENTRY_FILE = "entry.json"
@@ -16,15 +19,33 @@ def cache_folder(directory: Path | str | None = None) -> Path:
     ----------
     directory : pathlib.Path or str, optional
         ``SUTRO_MAGIC_CACHE_DIR`` or the user's cache folder by default.
+
+    Raises
+    ------
+    ConfigurationError
+        For a name that no folder can have.
     """
     chosen = directory or os.environ.get(DIRECTORY_VARIABLE)
     if not chosen:
         import platformdirs
 
         chosen = platformdirs.user_cache_path("sutro_magic")
-    return Path(chosen).expanduser().absolute()
+    with contextlib.suppress(RuntimeError):  # the home of somebody who has none
+        if "\0" not in str(chosen):
+            return Path(chosen).expanduser().absolute()
+    raise ConfigurationError(
+        f"The cache folder {shorten(str(chosen))!r} cannot be used.",
+        hint=f"Choose another with {DIRECTORY_VARIABLE} or %config SutroMagics.cache_dir.",
+    )
 
 
 def entry_pattern(identity: str | None) -> str:
     """Return the pattern of the folders of entries below the cache's, of one identity or of all."""
     return f"{identity or '*'}/*-i[01]-l[01]-*"
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches a pattern below a folder, sorted; nothing where that cannot be read."""
+    with contextlib.suppress(OSError):
+        return sorted(folder.glob(pattern))
+    return []

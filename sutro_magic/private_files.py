@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import threading
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,14 @@ def private_folder(root: Path, name: str) -> Path:
         if folder.stat().st_mode & 0o077:
             folder.chmod(0o700)
     return folder
+
+
+def remove_untouched(parent: Path, *, since: float) -> None:
+    """Delete folders in which nothing was written since a time: killed processes have left them."""
+    for folder in parent.iterdir():
+        with contextlib.suppress(OSError):  # another process is done with it
+            if max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < since:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_private(path: Path, text: str) -> None:

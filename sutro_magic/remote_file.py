@@ -26,7 +26,7 @@ TAIL_BYTES = 64 << 10
 """Read first: there a Parquet file says where everything is."""
 NEAR_BYTES = 64 << 10
 """Ranges no further apart than this are read as one."""
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
 class RemoteFile(io.RawIOBase):

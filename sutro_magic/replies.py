@@ -10,8 +10,12 @@ from email.utils import parsedate_to_datetime
 import requests
 
 from sutro_magic.errors import shorten
+from sutro_magic.stopping import Deadline
 
 ERROR_BYTES = 1 << 16
+ERROR_SECONDS = 10.0
+MOST_DIGITS = 18
+"""Of a number of bytes; more are a lie, and no size of a file."""
 AN_HTML_PAGE = "an HTML page"
 
 _ADVICE = {
@@ -61,7 +65,7 @@ def describe(error: Exception) -> str:
 def beginning(response: requests.Response) -> bytes:
     """Read the first bytes of an error, which may be cut off or endless as well."""
     sent = b""
-    with contextlib.suppress(requests.RequestException):
+    with contextlib.suppress(requests.RequestException), Deadline(ERROR_SECONDS, reads_on=True):
         for chunk in response.iter_content(ERROR_BYTES):
             sent += chunk
             if len(sent) >= ERROR_BYTES:
@@ -103,4 +107,5 @@ def content_length(response: requests.Response) -> int | None:
     """Return the bytes of a file, if its reply says so; with a Content-Encoding it only counts packed ones."""
     announced = response.headers.get("Content-Length", "")
     plain = response.headers.get("Content-Encoding", "identity") == "identity"
-    return int(announced) if plain and announced.isascii() and announced.isdigit() else None
+    number = announced.isascii() and announced.isdigit() and len(announced) <= MOST_DIGITS
+    return int(announced) if plain and number else None

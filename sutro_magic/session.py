@@ -387,9 +387,9 @@ class Session:
         on_notice: Callable[[str], None],
     ) -> Results:
         client = self.client
-        with self.cache.staging() as staged:
+        steps = Fetching(client, request, Partials(self.cache.directory), wishes)
+        with self.cache.staging(client.credentials.identity, request.job_id) as staged, steps as fetching:
             body = staged / "body"
-            fetching = Fetching(client, request, Partials(self.cache.directory), wishes)
             refusal = fetching.download(body)
             if refusal is not None:
                 with lock.released():  # whoever waits for the job keeps nobody from asking how it is

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sutro_magic.dask_frames import dask_of_arrow, dask_of_parquet, dask_of_rows
 from sutro_magic.errors import CacheError
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
     from sutro_magic.unfolded import UnfoldedTable
 
 ERROR_COLUMNS = ("_raw", "_error")
+GAP_SECONDS = 1.0
+"""An entry that another fetch replaces is back within a small part of that."""
+LOOK_SECONDS = 0.01
+
+T = TypeVar("T")
 
 OnRows = Any  # callable: rows done, rows in all
 
@@ -104,7 +112,7 @@ class ResultsFile:
     @property
     def entry(self) -> CacheEntry:
         """The entry to read from: another one when a wider fetch of the same job has replaced it."""
-        if not self._last_entry.path.exists():
+        if not _is_there(self._last_entry):
             found = self._cache.find(self._identity, self._request)
             if found is not None:
                 self._last_entry, self._schema = found, None
@@ -128,26 +136,39 @@ class ResultsFile:
     @property
     def schema(self) -> pa.Schema:
         """Arrow schema of the table."""
-        entry = self.entry  # first: it may say that the schema is another now
+        _ = self.entry  # first: it may say that the schema is another now
         if self._schema is None:
             from sutro_magic import views
 
-            with self.reading():
-                self._schema = views.read_schema(
+            self._schema = self.look(
+                lambda entry: views.read_schema(
                     entry.path, entry.table, inputs=self._request.inputs, logprobs=self._request.logprobs
                 )
+            )
         return self._schema
 
     @property
     def path(self) -> Path:
         """The Parquet file."""
-        return self._there()
+        return self.look(lambda entry: entry.path)
 
-    def _there(self) -> Path:
-        path = self.entry.path
-        if not path.exists():
-            raise self._gone()
-        return path
+    def look(self, work: Callable[[CacheEntry], T]) -> T:
+        """Read from the entry; one that is being replaced is gone for an instant, so look again before giving up.
+
+        Raises
+        ------
+        CacheError
+            When it is not in the cache any more, or is not what was put there.
+        """
+        deadline = time.monotonic() + GAP_SECONDS
+        while True:
+            entry = self.entry
+            if _is_there(entry):
+                with contextlib.suppress(FileNotFoundError):
+                    return work(entry)
+            if time.monotonic() > deadline:
+                raise self._gone()
+            time.sleep(LOOK_SECONDS)
 
     def prepare(self, on_rows: OnRows) -> None:
         """Do nothing: the file is there."""
@@ -156,14 +177,18 @@ class ResultsFile:
         """Yield the rows in batches; memory stays flat."""
         from sutro_magic import views
 
-        with self.reading():
-            yield from views.read_batches(
-                self._there(),
-                self.entry.table,
+        def begin(entry: CacheEntry) -> Iterator[pa.RecordBatch]:
+            found = views.read_batches(
+                entry.path,
+                entry.table,
                 inputs=self._request.inputs,
                 logprobs=self._request.logprobs,
                 batch_size=batch_size,
             )
+            return itertools.chain(list(itertools.islice(found, 1)), found)  # the file is open now
+
+        with self.reading():
+            yield from self.look(begin)
 
     def stored(self) -> pa.Table:
         """Return the whole table."""
@@ -175,10 +200,11 @@ class ResultsFile:
         """Return the whole table: in memory if it is small, else from an Arrow file."""
         from sutro_magic.mapped import open_mapped
 
-        with self.reading():
-            return open_mapped(
-                self._cache, self.entry, inputs=self._request.inputs, logprobs=self._request.logprobs
+        return self.look(
+            lambda entry: open_mapped(
+                self._cache, entry, inputs=self._request.inputs, logprobs=self._request.logprobs
             )
+        )
 
     def duckdb(self) -> Any:
         """Return a DuckDB relation of the mapped table: in the types of the view, and there even when the cache is not."""
@@ -192,8 +218,7 @@ class ResultsFile:
             mapped = self.mapped()
             return dask_of_rows(mapped.schema, mapped.to_batches(), mapped.nbytes)
         chosen = replace(self.entry.table, columns=tuple(self._chosen()))
-        with self.reading():
-            return dask_of_parquet(self._there(), chosen, self.schema)
+        return self.look(lambda entry: dask_of_parquet(entry.path, chosen, self.schema))
 
     def reading(self) -> _Reading:
         """Turn a vanished file into an error that says what to do."""
@@ -337,10 +362,9 @@ class UnfoldedResults:
             if self._opened is None:
                 from sutro_magic.unfolded import open_unfolded
 
-                with self.file.reading():
-                    self._opened = open_unfolded(
-                        self._cache, self.file.entry, forced=self._forced, on_rows=on_rows
-                    )
+                self._opened = self.file.look(
+                    lambda entry: open_unfolded(self._cache, entry, forced=self._forced, on_rows=on_rows)
+                )
             return self._opened
 
 
@@ -354,6 +378,14 @@ class _Reading:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, FileNotFoundError):
             raise self._gone() from None
+
+
+def _is_there(entry: CacheEntry) -> bool:
+    try:
+        size = entry.path.stat().st_size
+    except OSError:
+        return False
+    return size == entry.size or not entry.sha256  # of a look, the size is that of the whole
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:

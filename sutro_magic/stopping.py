@@ -8,12 +8,14 @@ down: then every wait ends. What the work has to tell is told in the thread that
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import socket
 import threading
 import time
+import weakref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from sutro_magic.errors import FetchCancelledError
@@ -31,6 +33,19 @@ T = TypeVar("T")
 _errand: ContextVar[Errand | None] = ContextVar("sutro_magic_errand", default=None)
 _sockets: WeakKeyDictionary[socket.socket, Errand] = WeakKeyDictionary()
 _sockets_lock = threading.Lock()
+_deadline: ContextVar[Deadline | None] = ContextVar("sutro_magic_deadline", default=None)
+_last_socket: ContextVar[weakref.ref[socket.socket] | None] = ContextVar("sutro_magic_socket", default=None)
+
+
+def _forget_in_child() -> None:
+    # Threads of the parent may have held the lock when it forked; in the child nobody gives it back.
+    global _sockets_lock  # noqa: PLW0603
+    _sockets_lock = threading.Lock()
+    _sockets.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class Errand:
@@ -90,9 +105,7 @@ class Errand:
         with _sockets_lock:
             mine = [sock for sock, errand in _sockets.items() if errand is self]
         for sock in mine:
-            # The plain one: that of a TLS socket is not for use beside a read in another thread.
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            _shut(sock)
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
@@ -102,6 +115,57 @@ class Errand:
             yield
         finally:
             _errand.reset(token)
+
+
+class Deadline:
+    """A ``with`` block that ends in time, though each of its reads brings something: its sockets are shut down then.
+
+    Parameters
+    ----------
+    seconds : float
+    reads_on : bool
+        Whether the block reads on in the answer that this thread was given last.
+    """
+
+    def __init__(self, seconds: float, *, reads_on: bool = False) -> None:
+        self._seconds = seconds
+        self._used: list[socket.socket] = []
+        last = _last_socket.get() if reads_on else None
+        if last is not None and (sock := last()) is not None:
+            self._used.append(sock)
+        self.over = False
+        """Whether the time was over before the block was."""
+
+    def __enter__(self) -> Self:
+        self._token = _deadline.set(self)
+        self._timer = threading.Timer(self._seconds, self._end)
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        _deadline.reset(self._token)
+
+    def use(self, sock: socket.socket) -> None:
+        """Note a socket; raise `TimeoutError` when it is too late to use one."""
+        with _sockets_lock:
+            self._used.append(sock)
+        if self.over:
+            raise TimeoutError
+
+    def _end(self) -> None:
+        with _sockets_lock:
+            self.over = True
+            used = list(self._used)
+        for sock in used:
+            _shut(sock)
+
+
+def _shut(sock: socket.socket) -> None:
+    # The plain one: that of a TLS socket is not for use beside a read in another thread.
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def check() -> None:
@@ -142,6 +206,10 @@ def use_socket(sock: socket.socket | None) -> None:
     errand = _errand.get()
     if sock is None:
         return
+    _last_socket.set(weakref.ref(sock))
+    deadline = _deadline.get()
+    if deadline is not None:
+        deadline.use(sock)
     with _sockets_lock:
         if errand is None:
             _sockets.pop(sock, None)

@@ -41,7 +41,7 @@ ROOM_BYTES = 64 << 20
 """The disk is looked at again after so many bytes of an object of unknown size."""
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _STRONG = re.compile(r'"[^"]*"')
 
 
@@ -387,7 +387,7 @@ class Transfer:
                 raise _TroubleError(self._arrived())
             return
         announced = None if response.headers.get("Content-Encoding") else self._origin.length()
-        if announced is not None and announced != reader.place:
+        if announced is not None and announced > reader.place:
             raise _TroubleError(f"{reader.place:,} of {announced:,} bytes arrived")
         self._partial.size = reader.place
         self._ended = True

@@ -6,6 +6,7 @@ frames below it, because their variables hold the key.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -19,6 +20,7 @@ from sutro_magic.errors import ServiceUnreachableError, SutroError
 from sutro_magic.patience import RetryPolicy
 from sutro_magic.replies import describe, retry_after
 from sutro_magic.secrecy import no_auth, unlogged_queries
+from sutro_magic.stopping import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +32,12 @@ __all__ = ["CONNECT_SECONDS", "READ_SECONDS", "RETRIED_STATUSES", "RetryPolicy",
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
+SPARE_SECONDS = 10.0
+"""A small answer, or the head of a large one, may take so much longer than one read of it."""
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 524})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 5
+TOO_LATE = "no answer in time"
 
 
 class Transport:
@@ -53,6 +58,7 @@ class Transport:
         self._trust_env = trust_env
         self._guard = guard
         self._idle: deque[requests.Session] = deque()
+        self._process = os.getpid()
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -136,8 +142,9 @@ class Transport:
     ) -> requests.Response:
         failure = ""
         http = self._session()
+        deadline = Deadline(timeout + SPARE_SECONDS)
         try:
-            with unlogged_queries():
+            with unlogged_queries(), deadline:
                 response = http.request(
                     method,
                     url.reveal(),
@@ -151,16 +158,22 @@ class Transport:
         except SutroError as ours:
             raise ours.with_traceback(None) from None
         except Exception as error:  # noqa: BLE001 - whatever it is, it may hold the key
-            failure = describe(error)
+            failure = TOO_LATE if deadline.over else describe(error)
         except BaseException as stop:  # noqa: BLE001 - raised again, without the frames below
             raise stop.with_traceback(None) from None
         else:
-            self._idle.append(http)
-            return response
+            if not deadline.over:
+                self._idle.append(http)
+                return response
+            response.close()  # cut off in the middle of its head, it looks like a whole one
+            failure = TOO_LATE
         self._idle.append(http)
         raise _unreachable(url, failure)
 
     def _session(self) -> requests.Session:
+        if self._process != os.getpid():
+            # A forked child: two processes on one connection would read each other's answers.
+            self._idle, self._process = deque(), os.getpid()
         try:
             return self._idle.pop()
         except IndexError:
