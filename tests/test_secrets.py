@@ -19,7 +19,7 @@ import requests
 
 from sutro_magic import Session, errors
 from sutro_magic.demo import DemoService
-from sutro_magic.secrecy import LOGGER
+from sutro_magic.secrecy import LOGGERS
 from sutro_magic.transport import RetryPolicy
 
 pytestmark = pytest.mark.slow
@@ -240,11 +240,12 @@ def test_requests_of_others_are_logged_as_they_are(session, demo, caplog):
     caplog.set_level(logging.DEBUG)
     session.results("job_12345")
     requests.get(f"{demo.url}/v1/jobs/nope?mine=1", timeout=5)
-    said = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    said = [record.getMessage() for record in caplog.records if record.name in LOGGERS]
     assert any("?mine=1" in text for text in said)
     assert any("/storage/" in text for text in said) and not any(SIGNATURE in text for text in said)
     Session(api_url=demo.url, api_key=demo.api_key).jobs()
-    assert len([f for f in logging.getLogger(LOGGER).filters if "sutro" in type(f).__module__]) == 1
+    for name in LOGGERS:
+        assert len([f for f in logging.getLogger(name).filters if "sutro" in type(f).__module__]) == 1
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -296,6 +297,22 @@ def test_a_service_that_repeats_the_key_in_its_error_is_not_quoted(serve, tmp_pa
         session.results("job-x", format="csv")
     assert "sk_mine" not in f"{caught.value!r} {caught.value} {caught.value._render_traceback_()}"
     session.close()
+
+
+def test_a_reply_that_the_http_library_finds_odd_is_logged_without_its_signature(serve, tmp_path, caplog):
+    _, url = serve(
+        lambda h: (
+            (200, {}, json.dumps({"urls": {"get": f"{url}/object?{SIGNATURE}=deadbeef"}}).encode())
+            if "results-url" in h.path
+            else (200, {"X-Odd": "1\r\na line that is no header"}, b"{}")
+        )
+    )
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.SutroError):
+        session.results("job-x")
+    session.close()
+    said = [record.getMessage() for record in caplog.records if record.name == "urllib3.connection"]
+    assert any("/object?…" in text for text in said) and "deadbeef" not in caplog.text
 
 
 def test_a_redirect_to_another_origin_does_not_carry_the_key(serve, tmp_path):
