@@ -394,10 +394,8 @@ class Client:
         code = response.status_code
         if code < 400:  # noqa: PLR2004 - where HTTP errors begin
             return
-        said = error_text(response)
+        said = error_text(response, self.credentials.key)
         response.close()
-        if self.credentials.key is not None:  # some proxies repeat the headers they were sent
-            said = said.replace(self.credentials.key.reveal(), "***")
         if code in {401, 403}:
             raise self._key_refused(code)
         if code == NOT_FOUND and (not job_id or said.startswith(AN_HTML_PAGE)):

@@ -173,8 +173,9 @@ class Transport:
 
 
 def _unreachable(url: Secret, failure: str) -> ServiceUnreachableError:
+    host = urlsplit(url.reveal()).netloc.rpartition("@")[2]  # before it, a user's name and password may stand
     return ServiceUnreachableError(
-        f"{urlsplit(url.reveal()).netloc} cannot be reached: {failure}.",
+        f"{host} cannot be reached: {failure}.",
         hint="Check the network and SUTRO_API_URL; %sutro_demo works without either.",
     )
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import nbclient
@@ -19,6 +20,7 @@ import requests
 
 from sutro_magic import Session, errors
 from sutro_magic.demo import DemoService
+from sutro_magic.models import ResultsRequest
 from sutro_magic.secrecy import LOGGERS
 from sutro_magic.transport import RetryPolicy
 
@@ -297,6 +299,58 @@ def test_a_service_that_repeats_the_key_in_its_error_is_not_quoted(serve, tmp_pa
         session.results("job-x", format="csv")
     assert "sk_mine" not in f"{caught.value!r} {caught.value} {caught.value._render_traceback_()}"
     session.close()
+
+
+@pytest.mark.parametrize("before", range(180, 196, 4))
+def test_a_key_at_the_end_of_what_is_quoted_is_not_quoted_in_part(serve, tmp_path, before):
+    _, url = serve(lambda _: (400, {}, json.dumps({"detail": "x" * before + " key_of_mine_0123"}).encode()))
+    session = Session(api_url=url, api_key="key_of_mine_0123", cache_dir=tmp_path)
+    with pytest.raises(errors.ServiceError, match="xxx") as caught:
+        session.results("job-x", format="csv")
+    assert "key" not in caught.value.message.rpartition("x")[2]
+    session.close()
+
+
+SIGNED = f"https://user:hush@bucket.example/in.csv?{SIGNATURE}=deadbeef"
+
+
+def test_an_address_in_the_words_of_the_service_is_quoted_without_what_is_secret(serve, tmp_path):
+    failed = {"job_id": "job-x", "status": "FAILED", "failure_reason": {"message": f"no {SIGNED} there"}}
+    _, url = serve(
+        lambda h: (
+            (409, {}, json.dumps({"detail": f"cannot read {SIGNED} yet"}).encode())
+            if "results" in h.path
+            else (200, {}, json.dumps({"job": failed}).encode())
+        )
+    )
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.JobFailedError, match=r"no https://\*\*\*@bucket\.example/in\.csv\?… there"):
+        session.wait("job-x")
+    with pytest.raises(errors.ServiceError, match=r"read https://\*\*\*@bucket\.example/in\.csv\?… yet"):
+        session.client.open_results(ResultsRequest(job_id="job-x"))
+    assert SIGNATURE not in repr(session.job("job-x"))
+    session.close()
+
+
+def test_a_password_in_an_address_is_not_in_the_error(serve, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    address = f"http://user:hush@127.0.0.1:{port}/x?sig=1"
+    _, url = serve(lambda _: (200, {}, json.dumps({"urls": {"get": address}}).encode()))
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.ServiceUnreachableError, match=rf"127\.0\.0\.1:{port} cannot be") as caught:
+        session.results("job-x")
+    assert "hush" not in str(caught.value) and "user" not in str(caught.value)
+    session.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["/" * 100_000, "://" * 50_000, "?" * 100_000, "Key " * 50_000, "a@" * 90_000]
+)
+def test_secrets_are_looked_for_in_time_that_grows_with_the_text(text):
+    begin = time.process_time()
+    errors.without_secrets(text)
+    assert time.process_time() - begin < 0.5
 
 
 def test_a_reply_that_the_http_library_finds_odd_is_logged_without_its_signature(serve, tmp_path, caplog):
