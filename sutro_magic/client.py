@@ -93,8 +93,9 @@ class Client:
         self._base_is_known = credentials.is_direct
         self._format_parameter = "result_format" if credentials.is_direct else "format"
         # A proxy for the outside world must not stand before a service on this machine.
-        self._transport = Transport(trust_env=not credentials.is_loopback)
-        self._storage = Transport(trust_env=not credentials.is_loopback, guard=Guard(credentials))
+        proxies = not credentials.is_loopback
+        self._storage = Transport(trust_env=proxies, guard=Guard(credentials))
+        self._transport = Transport(trust_env=proxies, elsewhere=self._storage)
         self._on_retry = on_retry
 
     def close(self) -> None:

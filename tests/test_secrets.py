@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import json
 import logging
@@ -18,7 +19,7 @@ import nbformat
 import pytest
 import requests
 
-from sutro_magic import Session, errors
+from sutro_magic import Session, errors, transport
 from sutro_magic.demo import DemoService
 from sutro_magic.models import ResultsRequest
 from sutro_magic.secrecy import LOGGERS
@@ -380,6 +381,39 @@ def test_a_redirect_to_another_origin_does_not_carry_the_key(serve, tmp_path):
     session.close()
 
 
+def test_a_redirect_within_the_origin_carries_the_key(serve, tmp_path):
+    jobs = json.dumps({"jobs": [{"job_id": "job-x"}]}).encode()
+    server, url = serve(
+        lambda h: (
+            (200, {}, jobs) if h.path == "/moved?cursor=1" else (307, {"Location": "/moved?cursor=1"}, b"")
+        )
+    )
+    session = session_with(url, tmp_path)
+    assert [job.job_id for job in session.jobs()] == ["job-x"]
+    assert [key for _, key in server.seen] == ["Key sk_mine"] * 2
+    session.close()
+
+
+@pytest.mark.parametrize("route", ["results", "results-url", "list-jobs"])
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        ("http://169.254.169.254/latest/meta-data", "link-local"),
+        ("file:///etc/passwd", "does not begin with https but with 'file'"),
+    ],
+)
+def test_a_redirect_of_the_service_leads_nowhere_a_download_may_not_lead(
+    serve, tmp_path, route, location, why
+):
+    _, url = serve(lambda h: (302, {"Location": location}, b"") if route in h.path else (404, {}, b"{}"))
+    session = session_with(url, tmp_path)
+    use = session.jobs if route == "list-jobs" else session.results
+    with pytest.raises(errors.ServiceError, match=rf"{why}.*not followed"):
+        use(*(() if route == "list-jobs" else ("job-x", "json" if route == "results" else "parquet")))
+    assert not session.cache.entries()
+    session.close()
+
+
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -399,7 +433,7 @@ def test_an_error_that_is_cut_or_garbled_is_still_one_of_ours(serve, tmp_path, h
 
 
 @pytest.mark.parametrize(
-    "location", ["http://[::1", f"http://{'a' * 300}.example/", "ftp://x.example/", "/again"]
+    "location", ["http://[::1", f"http://{'a' * 300}.example/", "http://x:99999/", "/again"]
 )
 def test_a_redirect_to_nowhere_is_one_of_our_errors(serve, tmp_path, location):
     _, url = serve(lambda _: (302, {"Location": location}, b""))
@@ -407,6 +441,40 @@ def test_a_redirect_to_nowhere_is_one_of_our_errors(serve, tmp_path, location):
     with pytest.raises(errors.ServiceUnreachableError):
         session.jobs()
     session.close()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_short_reply_that_is_long_is_refused_early(serve, tmp_path, monkeypatch, packed):
+    monkeypatch.setattr(transport, "MOST_BYTES", 1 << 20)
+    body = json.dumps({"jobs": [], "more": "a" * (3 << 20)}).encode()
+    headers = {"Content-Encoding": "gzip"} if packed else {"Content-Length": str(100 << 30)}
+    _, url = serve(lambda _: (200, headers, gzip.compress(body) if packed else body))
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.ServiceError, match="more than 1 MB where a short reply was due"):
+        session.jobs()
+    session.close()
+
+
+@pytest.mark.parametrize("route", ["/list-jobs", "/object"])
+def test_what_a_redirect_has_to_say_is_not_read(serve, tmp_path, route):
+    over, waited = threading.Event(), []
+
+    def answer(handler):
+        if handler.path.partition("?")[0].endswith(route):
+            handler.wfile.write(b"HTTP/1.0 302 Found\r\nLocation: /moved?sig=1\r\n\r\nand so on")
+            waited.append(over.wait(5))
+        if handler.path == "/moved?sig=1":
+            over.set()
+        return 200, {}, json.dumps({"jobs": [], "urls": {"get": f"{url}/object?sig=1"}}).encode()
+
+    _, url = serve(answer)
+    session = session_with(url, tmp_path)
+    if route == "/list-jobs":
+        assert session.jobs() == []
+    else:
+        assert session.results("job-x").num_rows == 0
+    session.close()
+    assert waited == [True], "the next address was asked while the body had not ended"
 
 
 def test_the_key_is_in_no_command_line_and_no_environment_that_we_make(demo, tmp_path):
