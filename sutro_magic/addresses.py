@@ -1,4 +1,4 @@
-"""Which addresses a download may lead to.
+"""Which addresses a download or a redirect may lead to.
 
 A service says where its results are, and whoever can answer in its place could point a notebook at what
 only that notebook can reach: files, the metadata of a cloud machine, other machines of its network.
@@ -93,8 +93,8 @@ class Guard:
     def _refuse(self, why: str) -> ServiceError:
         place = self._credentials.base_url.removesuffix("/v1")
         return ServiceError(
-            f"{place} sent a download address that {why}; it was not followed.",
-            hint="Try --format csv, which does not use it, and tell the service's operator.",
+            f"{place} sent an address that {why}; it was not followed.",
+            hint="Tell the service's operator; where it was that of a download, --format csv does without.",
         )
 
 

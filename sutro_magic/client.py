@@ -94,8 +94,9 @@ class Client:
         self._base_is_known = credentials.is_direct
         self._format_parameter = "result_format" if credentials.is_direct else "format"
         # A proxy for the outside world must not stand before a service on this machine.
-        self._transport = Transport(trust_env=not credentials.is_loopback)
-        self._storage = Transport(trust_env=not credentials.is_loopback, guard=Guard(credentials))
+        proxies = not credentials.is_loopback
+        self._storage = Transport(trust_env=proxies, guard=Guard(credentials))
+        self._transport = Transport(trust_env=proxies, elsewhere=self._storage)
         self._on_retry = on_retry
 
     def close(self) -> None:
@@ -396,10 +397,8 @@ class Client:
         code = response.status_code
         if code < 400:  # noqa: PLR2004 - where HTTP errors begin
             return
-        said = error_text(response)
+        said = error_text(response, self.credentials.key)
         response.close()
-        if self.credentials.key is not None:  # some proxies repeat the headers they were sent
-            said = said.replace(self.credentials.key.reveal(), "***")
         if code in {401, 403}:
             raise self._key_refused(code)
         if code == NOT_FOUND and (not job_id or said.startswith(AN_HTML_PAGE)):

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from sutro_magic.errors import without_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -227,8 +229,9 @@ def failure_text(reason: object) -> str | None:
     """Say a failure reason, which may be text or an object with ``message`` and ``additional_context``."""
     if isinstance(reason, dict):
         parts = [reason.get("message"), reason.get("additional_context")]
-        return "; ".join(str(part) for part in parts if part) or None
-    return _text(reason)
+        reason = "; ".join(str(part) for part in parts if part)
+    said = _text(reason)
+    return None if said is None else without_secrets(said)
 
 
 def _text(value: object) -> str | None:

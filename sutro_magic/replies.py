@@ -6,11 +6,15 @@ import contextlib
 import json
 import time
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 import requests
 
-from sutro_magic.errors import shorten
+from sutro_magic.errors import shorten, without_secrets
 from sutro_magic.stopping import Deadline
+
+if TYPE_CHECKING:
+    from sutro_magic.credentials import Secret
 
 ERROR_BYTES = 1 << 16
 ERROR_SECONDS = 10.0
@@ -85,8 +89,11 @@ def what_it_looks_like(body: bytes) -> str:
     return "something else" if body else "nothing"
 
 
-def error_text(response: requests.Response, limit: int = 200) -> str:
-    """Say what an error body says, in any of the shapes the service's generations use."""
+def error_text(response: requests.Response, key: Secret | None, limit: int = 200) -> str:
+    """Say what an error body says, in any of the shapes the service's generations use; without secrets.
+
+    Some proxies repeat the headers that they were sent, with the key.
+    """
     sent = beginning(response)
     try:
         body = json.loads(sent)
@@ -99,7 +106,10 @@ def error_text(response: requests.Response, limit: int = 200) -> str:
         if isinstance(said, list):  # validation errors of FastAPI: a list of {"loc", "msg", "type"}
             said = "; ".join(str(item.get("msg")) for item in said if isinstance(item, dict))
         if isinstance(said, str) and said:
-            return shorten(" ".join(said.split()), limit)
+            said = said if key is None else said.replace(key.reveal(), "***")
+            return shorten(
+                without_secrets(" ".join(said.split())), limit
+            )  # a secret cut in two would not be found
     return ""
 
 

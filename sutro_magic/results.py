@@ -297,7 +297,7 @@ class Results:
         return schema
 
     def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
-        """Yield the table as `pyarrow.RecordBatch` of at most ``batch_size`` rows; memory stays flat."""
+        """Yield the table as `pyarrow.RecordBatch` of at most ``batch_size`` rows, fewer where they are long."""
         yield from self._source.batches(batch_size)
 
     def head(self, rows: int = 10) -> pa.Table:

@@ -1,6 +1,7 @@
 """Sends the key without leaving it about, and keeps signed URLs out of logs.
 
-At level DEBUG the HTTP library logs every path with its query, which for a signed URL is the credential.
+The HTTP library logs addresses with their query, which for a signed URL is the credential: of every request at
+level DEBUG, and of replies that it finds odd as warnings.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Secret
 
-LOGGER = "urllib3.connectionpool"
+LOGGERS = (
+    "urllib3.connectionpool",
+    "urllib3.connection",
+    "urllib3.poolmanager",
+    "urllib3.util.retry",
+)
+"""A filter sees only what is logged at its own logger, not below it. These name addresses."""
 
 _ours: ContextVar[bool] = ContextVar("sutro_magic_request", default=False)
 _QUERY = re.compile(r"\?[^\s'\"]*")
@@ -59,10 +66,11 @@ _FILTER = _WithoutQueries()
 def unlogged_queries() -> Iterator[None]:
     """Let no query of a request that is sent inside reach a log; requests of others stay as they are.
 
-    The filter stays on the logger: taking one off while another thread logs would let that thread's
+    The filter stays on the loggers: taking one off while another thread logs would let that thread's
     record pass by its filters.
     """
-    logging.getLogger(LOGGER).addFilter(_FILTER)  # once, however often it is called
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(_FILTER)  # once, however often it is called
     token = _ours.set(True)
     try:
         yield

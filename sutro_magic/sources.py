@@ -296,8 +296,11 @@ class UnfoldedResults:
         if table is None:
             yield from self.file.batches(batch_size)
             return
-        schema = self.schema
-        for batch in table.select(self._columns()).to_batches(max_chunksize=batch_size):
+        from sutro_magic.views import BATCH_BYTES
+
+        schema, chosen = self.schema, table.select(self._columns())
+        at_once = BATCH_BYTES * chosen.num_rows // max(chosen.nbytes, 1)
+        for batch in chosen.to_batches(max_chunksize=max(1, min(batch_size, at_once))):
             yield batch.cast(schema)
 
     def stored(self) -> pa.Table:

@@ -16,9 +16,9 @@ import requests
 from sutro_magic import __version__
 from sutro_magic.connections import StoppableAdapter
 from sutro_magic.credentials import Secret
-from sutro_magic.errors import ServiceUnreachableError, SutroError
+from sutro_magic.errors import ServiceError, ServiceUnreachableError, SutroError
 from sutro_magic.patience import RetryPolicy
-from sutro_magic.replies import describe, retry_after
+from sutro_magic.replies import ERROR_BYTES, describe, retry_after
 from sutro_magic.secrecy import no_auth, unlogged_queries
 from sutro_magic.stopping import Deadline
 
@@ -38,6 +38,19 @@ RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 524})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 5
 TOO_LATE = "no answer in time"
+MOST_BYTES = 64 << 20
+"""Of a reply that is read at once, unpacked; a hundred jobs take some hundred kilobytes."""
+_PIECE_BYTES = 16 << 10
+"""Packed bytes may be a thousand times as many unpacked."""
+_ERRORS = 400
+"""Where the statuses of errors begin."""
+_PORTS = {"http": 80, "https": 443}
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        """Say that there is none: even not to follow it, `requests` would read its body, without end."""
+        return None
 
 
 class Transport:
@@ -52,11 +65,16 @@ class Transport:
         Whether proxies of the environment are used.
     guard : Guard, optional
         Asked about every address and every redirect; then no request carries a key.
+    elsewhere : Transport, optional
+        Follows redirects to another origin than that of the request; it has a guard.
     """
 
-    def __init__(self, *, trust_env: bool, guard: Guard | None = None) -> None:
+    def __init__(
+        self, *, trust_env: bool, guard: Guard | None = None, elsewhere: Transport | None = None
+    ) -> None:
         self._trust_env = trust_env
         self._guard = guard
+        self._elsewhere = elsewhere
         self._idle: deque[requests.Session] = deque()
         self._process = os.getpid()
 
@@ -108,25 +126,30 @@ class Transport:
         read_seconds: float = READ_SECONDS,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Send one request, once; return whatever was answered.
+        """Send one request, once, and follow where it is redirected to; return whatever was answered.
+
+        What is not to be streamed is read here.
 
         Raises
         ------
         ServiceUnreachableError
         """
-        if self._guard is None:
-            return self._send(
+        auth = auth if self._guard is None else no_auth
+        for _ in range(MOST_REDIRECTS):
+            if self._guard is not None:
+                self._guard.check_url(url)
+            response = self._send(
                 method, url, parameters, auth=auth, stream=stream, timeout=read_seconds, headers=headers
             )
-        for _ in range(MOST_REDIRECTS):
-            self._guard.check_url(url)
-            response = self._send(
-                method, url, parameters, auth=no_auth, stream=stream, timeout=read_seconds, headers=headers
-            )
-            if response.status_code not in REDIRECTS or "Location" not in response.headers:
+            if not _redirects(response):
                 return response
-            url = Secret(urljoin(url.reveal(), response.headers["Location"]))
-            response.close()
+            response.close()  # its body is of no use to anybody, however long it is
+            url, same = _follow(url, response.headers["Location"])
+            parameters = None  # they are in the new address, if it needs them
+            if self._elsewhere is not None and not same:
+                return self._elsewhere.once(
+                    method, url, auth=no_auth, stream=stream, read_seconds=read_seconds, headers=headers
+                )
         raise _unreachable(url, "it redirects again and again")
 
     def _send(
@@ -150,11 +173,13 @@ class Transport:
                     url.reveal(),
                     params=parameters,
                     auth=auth,
-                    stream=stream,
+                    stream=True,
                     timeout=(CONNECT_SECONDS, timeout),
                     headers={**({"Accept-Encoding": "identity"} if stream else {}), **(headers or {})},
-                    allow_redirects=self._guard is None,
+                    allow_redirects=False,
                 )
+                if not stream and not _redirects(response):
+                    _read(response)
         except SutroError as ours:
             raise ours.with_traceback(None) from None
         except Exception as error:  # noqa: BLE001 - whatever it is, it may hold the key
@@ -177,7 +202,7 @@ class Transport:
         try:
             return self._idle.pop()
         except IndexError:
-            http = requests.Session()
+            http = _Session()
         http.headers["User-Agent"] = f"sutro-magic/{__version__}"
         http.trust_env = self._trust_env
         for scheme in ("https://", "http://"):
@@ -185,9 +210,48 @@ class Transport:
         return http
 
 
+def _redirects(response: requests.Response) -> bool:
+    return response.status_code in REDIRECTS and "Location" in response.headers
+
+
+def _follow(url: Secret, location: str) -> tuple[Secret, bool]:
+    """Return where a redirect leads, and whether that is the same origin."""
+    try:
+        target = urljoin(url.reveal(), location)
+        return Secret(target), _origin(target) == _origin(url.reveal())
+    except ValueError:
+        pass
+    raise _unreachable(url, "it redirects to what is no address")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def _read(response: requests.Response) -> None:
+    """Read a reply to its end, or an error as far as it is told."""
+    body = bytearray()
+    most = MOST_BYTES if response.status_code < _ERRORS else ERROR_BYTES
+    for piece in response.iter_content(_PIECE_BYTES):
+        body += piece
+        if len(body) > most:
+            response.close()
+            if response.status_code < _ERRORS:
+                host = urlsplit(response.url).hostname
+                raise ServiceError(
+                    f"{host} sent more than {MOST_BYTES >> 20} MB where a short reply was due.",
+                    hint="Check SUTRO_API_URL; if it is right, tell the service's operator.",
+                )
+            break
+    # As `content` would, which knows no limit.
+    response._content, response._content_consumed = bytes(body), True  # type: ignore[attr-defined]  # noqa: SLF001
+
+
 def _unreachable(url: Secret, failure: str) -> ServiceUnreachableError:
+    host = urlsplit(url.reveal()).netloc.rpartition("@")[2]  # before it, a user's name and password may stand
     return ServiceUnreachableError(
-        f"{urlsplit(url.reveal()).netloc} cannot be reached: {failure}.",
+        f"{host} cannot be reached: {failure}.",
         hint="Check the network and SUTRO_API_URL; %sutro_demo works without either.",
     )
 

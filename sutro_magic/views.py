@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from sutro_magic.canonical import CanonicalTable, Column, Kind
 
+BATCH_BYTES = 16 << 20
+"""Of rows that are read at once, for which Arrow takes several times as much; long texts make batches of fewer rows."""
+
 _REFRESH = "Fetch the job again: %sutro_results JOB_ID --refresh"
 
 
@@ -80,7 +83,7 @@ def read_batches(
     inputs, logprobs : bool
         Whether the view has these columns, if the file has.
     batch_size : int
-        Most rows in a batch.
+        Most rows in a batch; it has fewer where rows are long.
     row_groups : sequence of int, optional
         Read only these; `table` then has the number of their rows.
 
@@ -100,6 +103,7 @@ def read_batches(
         wire = file.schema_arrow
         schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs)
         names = _names_to_read(wire, columns)
+        batch_size = min(batch_size, _rows_at_once(file.metadata, row_groups))
         for batch in file.iter_batches(batch_size, row_groups=row_groups, columns=names):
             # By name, since the reader keeps to an order of its own and takes a name as a prefix as
             # well: "a" also reads a flat column "a.b".
@@ -178,6 +182,15 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise CorruptResultsError(
             "The stored results cannot be read: the file is damaged.", hint=_REFRESH
         ) from error
+
+
+def _rows_at_once(metadata: Any, row_groups: Sequence[int] | None) -> int:
+    """Return how many rows of average length a batch can have."""
+    chosen = range(metadata.num_row_groups) if row_groups is None else row_groups
+    groups = [metadata.row_group(number) for number in chosen]
+    size: int = sum(group.total_byte_size for group in groups)
+    rows: int = sum(group.num_rows for group in groups)
+    return max(1, BATCH_BYTES * rows // max(size, 1))
 
 
 def _names_to_read(wire: pa.Schema, columns: Sequence[Column]) -> list[str] | None:

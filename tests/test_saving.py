@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import io
 import json
 import os
+import random
 import shutil
 import signal
 import stat
@@ -19,6 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from faulty_storage import JOB, FaultyService, make_table, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -402,6 +405,40 @@ def test_ten_times_the_rows_take_no_more_memory(tmp_path, ending):
     small, large = map(float, done.stdout.split())
     print(f"{ending}: peak {small:.0f} MiB for 262,144 rows, {large:.0f} MiB for 2,621,440")
     assert large - small < 64
+
+
+LONG_TEXTS = """
+import re, sys
+from sutro_magic import Session
+def memory(name):
+    return int(re.search(name + r":\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024
+results = Session({url!r}, "sk_x", {cache!r}).results({job!r}, unfold=False)
+before = memory("VmRSS")
+results.save({target!r})
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_long_texts_take_no_more_memory(tmp_path, ending):
+    base = random.Random(1).randbytes(20_000).hex()
+    table = pa.table({JOB: [base[number % 100 :] + str(number) for number in range(20_000)]})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False, row_group_size=100_000)
+    service = FaultyService(table=make_table(10), artifact=sink.getvalue())
+    service.rows = len(table)
+    with running(service):
+        program = LONG_TEXTS.format(
+            url=service.url,
+            cache=str(tmp_path / "cache"),
+            job=JOB,
+            target=str(tmp_path / f"a.{ending}"),
+        )
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    print(f"{ending}: {float(done.stdout):.0f} MiB more for {table.nbytes / (1 << 20):.0f} MiB of text")
+    assert float(done.stdout) < 500
 
 
 # --- by magic ---------------------------------------------------------------------------------

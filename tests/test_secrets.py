@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import json
 import logging
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import nbclient
@@ -17,9 +19,10 @@ import nbformat
 import pytest
 import requests
 
-from sutro_magic import Session, errors
+from sutro_magic import Session, errors, transport
 from sutro_magic.demo import DemoService
-from sutro_magic.secrecy import LOGGER
+from sutro_magic.models import ResultsRequest
+from sutro_magic.secrecy import LOGGERS
 from sutro_magic.transport import RetryPolicy
 
 pytestmark = pytest.mark.slow
@@ -240,11 +243,12 @@ def test_requests_of_others_are_logged_as_they_are(session, demo, caplog):
     caplog.set_level(logging.DEBUG)
     session.results("job_12345")
     requests.get(f"{demo.url}/v1/jobs/nope?mine=1", timeout=5)
-    said = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    said = [record.getMessage() for record in caplog.records if record.name in LOGGERS]
     assert any("?mine=1" in text for text in said)
     assert any("/storage/" in text for text in said) and not any(SIGNATURE in text for text in said)
     Session(api_url=demo.url, api_key=demo.api_key).jobs()
-    assert len([f for f in logging.getLogger(LOGGER).filters if "sutro" in type(f).__module__]) == 1
+    for name in LOGGERS:
+        assert len([f for f in logging.getLogger(name).filters if "sutro" in type(f).__module__]) == 1
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -298,6 +302,74 @@ def test_a_service_that_repeats_the_key_in_its_error_is_not_quoted(serve, tmp_pa
     session.close()
 
 
+@pytest.mark.parametrize("before", range(180, 196, 4))
+def test_a_key_at_the_end_of_what_is_quoted_is_not_quoted_in_part(serve, tmp_path, before):
+    _, url = serve(lambda _: (400, {}, json.dumps({"detail": "x" * before + " key_of_mine_0123"}).encode()))
+    session = Session(api_url=url, api_key="key_of_mine_0123", cache_dir=tmp_path)
+    with pytest.raises(errors.ServiceError, match="xxx") as caught:
+        session.results("job-x", format="csv")
+    assert "key" not in caught.value.message.rpartition("x")[2]
+    session.close()
+
+
+SIGNED = f"https://user:hush@bucket.example/in.csv?{SIGNATURE}=deadbeef"
+
+
+def test_an_address_in_the_words_of_the_service_is_quoted_without_what_is_secret(serve, tmp_path):
+    failed = {"job_id": "job-x", "status": "FAILED", "failure_reason": {"message": f"no {SIGNED} there"}}
+    _, url = serve(
+        lambda h: (
+            (409, {}, json.dumps({"detail": f"cannot read {SIGNED} yet"}).encode())
+            if "results" in h.path
+            else (200, {}, json.dumps({"job": failed}).encode())
+        )
+    )
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.JobFailedError, match=r"no https://\*\*\*@bucket\.example/in\.csv\?… there"):
+        session.wait("job-x")
+    with pytest.raises(errors.ServiceError, match=r"read https://\*\*\*@bucket\.example/in\.csv\?… yet"):
+        session.client.open_results(ResultsRequest(job_id="job-x"))
+    assert SIGNATURE not in repr(session.job("job-x"))
+    session.close()
+
+
+def test_a_password_in_an_address_is_not_in_the_error(serve, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    address = f"http://user:hush@127.0.0.1:{port}/x?sig=1"
+    _, url = serve(lambda _: (200, {}, json.dumps({"urls": {"get": address}}).encode()))
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.ServiceUnreachableError, match=rf"127\.0\.0\.1:{port} cannot be") as caught:
+        session.results("job-x")
+    assert "hush" not in str(caught.value) and "user" not in str(caught.value)
+    session.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["/" * 100_000, "://" * 50_000, "?" * 100_000, "Key " * 50_000, "a@" * 90_000]
+)
+def test_secrets_are_looked_for_in_time_that_grows_with_the_text(text):
+    begin = time.process_time()
+    errors.without_secrets(text)
+    assert time.process_time() - begin < 0.5
+
+
+def test_a_reply_that_the_http_library_finds_odd_is_logged_without_its_signature(serve, tmp_path, caplog):
+    _, url = serve(
+        lambda h: (
+            (200, {}, json.dumps({"urls": {"get": f"{url}/object?{SIGNATURE}=deadbeef"}}).encode())
+            if "results-url" in h.path
+            else (200, {"X-Odd": "1\r\na line that is no header"}, b"{}")
+        )
+    )
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.SutroError):
+        session.results("job-x")
+    session.close()
+    said = [record.getMessage() for record in caplog.records if record.name == "urllib3.connection"]
+    assert any("/object?…" in text for text in said) and "deadbeef" not in caplog.text
+
+
 def test_a_redirect_to_another_origin_does_not_carry_the_key(serve, tmp_path):
     other, other_url = serve(lambda _: (404, {}, b"{}"))
     first, url = serve(lambda _: (307, {"Location": f"{other_url}/elsewhere"}, b""))
@@ -306,6 +378,39 @@ def test_a_redirect_to_another_origin_does_not_carry_the_key(serve, tmp_path):
         session.results("job-x", format="csv")
     assert {key for _, key in first.seen} == {"Key sk_mine"}
     assert other.seen and {key for _, key in other.seen} == {None}
+    session.close()
+
+
+def test_a_redirect_within_the_origin_carries_the_key(serve, tmp_path):
+    jobs = json.dumps({"jobs": [{"job_id": "job-x"}]}).encode()
+    server, url = serve(
+        lambda h: (
+            (200, {}, jobs) if h.path == "/moved?cursor=1" else (307, {"Location": "/moved?cursor=1"}, b"")
+        )
+    )
+    session = session_with(url, tmp_path)
+    assert [job.job_id for job in session.jobs()] == ["job-x"]
+    assert [key for _, key in server.seen] == ["Key sk_mine"] * 2
+    session.close()
+
+
+@pytest.mark.parametrize("route", ["results", "results-url", "list-jobs"])
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        ("http://169.254.169.254/latest/meta-data", "link-local"),
+        ("file:///etc/passwd", "does not begin with https but with 'file'"),
+    ],
+)
+def test_a_redirect_of_the_service_leads_nowhere_a_download_may_not_lead(
+    serve, tmp_path, route, location, why
+):
+    _, url = serve(lambda h: (302, {"Location": location}, b"") if route in h.path else (404, {}, b"{}"))
+    session = session_with(url, tmp_path)
+    use = session.jobs if route == "list-jobs" else session.results
+    with pytest.raises(errors.ServiceError, match=rf"{why}.*not followed"):
+        use(*(() if route == "list-jobs" else ("job-x", "json" if route == "results" else "parquet")))
+    assert not session.cache.entries()
     session.close()
 
 
@@ -328,7 +433,7 @@ def test_an_error_that_is_cut_or_garbled_is_still_one_of_ours(serve, tmp_path, h
 
 
 @pytest.mark.parametrize(
-    "location", ["http://[::1", f"http://{'a' * 300}.example/", "ftp://x.example/", "/again"]
+    "location", ["http://[::1", f"http://{'a' * 300}.example/", "http://x:99999/", "/again"]
 )
 def test_a_redirect_to_nowhere_is_one_of_our_errors(serve, tmp_path, location):
     _, url = serve(lambda _: (302, {"Location": location}, b""))
@@ -336,6 +441,40 @@ def test_a_redirect_to_nowhere_is_one_of_our_errors(serve, tmp_path, location):
     with pytest.raises(errors.ServiceUnreachableError):
         session.jobs()
     session.close()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_short_reply_that_is_long_is_refused_early(serve, tmp_path, monkeypatch, packed):
+    monkeypatch.setattr(transport, "MOST_BYTES", 1 << 20)
+    body = json.dumps({"jobs": [], "more": "a" * (3 << 20)}).encode()
+    headers = {"Content-Encoding": "gzip"} if packed else {"Content-Length": str(100 << 30)}
+    _, url = serve(lambda _: (200, headers, gzip.compress(body) if packed else body))
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.ServiceError, match="more than 1 MB where a short reply was due"):
+        session.jobs()
+    session.close()
+
+
+@pytest.mark.parametrize("route", ["/list-jobs", "/object"])
+def test_what_a_redirect_has_to_say_is_not_read(serve, tmp_path, route):
+    over, waited = threading.Event(), []
+
+    def answer(handler):
+        if handler.path.partition("?")[0].endswith(route):
+            handler.wfile.write(b"HTTP/1.0 302 Found\r\nLocation: /moved?sig=1\r\n\r\nand so on")
+            waited.append(over.wait(5))
+        if handler.path == "/moved?sig=1":
+            over.set()
+        return 200, {}, json.dumps({"jobs": [], "urls": {"get": f"{url}/object?sig=1"}}).encode()
+
+    _, url = serve(answer)
+    session = session_with(url, tmp_path)
+    if route == "/list-jobs":
+        assert session.jobs() == []
+    else:
+        assert session.results("job-x").num_rows == 0
+    session.close()
+    assert waited == [True], "the next address was asked while the body had not ended"
 
 
 def test_the_key_is_in_no_command_line_and_no_environment_that_we_make(demo, tmp_path):
