@@ -384,7 +384,7 @@ def test_results_are_bound_as_each_type(browser, variables, as_type, kind):
 
 @pytest.mark.parametrize(
     ("name", "words", "free"),
-    [("class", "cannot be the name", False), ("list", "would hide", False), ("my films", "cannot be the name", False),
+    [("class", "is a keyword", False), ("list", "would hide", False), ("my films", "cannot be the name", False),
      ("", "Give the variable a name", False), ("mine", "mine is not used yet", True), ("held", "held holds a list of 3 now", True)],
 )  # fmt: skip
 def test_the_name_of_a_variable_is_judged_as_it_is_typed(browser, variables, name, words, free):
