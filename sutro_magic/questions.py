@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -86,6 +87,9 @@ class Question:
     search: str = ""
     filters: tuple[Filter, ...] = ()
     seed: int | None = None
+
+
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 def kind_of(kind: pa.DataType) -> Kind:  # noqa: PLR0911 - one line for each
@@ -232,7 +236,7 @@ def parse_bound(text: str | None, kind: pa.DataType, *, upper: bool = False) -> 
     try:
         if kind_of(kind) == "time":
             return _parse_time(text, kind, upper=upper)
-        number = Decimal(text.replace(",", "").replace("_", ""))
+        number = Decimal(_ungrouped(text))
     except (InvalidOperation, ValueError):
         what = "time, like 2026-01-31 or 2026-01-31 12:00" if kind_of(kind) == "time" else "number"
         raise ArgumentError(f"{shorten(text, 40)!r} is no {what}.", hint="Correct the bound.") from None
@@ -243,6 +247,18 @@ def parse_bound(text: str | None, kind: pa.DataType, *, upper: bool = False) -> 
     if number.adjusted() >= _MOST_DIGITS or len(number.as_tuple().digits) > _MOST_DIGITS:
         raise ArgumentError(f"{shorten(text, 40)} has too many digits.", hint="Correct the bound.")
     return number
+
+
+def _ungrouped(text: str) -> str:
+    """Take away the commas that part groups of three digits; ``2,5`` is no number here, nor is it 25."""
+    if _GROUPED.fullmatch(text):
+        return text.replace(",", "")
+    if "," in text:
+        raise ArgumentError(
+            f"{shorten(text, 40)!r} can be read in two ways.",
+            hint="Write a point before decimals, like 2.5; commas part groups of three digits, like 1,234,567.",
+        )
+    return text.replace("_", "")
 
 
 def _parse_filter(entry: Mapping[str, Any], schema: pa.Schema) -> Filter:

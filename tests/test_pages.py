@@ -311,6 +311,18 @@ def test_a_range_is_refused_where_nothing_can_lie_in_it_and_a_day_has_all_its_ho
             found(0, day, "")
 
 
+@pytest.mark.parametrize("bound", ["2,5", "1990,5", "12,34", "1,2345", "1234,567"])
+def test_a_comma_that_may_stand_for_decimals_is_not_guessed_at(bound):
+    asked = {"filters": [{"column": 3, "kind": "range", "min": bound}]}
+    with pytest.raises(ArgumentError, match="two ways") as caught:
+        parse_question(asked, SCHEMA)
+    assert "2.5" in caught.value.hint
+    [fine] = parse_question(
+        {"filters": [{"column": 2, "kind": "range", "min": "1,234,567.5"}]}, SCHEMA
+    ).filters
+    assert 1234567.5 in fine.values  # noqa: PD011 - no frame
+
+
 @pytest.mark.parametrize("bound", ["x", "1e999999999", "nan", "inf", "1" * 60])
 def test_a_bound_that_is_no_number_is_said(bound):
     asked = {"filters": [{"column": 3, "kind": "range", "min": bound}]}

@@ -284,9 +284,11 @@ class TableView {
         type: "text", inputmode: "numeric", class: "st-go", "aria-label": what,
         onkeydown: (event) => {
           if (event.key !== "Enter" || !input.value.trim()) return;
-          const number = Number(input.value.replaceAll(",", ""));
-          if (Number.isInteger(number)) act(number);
-          else this.complain(`${input.value} is no whole number.`);
+          const typed = input.value.trim();
+          const number = /^\d{1,3}(,\d{3})+$/.test(typed) ? Number(typed.replaceAll(",", "")) : Number(typed);
+          if (!Number.isSafeInteger(number)) { this.complain(`${typed} is no whole number.`); return; }
+          input.value = ""; // it says where to go, not where one is
+          act(number);
         },
       });
       return h("label", {}, label, " ", input);

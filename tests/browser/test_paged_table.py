@@ -463,6 +463,7 @@ def test_what_cannot_be_answered_is_said_and_taken_back(run, page, traffic):
     for typed, said in (
         ("1", "No rows are found, so there is no page."),
         ("words", "words is no whole number."),
+        ("1,5", "1,5 is no whole number."),
     ):
         go_to_page.fill(typed)
         go_to_page.press("Enter")
@@ -476,6 +477,7 @@ def test_what_cannot_be_answered_is_said_and_taken_back(run, page, traffic):
     go_to_page.fill("1000")
     go_to_page.press("Enter")
     expect(info).to_have_text("rows 9,991 to 10,000 of 10,000")
+    expect(go_to_page).to_have_value("")
     for name in ("go to page", "go to row, by its number"):
         table.get_by_label(name).fill(" ")
         table.get_by_label(name).press("Enter")
