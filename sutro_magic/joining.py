@@ -113,7 +113,8 @@ class Joining:
 
     def _read(self, frame: Any) -> pa.Table:
         if self.as_type == "polars" and "Object" in map(str, frame.dtypes):
-            raise ArgumentError(f"{self.name} has Python objects.")  # as Arrow they would be addresses
+            # As Arrow they would be addresses.
+            raise ArgumentError(f"{self.name} has Python objects.", hint="Give each column one type.")
         return to_arrow(self.name, frame)
 
     def _as_text(self, frame: Any) -> Any:
