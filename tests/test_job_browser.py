@@ -100,7 +100,7 @@ def test_the_newest_jobs_are_listed_with_all_that_the_list_tells(browser):
     reviews = next(row for row in rows(browser) if row[0][1] == "job-demo-reviews")
     assert reviews[0] == ["Film reviews, judged", "job-demo-reviews"]
     assert reviews[1:4] == ["SUCCEEDED", "gpt-oss-20b", "2,000"]
-    assert reviews[5:] == ["1 min 34 s", "0.0173", ""]
+    assert reviews[5:] == ["1 min 34 s", "$0.0173", ""]
     assert foot(browser).startswith("1 to 10 of 2")
 
 
@@ -198,7 +198,7 @@ def test_a_chosen_job_shows_all_that_is_known(browser):
     state = facts(browser)
     assert (state["title"], state["badge"]) == ("Film reviews, judged", "SUCCEEDED")
     pairs = {pair[0]: pair[1] for pair in state["pairs"]}
-    assert pairs["tokens"] == "116,000 in, 28,000 out" and pairs["cost"] == "$0.017280"
+    assert pairs["tokens"] == "116,000 in, 28,000 out" and pairs["cost"] == "$0.0173"
     assert pairs["system prompt"] == "Judge the review. Answer with label and confidence."
     assert json.loads(pairs["JSON schema"])["type"] == "object"
     assert json.loads(pairs["sampling parameters"]) == {"temperature": 0.0, "max_tokens": 64}

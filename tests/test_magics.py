@@ -305,6 +305,8 @@ def test_jobs_are_listed_and_can_be_bound(kernel):
 def test_status_shows_one_job(kernel):
     shown = kernel.run("%sutro_status job-demo-failed").result["text/plain"]
     assert "FAILED" in shown and "failure reason" in shown
+    shown = kernel.run("%sutro_status job-demo-films").result["text/plain"]
+    assert "$0.1368" in shown
     assert kernel.run("job = %sutro_status job_12345").result is None
     assert kernel.value("job.num_rows, job.status.value") == "(2, 'SUCCEEDED')"
 

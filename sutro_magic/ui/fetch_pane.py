@@ -246,12 +246,8 @@ def job_facts(job: Job, progress: JobProgress | None) -> dict[str, Any]:
         add("took", job, words.duration((job.completed - job.started).total_seconds()))
     if job.input_tokens is not None or job.output_tokens is not None:
         add("tokens", job, f"{job.input_tokens or 0:,} in, {job.output_tokens or 0:,} out")
-    add("cost", job.cost, f"${job.cost:,.6f}" if job.cost is not None else "")
-    add(
-        "estimated cost",
-        job.cost_estimate,
-        f"${job.cost_estimate:,.6f}" if job.cost_estimate is not None else "",
-    )
+    add("cost", words.cost(job.cost))
+    add("estimated cost", words.cost(job.cost_estimate))
     add("priority", job.priority)
     for name, value in (
         ("system prompt", job.system_prompt),

@@ -31,7 +31,7 @@ COLUMNS = [
     {"name": "rows", "kind": "number"},
     {"name": "created", "kind": "date", "least": 48},
     {"name": "took", "kind": "number", "least": 60},
-    {"name": "cost (USD)", "kind": "number", "least": 60},
+    {"name": "cost", "kind": "number", "least": 60},
     {"name": "cached", "kind": "mark", "title": "✓: its results are on this machine already"},
 ]
 NO_JOBS = "There are no jobs yet. Submit some with Sutro's SDK; %sutro_demo has sample jobs to look at."
@@ -319,7 +319,7 @@ class JobPane:
             None if job.num_rows is None else f"{job.num_rows:,}",
             f"{job.created:%Y-%m-%d %H:%M}" if job.created else None,
             took,
-            None if job.cost is None else f"{job.cost:,.4f}",
+            words.cost(job.cost),
             "✓" if job.job_id in self._cached else "",
         ]
 

@@ -227,7 +227,7 @@ def caption(results: Results) -> list[str]:
         if results.from_cache
         else f"in {words.duration(source.seconds)}, now cached"
     )
-    said = [one_line(results.job.title, 120), f"{size}, {words.size(source.size)}, {how}, {when}"]
+    said = [one_line(results.job.title, 120), f"{size}, {words.size(source.size)}, {how} {when}"]
     if unfolding is None:
         return said
     if unfolding.failed:

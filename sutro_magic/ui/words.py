@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+LEAST_COST = 0.0001
+"""Dollars; less is not told apart."""
+
 
 def size(count: float) -> str:
     """Say a number of bytes, in steps of 1,000: ``93.7 MB``."""
@@ -42,6 +45,15 @@ def age(time: datetime) -> str:
 def count(number: int, noun: str) -> str:
     """Say a count: ``1 row``, ``2,000 rows``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def cost(dollars: float | None) -> str | None:
+    """Say what something cost, in dollars: ``$0.1368``, ``$7.2000``, ``under $0.0001``; None if nobody knows."""
+    if dollars is None:
+        return None
+    if 0 < dollars < LEAST_COST:
+        return f"under ${LEAST_COST}"
+    return f"${dollars:,.4f}"
 
 
 def place(path: Path) -> str:

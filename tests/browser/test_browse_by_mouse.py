@@ -230,6 +230,19 @@ def test_controls_look_like_one_piece_in_both_themes(opened, page, demo):
     expect(browser.get_by_text("Nothing to fetch: a job that is FAILED has no results.")).to_be_visible()
 
 
+def test_names_have_room_where_the_page_is_narrow(opened, page, demo):
+    browser = opened(demo.url, demo.api_key)
+    row = job(browser, "Zoo mail")
+    expect(row.locator(".sb-clock")).to_be_visible()
+    page.set_viewport_size({"width": 1150, "height": 1000})
+    expect(row.locator(".sb-clock")).to_be_hidden()
+    expect(row.locator(".sb-date-cell")).to_be_visible()
+    cut = "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+    titles = browser.locator(".sb-title")
+    assert titles.evaluate_all(cut) == []
+    picture_now(page, "narrow", 1150)
+
+
 def test_rows_that_the_table_leaves_are_saved(opened, page, demo, tmp_path):
     browser = opened(demo.url, demo.api_key)
     job(browser, "Film reviews").click()
@@ -281,10 +294,10 @@ def test_a_slow_fetch_goes_on_beside_another_and_beside_a_running_cell_and_can_b
     expect(browser.locator(".dt-info")).to_have_text("rows 1 to 10 of 500")
 
 
-def picture_now(page, name):
+def picture_now(page, name, width=1400):
     """Keep a picture while the kernel is busy."""
     if SCREENSHOTS:
-        page.set_viewport_size({"width": 1400, "height": 1500})
+        page.set_viewport_size({"width": width, "height": 1500})
         page.screenshot(path=Path(SCREENSHOTS) / f"browser-{name}.png")
         page.set_viewport_size({"width": 1400, "height": 1000})
 
