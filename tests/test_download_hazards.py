@@ -71,7 +71,8 @@ def test_a_child_forked_while_a_thread_held_a_lock_is_not_stuck(tmp_path):
     with running(ManyJobs()) as service:
         session, answers = session_for(service, tmp_path), forking.Queue()
         child = forking.Process(target=fetch_in_child, args=(session, "job-1", answers))
-        with stopping._sockets_lock, eviction._holders_lock:  # as a thread may that is not there in the child
+        # As a thread may hold them that is not there in the child.
+        with stopping._sockets_lock, eviction._holders_lock, session._lock, session.seen._lock:
             child.start()
         assert answers.get(timeout=30) == ("job-1", {"job-1"})
         child.join()
