@@ -331,6 +331,11 @@ class ResultsCache:
         entry : CacheEntry
         on_bytes : callable
             Told how many bytes are done.
+
+        Raises
+        ------
+        CacheError
+            When it cannot be read now, which says nothing of it.
         """
         return is_intact(entry, on_bytes)
 

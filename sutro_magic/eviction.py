@@ -5,14 +5,13 @@ Of both, those that were used longest ago go first. What a `Results` of this pro
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from sutro_magic.errors import ConfigurationError, shorten
+from sutro_magic.locks import ThreadLock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -42,17 +41,7 @@ class Holder(Protocol):
 
 
 _holders: weakref.WeakSet[Holder] = weakref.WeakSet()
-_holders_lock = threading.Lock()
-
-
-def _unlock_in_child() -> None:
-    # A thread of the parent may have held it when it forked; in the child nobody gives it back.
-    global _holders_lock  # noqa: PLW0603
-    _holders_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock_in_child)
+_holders_lock = ThreadLock()
 
 
 def hold(holder: Holder) -> None:

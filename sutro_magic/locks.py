@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +40,36 @@ else:
 
     def _unlock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+class ThreadLock:
+    """A lock between threads that is free in a forked child: what held it there is a thread of the parent."""
+
+    def __init__(self) -> None:
+        self.free()
+        _thread_locks.add(self)
+
+    def free(self) -> None:
+        """Begin anew, as nobody's."""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+_thread_locks: weakref.WeakSet[ThreadLock] = weakref.WeakSet()
+
+
+def _free_all() -> None:
+    for lock in _thread_locks:
+        lock.free()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_all)
 
 
 class FileLock:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from sutro_magic.locks import ThreadLock
 from sutro_magic.models import Job, JobStatus, parse_time
 from sutro_magic.places import ENTRY_FILE, entry_pattern
 
@@ -38,7 +38,7 @@ class SeenJobs:
     """Jobs in memory, apart for each deployment and key; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._jobs: dict[tuple[str, str], SeenJob] = {}
 
     def add(self, identity: str, job: Job) -> None:

@@ -22,6 +22,7 @@ from sutro_magic.client import Client
 from sutro_magic.credentials import Secret, normalise_url, resolve
 from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
 from sutro_magic.fetching import Fetching, Wishes, ignore
+from sutro_magic.locks import FileLock, ThreadLock
 from sutro_magic.looking import look
 from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from sutro_magic.credentials import Credentials
     from sutro_magic.download import Progress
-    from sutro_magic.locks import FileLock
 
 
 class Session:
@@ -75,7 +75,7 @@ class Session:
             normalise_url(api_url)
         self.fixed_credentials: Credentials | None = None
         self._client: Client | None = None
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self._listeners = threading.local()
         self.cache = ResultsCache(cache_dir)
         self.seen = SeenJobs()

@@ -8,7 +8,6 @@ down: then every wait ends. What the work has to tell is told in the thread that
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import socket
 import threading
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from sutro_magic.errors import FetchCancelledError
+from sutro_magic.locks import ThreadLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,20 +32,9 @@ T = TypeVar("T")
 
 _errand: ContextVar[Errand | None] = ContextVar("sutro_magic_errand", default=None)
 _sockets: WeakKeyDictionary[socket.socket, Errand] = WeakKeyDictionary()
-_sockets_lock = threading.Lock()
+_sockets_lock = ThreadLock()
 _deadline: ContextVar[Deadline | None] = ContextVar("sutro_magic_deadline", default=None)
 _last_socket: ContextVar[weakref.ref[socket.socket] | None] = ContextVar("sutro_magic_socket", default=None)
-
-
-def _forget_in_child() -> None:
-    # Threads of the parent may have held the lock when it forked; in the child nobody gives it back.
-    global _sockets_lock  # noqa: PLW0603
-    _sockets_lock = threading.Lock()
-    _sockets.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class Errand:

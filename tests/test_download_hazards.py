@@ -19,7 +19,7 @@ from faulty_storage import JOB, FaultyService, Reply, json_reply, running
 from sweep_faults import leftovers
 from test_downloads import session_for
 
-from sutro_magic import errors
+from sutro_magic import errors, eviction, stopping
 from sutro_magic.transport import READ_SECONDS
 
 pytestmark = pytest.mark.slow
@@ -63,6 +63,19 @@ def test_forked_children_of_one_session_get_their_own_results(tmp_path):
             child.join()
         assert got == {job: {job} for job in jobs}
         assert session.job("job-0").job_id == "job-0", "the parent's connection still works"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_child_forked_while_a_thread_held_a_lock_is_not_stuck(tmp_path):
+    forking = multiprocessing.get_context("fork")
+    with running(ManyJobs()) as service:
+        session, answers = session_for(service, tmp_path), forking.Queue()
+        child = forking.Process(target=fetch_in_child, args=(session, "job-1", answers))
+        # As a thread may hold them that is not there in the child.
+        with stopping._sockets_lock, eviction._holders_lock, session._lock, session.seen._lock:
+            child.start()
+        assert answers.get(timeout=30) == ("job-1", {"job-1"})
+        child.join()
 
 
 # --- stopped when all has arrived -----------------------------------------------------------------
