@@ -401,11 +401,11 @@ class Session:
             job = fetching.details()
             if job is not None and job.status is not JobStatus.UNKNOWN:
                 raise_unless_succeeded(job)  # only what is final may be kept
+            expected = job.num_rows if job else None
             table = formats.canonicalize(
-                body, staged / RESULTS_FILE, request=request, expected_rows=job.num_rows if job else None
+                body, staged / RESULTS_FILE, request=request, expected_rows=expected, check=wishes.check
             )
-            if wishes.cancel is not None and wishes.cancel.is_set():
-                raise stopping.cancelled()
+            wishes.check()
             entry = self.cache.commit(
                 staged,
                 identity=client.credentials.identity,

@@ -8,9 +8,10 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import thrift
 from faulty_storage import JOB, FaultyService, make_table, parquet_bytes, running
 
-from sutro_magic import Session, errors, parquet_footer
+from sutro_magic import Session, errors, parquet_footer, peek
 from sutro_magic.patience import RetryPolicy
 
 pytestmark = pytest.mark.slow
@@ -178,6 +179,42 @@ def test_a_footer_that_points_outside_is_refused(service, client):
     service.artifact = service.artifact[:4] + service.artifact[100_000:]
     with pytest.raises(errors.CorruptResultsError, match="does not fit"):
         client.peek(JOB, 20_000)
+
+
+def understated(artifact, true, false):
+    """Let a footer claim another size of its only column, unpacked."""
+    length = int.from_bytes(artifact[-8:-4], "little")
+    body, footer = artifact[: -8 - length], artifact[-8 - length : -8]
+    footer = footer.replace(thrift.i64(true)[1], thrift.i64(false)[1])
+    return body + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def one_cell(size, **options):
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.table({JOB: ["x" * size]}), sink, use_dictionary=False, write_statistics=False, store_schema=False, **options
+    )  # fmt: skip
+    return sink.getvalue()
+
+
+def test_pages_are_believed_and_not_the_footer(service, client, monkeypatch):
+    artifact = one_cell(20_000_000, compression="zstd")
+    true = pq.ParquetFile(io.BytesIO(artifact)).metadata.row_group(0).column(0).total_uncompressed_size
+    service.artifact = understated(artifact, true, 1000)
+    assert client.peek(JOB, 1).num_rows == 1
+    monkeypatch.setattr(peek, "MOST_DECODED", 10_000_000)
+    with pytest.raises(errors.PeekError, match=r"take 20\.0 MB of memory"):
+        client.peek(JOB, 1)
+    monkeypatch.setattr(parquet_footer, "MAX_PAGE_BYTES", 10_000_000)
+    with pytest.raises(errors.ResultsTooLargeError, match="would unpack to 20,0"):
+        client.peek(JOB, 1)
+
+
+def test_what_would_have_to_be_held_in_memory_is_not_fetched(service, client, monkeypatch):
+    monkeypatch.setattr(peek, "MOST_FETCHED", 10_000)
+    with pytest.raises(errors.PeekError, match="of memory"):
+        client.peek(JOB, 400)
+    assert sent(service) <= 64 << 10
 
 
 def test_prompts_that_are_not_there_are_missed(service, client):
