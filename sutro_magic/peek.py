@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
-from sutro_magic.errors import ArgumentError, CorruptResultsError, PeekError
+from sutro_magic.errors import ArgumentError, CacheError, CorruptResultsError, PeekError
 from sutro_magic.parquet_footer import check_footer_length, check_metadata, check_pages
 from sutro_magic.provenance import Peeked
 from sutro_magic.results import Results
 from sutro_magic.sources import ResultsFile
+from sutro_magic.views import opened
 
 if TYPE_CHECKING:
     from sutro_magic.models import Job, ResultsRequest
@@ -104,9 +105,22 @@ def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
 
 
 def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
-    """Read the first rows of an entry in the cache."""
-    with pq.ParquetFile(entry.path) as parquet:
-        taken = _take(parquet, _groups(parquet.metadata, rows), rows)
+    """Read the first rows of an entry in the cache.
+
+    Raises
+    ------
+    CacheError, CorruptResultsError
+        When its file is gone; when that is damaged.
+    """
+    try:
+        with opened(entry.path) as parquet:
+            taken = _take(parquet, _groups(parquet.metadata, rows), rows)
+    except FileNotFoundError:
+        job_id = entry.request.job_id
+        raise CacheError(
+            f"The results of {job_id} are no longer in the cache.",
+            hint=f"%sutro_results {job_id} fetches them again.",
+        ) from None
     return FirstRows(taken, entry.table, entry.size, 0)
 
 

@@ -20,15 +20,12 @@ from sutro_magic import engine, formats, stopping
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.client import Client
 from sutro_magic.credentials import Secret, normalise_url, resolve
-from sutro_magic.errors import (
-    ArgumentError,
-    JobNotFoundError,
-    SutroError,
-)
+from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
 from sutro_magic.fetching import Fetching, Wishes, ignore
 from sutro_magic.looking import look
 from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
+    check_types,
     clean_job,
     may_be_an_id,
     mentions,
@@ -74,7 +71,9 @@ class Session:
     def __init__(
         self, api_url: str | None = None, api_key: str | None = None, cache_dir: Path | str | None = None
     ) -> None:
-        self._given_url, self._given_key = api_url, Secret(api_key) if api_key else None
+        # No plain key is left here: IPython can show variables with a traceback.
+        self._given_url, self._given_key, api_key = api_url, Secret(api_key) if api_key else None, None
+        check_types(api_url, self._given_key, cache_dir)
         if api_url:
             normalise_url(api_url)
         self.fixed_credentials: Credentials | None = None

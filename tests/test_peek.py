@@ -217,6 +217,35 @@ def test_what_would_have_to_be_held_in_memory_is_not_fetched(service, client, mo
     assert sent(service) <= 64 << 10
 
 
+@pytest.mark.parametrize("rows", [0, -5, "5", None, 2.5, 10**30, True, float("nan")])
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_is_no_number_of_rows_is_refused(service, client, rows, cached):
+    if cached:
+        client.results(JOB)
+    with pytest.raises(errors.ArgumentError) as caught:
+        client.peek(JOB, rows)
+    assert caught.value.hint == "Give a number from 1."
+    assert "row" in caught.value.message
+
+
+def test_a_damaged_file_in_the_cache_is_said(service, client):
+    path = client.results(JOB).path
+    data = bytearray(path.read_bytes())
+    data[4:4000] = b"\xfe" * 3996
+    path.write_bytes(data)
+    with pytest.raises(errors.CorruptResultsError, match="damaged") as caught:
+        client.peek(JOB, 5)
+    assert "--refresh" in caught.value.hint
+
+
+def test_a_file_that_leaves_the_cache_during_a_look_is_said(service, client):
+    client.results(JOB)
+    entry = client.cache.entries()[0]
+    entry.path.unlink()
+    with pytest.raises(errors.CacheError, match="no longer in the cache"):
+        peek.look_in_cache(entry, 5)
+
+
 def test_prompts_that_are_not_there_are_missed(service, client):
     with pytest.raises(errors.CorruptResultsError, match="inputs"):
         client.peek(JOB, inputs=True)
