@@ -52,6 +52,11 @@ class Wishes:
     on_retry: Callable[[str], None] = ignore
     cancel: threading.Event | None = None
 
+    def check(self) -> None:
+        """Raise `FetchCancelledError` if the caller wishes nothing any more."""
+        if self.cancel is not None and self.cancel.is_set():
+            raise stopping.cancelled()
+
 
 class Fetching:
     """One fetch, in steps; each of them can be interrupted, and ends when it is cancelled.

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sutro_magic import stopping
 from sutro_magic.canonical import CanonicalTable, Column, map_columns, output_names
 from sutro_magic.csv_rows import open_rows
 from sutro_magic.errors import CacheError, CorruptResultsError, ResultsTooLargeError
@@ -28,7 +29,7 @@ from sutro_magic.row_groups import ROW_GROUP_ROWS, RowGroupWriter
 from sutro_magic.views import canonical_schema, convert, read_batches, read_schema, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from sutro_magic.models import ResultsRequest
@@ -77,7 +78,12 @@ def sniff(path: Path) -> BodyKind:
 
 
 def canonicalize(
-    body: Path, target: Path, *, request: ResultsRequest, expected_rows: int | None = None
+    body: Path,
+    target: Path,
+    *,
+    request: ResultsRequest,
+    expected_rows: int | None = None,
+    check: Callable[[], None] = stopping.check,
 ) -> CanonicalTable:
     """Make a canonical Parquet file of a body.
 
@@ -91,6 +97,8 @@ def canonicalize(
         Job and columns that were asked for. The format is not looked at: content decides.
     expected_rows : int, optional
         Rows of the job, where known.
+    check : callable, optional
+        Called again and again; raises when the work is to end.
 
     Returns
     -------
@@ -110,12 +118,14 @@ def canonicalize(
     kind = _kind(head)
     try:
         if kind is BodyKind.PARQUET:
-            table = _describe_parquet(body, request)
+            table = _describe_parquet(body, request, check)
             _check_rows(table, expected_rows)
             os.replace(body, target)  # noqa: PTH105 - atomic on purpose, as in the docstring
         elif kind in {BodyKind.ZIP, BodyKind.JSON}:
             with _whole_or_absent(target), RowGroupWriter(target, keep_room=True) as writer:
-                table = (_convert_csv if kind is BodyKind.ZIP else _convert_json)(body, writer, request)
+                table = (_convert_csv if kind is BodyKind.ZIP else _convert_json)(
+                    body, writer, request, check
+                )
                 _check_rows(table, expected_rows)
         else:
             raise _refuse(kind, head)
@@ -145,38 +155,47 @@ def csv_keeps_types(path: Path, table: CanonicalTable) -> bool:
     return True
 
 
-def _convert_csv(body: Path, writer: RowGroupWriter, request: ResultsRequest) -> CanonicalTable:
+def _convert_csv(
+    body: Path, writer: RowGroupWriter, request: ResultsRequest, check: Callable[[], None]
+) -> CanonicalTable:
     with open_rows(body) as (names, batches):
         schema = pa.schema([pa.field(name, pa.string()) for name in names])
-        return _convert(schema, batches, writer, request)
+        return _convert(schema, batches, writer, request, check)
 
 
-def _convert_json(body: Path, writer: RowGroupWriter, request: ResultsRequest) -> CanonicalTable:
+def _convert_json(
+    body: Path, writer: RowGroupWriter, request: ResultsRequest, check: Callable[[], None]
+) -> CanonicalTable:
     columns = read_columns(body, outputs=output_names(request.job_id), optional=_OPTIONAL)
     if not columns:
         raise CorruptResultsError("The JSON holds no columns; it may be an error message.")
     table = pa.table(columns)
-    return _convert(table.schema, table.to_batches(ROW_GROUP_ROWS), writer, request)
+    return _convert(table.schema, table.to_batches(ROW_GROUP_ROWS), writer, request, check)
 
 
 def _convert(
-    wire: pa.Schema, batches: Iterable[pa.RecordBatch], writer: RowGroupWriter, request: ResultsRequest
+    wire: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    writer: RowGroupWriter,
+    request: ResultsRequest,
+    check: Callable[[], None],
 ) -> CanonicalTable:
     columns = _map_asked(wire.names, request)
     schema = canonical_schema(CanonicalTable(num_rows=0, columns=columns), wire, inputs=True, logprobs=True)
     writer.open(schema)
     places = [column.source for column in columns]
     for batch in batches:
+        check()
         for view in convert(batch, places, schema, first_row=writer.num_rows):
             writer.add(view)
     renumbered = (Column(source=i, name=column.name, kind=column.kind) for i, column in enumerate(columns))
     return CanonicalTable(num_rows=writer.num_rows, columns=tuple(renumbered))
 
 
-def _describe_parquet(path: Path, request: ResultsRequest) -> CanonicalTable:
+def _describe_parquet(path: Path, request: ResultsRequest, check: Callable[[], None]) -> CanonicalTable:
     """Check what can be checked without decoding: footer, row counts, and that every column lies inside the file."""
     try:
-        check_footer(path)
+        check_footer(path, check)
         with pq.ParquetFile(path) as file:
             metadata, names = file.metadata, file.schema_arrow.names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from sutro_magic import peek
-from sutro_magic.errors import ArgumentError, JobNotFoundError
+from sutro_magic.errors import JobNotFoundError
 from sutro_magic.fetching import Fetching, Wishes
 from sutro_magic.models import JobStatus, ResultsRequest
-from sutro_magic.naming import clean_job, may_be_an_id, unknown_job
+from sutro_magic.naming import clean_job, clean_rows, may_be_an_id, unknown_job
 from sutro_magic.outcomes import raise_unless_succeeded
 from sutro_magic.partials import Partials
 
@@ -33,8 +33,7 @@ def look(
 ) -> Results:
     """Look at the first rows of a job; parameters and errors as in `sutro_magic.Session.peek`."""
     begin = time.monotonic()
-    if rows < 1:
-        raise ArgumentError(f"A look at {rows} rows shows nothing.", hint="Give a number from 1.")
+    rows = clean_rows(rows)
 
     def attempt(text: str) -> Results:
         request = ResultsRequest(job_id=text, inputs=inputs, logprobs=logprobs)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from operator import index
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from sutro_magic.errors import ArgumentError, JobNotFoundError, shorten
 from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
+from sutro_magic.parquet_footer import MAX_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from sutro_magic.credentials import Secret
 
 LONGEST_JOB_ID = 200
 LONGEST_LIST = 5
@@ -33,6 +38,32 @@ def clean_job(job_id: object) -> str:
             hint="%sutro_jobs lists the jobs of this key.",
         )
     return text
+
+
+def check_types(api_url: object, api_key: Secret | None, cache_dir: object) -> None:
+    """Raise `ArgumentError` for what a session cannot be made of."""
+    for name, fits, kind in (
+        ("api_url", isinstance(api_url, str | None), "text"),
+        ("api_key", api_key is None or isinstance(api_key.reveal(), str), "text"),
+        ("cache_dir", isinstance(cache_dir, str | PathLike | None), "the path of a folder"),
+    ):
+        if not fits:
+            raise ArgumentError(
+                f"`{name}` is {kind}, nothing else.", hint="Session() takes what is configured."
+            )
+
+
+def clean_rows(rows: object) -> int:
+    """Return a number of rows to look at; raise `ArgumentError` for nonsense."""
+    hint = "Give a number from 1."
+    if isinstance(rows, bool) or not hasattr(rows, "__index__"):
+        raise ArgumentError(f"{shorten(repr(rows))} is no number of rows.", hint=hint)
+    count = index(rows)
+    if count < 1:
+        raise ArgumentError(f"A look at {shorten(str(count))} rows shows nothing.", hint=hint)
+    if count > MAX_ROWS:
+        raise ArgumentError(f"No results have so many rows; up to {MAX_ROWS:,} can be.", hint=hint)
+    return count
 
 
 def may_be_an_id(text: str) -> bool:

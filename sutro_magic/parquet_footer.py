@@ -9,12 +9,14 @@ version. So nothing of a footer is believed that was not looked at here. It is T
 from __future__ import annotations
 
 import os
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from sutro_magic import stopping
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
 from sutro_magic.thrift_compact import BINARY, I32, I64, LIST, MAX_DEPTH, STRUCT, Reader, ThriftError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MAX_FOOTER_BYTES = 16 << 20
@@ -23,6 +25,10 @@ MAX_COLUMNS = 10_000
 MAX_ROWS = 2_000_000_000
 MAX_PAGE_BYTES = 256 << 20
 """Writers end a page after a megabyte (DuckDB: after 100) or with the value that goes beyond."""
+MAX_CHUNK_PAGES = 100_000
+"""Of one column in one row group; writers put 20,000 rows in a page, or a megabyte."""
+MAX_PAGES = 1_000_000
+"""Each costs some microseconds to look at."""
 _HEADER_BYTES = 4096
 """As much as is read of a page for its header, which has some dozens of bytes."""
 
@@ -40,8 +46,20 @@ _UNPACKED, _PACKED = 2, 3  # of PageHeader
 _CHUNK_SIZE, _FIRST_PAGE, _DICTIONARY = 7, 9, 11  # of ColumnMetaData
 
 
-def check_footer(path: Path) -> None:
+class _File(Protocol):
+    def seek(self, offset: int, /) -> int: ...
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def check_footer(path: Path, check: Callable[[], None] = stopping.check) -> None:
     """Refuse a file whose footer cannot be read without harm, or does not fit the file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    check : callable, optional
+        Called again and again; raises when the work is to end.
 
     Raises
     ------
@@ -62,8 +80,12 @@ def check_footer(path: Path) -> None:
         check_footer_length(length)
         file.seek(data_end)
         chunks = check_metadata(file.read(length), data_end)
+        pages = 0
         for start, end in chunks:
-            _check_pages(file, start, end)
+            found, _ = check_pages(file, start, end, check)
+            pages += found
+            if pages > MAX_PAGES:
+                raise _too_many_pages(MAX_PAGES)
 
 
 def check_footer_length(length: int) -> None:
@@ -113,14 +135,23 @@ def check_metadata(footer: bytes, data_end: int) -> list[tuple[int, int]]:
     return chunks
 
 
-def _check_pages(file: IO[bytes], start: int, end: int) -> None:
+def check_pages(
+    file: _File, start: int, end: int, check: Callable[[], None] = stopping.check
+) -> tuple[int, int]:
     """Refuse a page that would unpack to too much: Arrow takes the memory for it before it unpacks anything.
 
     What is wrong in any other way is left to Arrow, which reads pages one by one, and says so.
+
+    Returns
+    -------
+    (int, int)
+        Pages, and the bytes to which they unpack.
     """
+    pages = unpacked = 0
     while start < end:
+        check()
         file.seek(start)
-        reader = Reader(file.read(_HEADER_BYTES))
+        reader = Reader(file.read(min(_HEADER_BYTES, end - start)))
         sizes = {}
         try:
             for field, kind in reader.fields():
@@ -129,14 +160,19 @@ def _check_pages(file: IO[bytes], start: int, end: int) -> None:
                 else:
                     reader.skip(kind)
         except (IndexError, ThriftError):
-            return
+            break
         if sizes.get(_UNPACKED, 0) > MAX_PAGE_BYTES:
             raise ResultsTooLargeError(
                 f"A page of the Parquet file would unpack to {sizes[_UNPACKED]:,} bytes; up to {MAX_PAGE_BYTES:,} are taken."
             )
         if sizes.get(_PACKED, -1) < 0:
-            return
+            break
+        pages += 1
+        if pages > MAX_CHUNK_PAGES:
+            raise _too_many_pages(MAX_CHUNK_PAGES)
+        unpacked += max(0, sizes.get(_UNPACKED, 0))
         start += reader.at + sizes[_PACKED]
+    return pages, unpacked
 
 
 def _check_schema(reader: Reader) -> int:
@@ -221,6 +257,10 @@ def _read_place(reader: Reader) -> tuple[int, int]:
 
 def _damaged() -> CorruptResultsError:
     return CorruptResultsError("The Parquet file is cut off or damaged: its footer cannot be read.")
+
+
+def _too_many_pages(most: int) -> ResultsTooLargeError:
+    return ResultsTooLargeError(f"The Parquet file has more than {most:,} pages where some would do.")
 
 
 def _misfit() -> CorruptResultsError:

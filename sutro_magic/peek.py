@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
-from sutro_magic.errors import ArgumentError, CorruptResultsError, PeekError
-from sutro_magic.parquet_footer import check_footer_length, check_metadata
+from sutro_magic.errors import ArgumentError, CacheError, CorruptResultsError, PeekError
+from sutro_magic.parquet_footer import check_footer_length, check_metadata, check_pages
 from sutro_magic.provenance import Peeked
 from sutro_magic.results import Results
 from sutro_magic.sources import ResultsFile
+from sutro_magic.views import opened
 
 if TYPE_CHECKING:
     from sutro_magic.models import Job, ResultsRequest
@@ -33,6 +34,8 @@ MOST_SHARE = 0.2
 """A look that costs a larger share of the file is refused: the whole is not much dearer, and stays."""
 MOST_DECODED = 1 << 30
 """Bytes of row groups, decoded, that a look may take."""
+MOST_FETCHED = 256 << 20
+"""Bytes of row groups, packed, which are held in memory."""
 _TRAILER_BYTES = 8
 """The length of the footer and the magic number, with which a Parquet file ends."""
 
@@ -79,20 +82,20 @@ def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
         with pq.ParquetFile(file) as parquet:
             groups = _groups(parquet.metadata, rows)
             spans, decoded = _spans(parquet.metadata, groups, file.size)
-            if decoded > MOST_DECODED:
-                raise PeekError(
-                    f"The first {rows:,} rows of {request.job_id} take {_megabytes(decoded)} of memory.",
-                    hint=f"%sutro_results {request.job_id} --peek 1, or fetch the whole without --peek.",
-                    size=file.size,
-                )
+            fetched = sum(stop - start for start, stop in spans)
+            _check_memory(file, request, rows, decoded, MOST_DECODED)
+            _check_memory(file, request, rows, fetched, MOST_FETCHED)
             if file.fetched < file.size:
                 why = (
                     "they are in one row group"
                     if len(groups) == 1
                     else f"they are in {len(groups)} row groups"
                 )
-                _check_share(file, request, sum(stop - start for start, stop in spans), why)
+                _check_share(file, request, fetched, why)
             file.prefetch(spans)
+            # The pages themselves say it again; Arrow believes them, not the footer.
+            decoded = sum(check_pages(file, start, stop)[1] for start, stop in spans)
+            _check_memory(file, request, rows, decoded, MOST_DECODED)
             table = _describe(parquet, request)
             return FirstRows(_take(parquet, groups, rows), table, file.size, file.fetched)
     except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
@@ -102,9 +105,22 @@ def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
 
 
 def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
-    """Read the first rows of an entry in the cache."""
-    with pq.ParquetFile(entry.path) as parquet:
-        taken = _take(parquet, _groups(parquet.metadata, rows), rows)
+    """Read the first rows of an entry in the cache.
+
+    Raises
+    ------
+    CacheError, CorruptResultsError
+        When its file is gone; when that is damaged.
+    """
+    try:
+        with opened(entry.path) as parquet:
+            taken = _take(parquet, _groups(parquet.metadata, rows), rows)
+    except FileNotFoundError:
+        job_id = entry.request.job_id
+        raise CacheError(
+            f"The results of {job_id} are no longer in the cache.",
+            hint=f"%sutro_results {job_id} fetches them again.",
+        ) from None
     return FirstRows(taken, entry.table, entry.size, 0)
 
 
@@ -222,6 +238,17 @@ def _spans(metadata: Any, groups: list[int], size: int) -> tuple[list[tuple[int,
             spans.append((start, stop))
             decoded += max(0, chunk.total_uncompressed_size)
     return spans, decoded
+
+
+def _check_memory(file: RemoteFile, request: ResultsRequest, rows: int, taken: int, most: int) -> None:
+    if taken <= most:
+        return
+    fewer = f"%sutro_results {request.job_id} --peek 1, or fetch the whole without --peek."
+    raise PeekError(
+        f"The first {rows:,} rows of {request.job_id} take {_megabytes(taken)} of memory.",
+        hint=fewer if rows > 1 else f"%sutro_results {request.job_id} fetches the whole.",
+        size=file.size,
+    )
 
 
 def _check_share(file: RemoteFile, request: ResultsRequest, missing: int, why: str) -> None:

@@ -26,6 +26,7 @@ from sutro_magic.locks import FileLock, ThreadLock
 from sutro_magic.looking import look
 from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.naming import (
+    check_types,
     clean_job,
     may_be_an_id,
     mentions,
@@ -70,7 +71,9 @@ class Session:
     def __init__(
         self, api_url: str | None = None, api_key: str | None = None, cache_dir: Path | str | None = None
     ) -> None:
-        self._given_url, self._given_key = api_url, Secret(api_key) if api_key else None
+        # No plain key is left here: IPython can show variables with a traceback.
+        self._given_url, self._given_key, api_key = api_url, Secret(api_key) if api_key else None, None
+        check_types(api_url, self._given_key, cache_dir)
         if api_url:
             normalise_url(api_url)
         self.fixed_credentials: Credentials | None = None
@@ -401,11 +404,11 @@ class Session:
             job = fetching.details()
             if job is not None and job.status is not JobStatus.UNKNOWN:
                 raise_unless_succeeded(job)  # only what is final may be kept
+            expected = job.num_rows if job else None
             table = formats.canonicalize(
-                body, staged / RESULTS_FILE, request=request, expected_rows=job.num_rows if job else None
+                body, staged / RESULTS_FILE, request=request, expected_rows=expected, check=wishes.check
             )
-            if wishes.cancel is not None and wishes.cancel.is_set():
-                raise stopping.cancelled()
+            wishes.check()
             entry = self.cache.commit(
                 staged,
                 identity=client.credentials.identity,

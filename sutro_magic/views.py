@@ -52,13 +52,13 @@ def canonical_schema(table: CanonicalTable, wire: pa.Schema, *, inputs: bool, lo
 
 def read_schema(path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool) -> pa.Schema:
     """Return the schema of a view, from the footer alone; parameters and errors as in `read_batches`."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return canonical_schema(table, file.schema_arrow, inputs=inputs, logprobs=logprobs)
 
 
 def stored_size(path: Path) -> int:
     """Return the bytes of a results file before compression, from the footer alone."""
-    with _opened(path) as file:
+    with opened(path) as file:
         metadata = file.metadata
         return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
 
@@ -99,7 +99,7 @@ def read_batches(
     """
     columns = table.select(inputs=inputs, logprobs=logprobs)
     rows = 0
-    with _opened(path) as file:
+    with opened(path) as file:
         wire = file.schema_arrow
         schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs)
         names = _names_to_read(wire, columns)
@@ -169,7 +169,8 @@ def json_text(value: Any) -> str | None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a results file; what is wrong with it is then said in our words, except that it is gone."""
     try:
         with pq.ParquetFile(path) as file:
             yield file
@@ -178,7 +179,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise
     except FileNotFoundError:
         raise  # the caller knows whose results are gone
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise CorruptResultsError(
             "The stored results cannot be read: the file is damaged.", hint=_REFRESH
         ) from error

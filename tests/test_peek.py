@@ -8,9 +8,10 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import thrift
 from faulty_storage import JOB, FaultyService, make_table, parquet_bytes, running
 
-from sutro_magic import Session, errors, parquet_footer
+from sutro_magic import Session, errors, parquet_footer, peek
 from sutro_magic.patience import RetryPolicy
 
 pytestmark = pytest.mark.slow
@@ -178,6 +179,71 @@ def test_a_footer_that_points_outside_is_refused(service, client):
     service.artifact = service.artifact[:4] + service.artifact[100_000:]
     with pytest.raises(errors.CorruptResultsError, match="does not fit"):
         client.peek(JOB, 20_000)
+
+
+def understated(artifact, true, false):
+    """Let a footer claim another size of its only column, unpacked."""
+    length = int.from_bytes(artifact[-8:-4], "little")
+    body, footer = artifact[: -8 - length], artifact[-8 - length : -8]
+    footer = footer.replace(thrift.i64(true)[1], thrift.i64(false)[1])
+    return body + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def one_cell(size, **options):
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.table({JOB: ["x" * size]}), sink, use_dictionary=False, write_statistics=False, store_schema=False, **options
+    )  # fmt: skip
+    return sink.getvalue()
+
+
+def test_pages_are_believed_and_not_the_footer(service, client, monkeypatch):
+    artifact = one_cell(20_000_000, compression="zstd")
+    true = pq.ParquetFile(io.BytesIO(artifact)).metadata.row_group(0).column(0).total_uncompressed_size
+    service.artifact = understated(artifact, true, 1000)
+    assert client.peek(JOB, 1).num_rows == 1
+    monkeypatch.setattr(peek, "MOST_DECODED", 10_000_000)
+    with pytest.raises(errors.PeekError, match=r"take 20\.0 MB of memory"):
+        client.peek(JOB, 1)
+    monkeypatch.setattr(parquet_footer, "MAX_PAGE_BYTES", 10_000_000)
+    with pytest.raises(errors.ResultsTooLargeError, match="would unpack to 20,0"):
+        client.peek(JOB, 1)
+
+
+def test_what_would_have_to_be_held_in_memory_is_not_fetched(service, client, monkeypatch):
+    monkeypatch.setattr(peek, "MOST_FETCHED", 10_000)
+    with pytest.raises(errors.PeekError, match="of memory"):
+        client.peek(JOB, 400)
+    assert sent(service) <= 64 << 10
+
+
+@pytest.mark.parametrize("rows", [0, -5, "5", None, 2.5, 10**30, True, float("nan")])
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_is_no_number_of_rows_is_refused(service, client, rows, cached):
+    if cached:
+        client.results(JOB)
+    with pytest.raises(errors.ArgumentError) as caught:
+        client.peek(JOB, rows)
+    assert caught.value.hint == "Give a number from 1."
+    assert "row" in caught.value.message
+
+
+def test_a_damaged_file_in_the_cache_is_said(service, client):
+    path = client.results(JOB).path
+    data = bytearray(path.read_bytes())
+    data[4:4000] = b"\xfe" * 3996
+    path.write_bytes(data)
+    with pytest.raises(errors.CorruptResultsError, match="damaged") as caught:
+        client.peek(JOB, 5)
+    assert "--refresh" in caught.value.hint
+
+
+def test_a_file_that_leaves_the_cache_during_a_look_is_said(service, client):
+    client.results(JOB)
+    entry = client.cache.entries()[0]
+    entry.path.unlink()
+    with pytest.raises(errors.CacheError, match="no longer in the cache"):
+        peek.look_in_cache(entry, 5)
 
 
 def test_prompts_that_are_not_there_are_missed(service, client):

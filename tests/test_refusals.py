@@ -18,7 +18,7 @@ import pytest
 import thrift
 
 from sutro_magic import container, csv_rows, disks, formats, json_columns, parquet_footer
-from sutro_magic.errors import CacheError, CorruptResultsError, ResultsTooLargeError
+from sutro_magic.errors import CacheError, CorruptResultsError, FetchCancelledError, ResultsTooLargeError
 from sutro_magic.models import ResultsRequest
 
 pytestmark = pytest.mark.slow
@@ -393,6 +393,39 @@ def test_a_cell_of_more_than_a_gigabyte_in_a_small_file_takes_no_memory(body):
     said, peak = apart(body)
     assert "ResultsTooLargeError" in said and "would unpack to" in said
     assert peak < 100 * MB
+
+
+def empty_pages(count):
+    page = bytes([0x15, 0, 0x15, 0, 0x15, 0, 0])  # its type and its two sizes
+    data = page * count
+    chunk = thrift.fields(
+        _1=thrift.i32(6), _4=thrift.i32(0), _5=thrift.i64(10), _6=thrift.i64(len(data)), _7=thrift.i64(len(data)), _9=thrift.i64(4)
+    )  # fmt: skip
+    column = thrift.fields(_2=thrift.i64(4), _3=(thrift.STRUCT, chunk))
+    group = thrift.fields(_1=thrift.structs([column]), _2=thrift.i64(len(data)), _3=thrift.i64(10))
+    return thrift.parquet(thrift.footer(FLAT, rows=10, groups=[group]), body=data)
+
+
+def test_pages_without_number_are_refused_early(body, monkeypatch):
+    monkeypatch.setattr(parquet_footer, "MAX_CHUNK_PAGES", 10_000)
+    body.write_bytes(empty_pages(3_000_000))
+    begin = time.process_time()
+    assert "more than 10,000 pages" in refusal(body, ResultsTooLargeError)
+    assert time.process_time() - begin < 1
+
+
+def test_a_look_at_pages_ends_when_it_is_to_end(body):
+    body.write_bytes(empty_pages(1_000_000))
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 100:
+            raise FetchCancelledError("enough")
+
+    with pytest.raises(FetchCancelledError):
+        parquet_footer.check_footer(body, check)
+    assert len(calls) == 100
 
 
 # --- a disk without room --------------------------------------------------------------------------

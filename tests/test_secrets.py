@@ -213,6 +213,20 @@ def test_logging_in_shows_no_key(trail, demo):
     trail.run("magics.session.use(None)")
 
 
+@pytest.mark.parametrize("given", ["cache_dir=123", "cache_dir=b'x'", "cache_dir='a' * 5000"])
+def test_a_session_that_cannot_be_made_shows_no_key_even_with_local_variables(trail, given):
+    trail.run("%xmode Verbose\n%config SutroMagics.debug = True\nimport os")
+    reply = trail.run(f"Session('https://acme.example', os.environ['SUTRO_API_KEY'], {given})\n1 / 0")
+    assert reply.ename == "ZeroDivisionError" if "5000" in given else reply.ename == "ArgumentError"
+
+
+@pytest.mark.parametrize("given", [{"api_url": 5}, {"api_key": b"sk_mine"}, {"cache_dir": 1.5}])
+def test_what_a_session_cannot_be_made_of_is_said(given):
+    with pytest.raises(errors.ArgumentError, match=next(iter(given))) as caught:
+        Session(**given)
+    assert "sk_mine" not in str(caught.value)
+
+
 @pytest.mark.slow
 def test_a_saved_notebook_holds_no_secret(demo, tmp_path, monkeypatch):
     for name, value in {"SUTRO_API_URL": demo.url, "SUTRO_API_KEY": demo.api_key}.items():
