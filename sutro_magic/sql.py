@@ -121,7 +121,8 @@ def run(
         raise _explain(str(error), binding) from None
     from sutro_magic.results import Results as Handle
 
-    return Handle.computed(plain(table), _title(search.read), time.monotonic() - begin)
+    names = [binding.heading(name) for name in table.column_names]
+    return Handle.computed(plain(table.rename_columns(names)), _title(search.read), time.monotonic() - begin)
 
 
 # --- which names are read -----------------------------------------------------------------------------
@@ -301,7 +302,8 @@ def _title(read: list[str]) -> str:
 
 def _refusal(tree: dict[str, Any], binding: Binding) -> SutroError:
     """Say why there is nothing to run."""
-    if tree.get("error_type") == "not implemented":
+    message = str(tree.get("error_message"))
+    if tree.get("error_type") == "not implemented" and "parameters" not in message:
         word = re.sub(r"--[^\n]*|/\*.*?\*/", " ", binding.sql, flags=re.DOTALL).split()[:1]
         verb = shorten(word[0].upper() if word else "this", 20)
         if verb in {"PIVOT", "UNPIVOT"}:
@@ -309,7 +311,6 @@ def _refusal(tree: dict[str, Any], binding: Binding) -> SutroError:
         else:
             hint = "Queries begin with select, from, with, values, describe or summarize."
         return QueryError(f"{verb} is not run here: SQL only reads.", hint=hint)
-    message = str(tree.get("error_message"))
     place = str(tree.get("position") or "")
     line = f"\nLINE {binding.sql.count(chr(10), 0, int(place)) + 1}:" if place.isdigit() else ""
     return _explain(f"Parser Error: {message}{line}", binding)

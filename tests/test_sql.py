@@ -216,6 +216,29 @@ def test_a_name_that_stands_twice_gets_a_number(films):
         assert films.value(names) == "['title', 'title_3', 'title_2', 'title_4']"
 
 
+def test_a_column_without_a_name_is_headed_as_it_was_typed(films):
+    assert sql(films, "select {1} + 1, {'title'}, {'title'}, 2", "--name x").ok
+    assert films.value("list(x.columns)") == "['({1} + 1)', \"{'title'}\", \"{'title'}_2\", '2']"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("340282366920938463463374607431768211455::uhugeint", "UHUGEINT"), ("[1]::uhugeint[]", "UHUGEINT[]"),
+        ("'101'::bit", "BIT"), ("'12:00:00+02'::timetz", "TIME WITH TIME ZONE"),
+        ("{'k': '12:00:00+02'::timetz}", "STRUCT(k TIME WITH TIME ZONE)"),
+    ],
+)  # fmt: skip
+def test_types_that_only_duckdb_has_are_refused_and_fine_as_text(films, value, kind):
+    first, hint = failed(sql(films, f"select {value} as odd"))
+    assert (
+        first == f"QueryError: The column odd is of type {kind}, which only DuckDB has." and "varchar" in hint
+    )
+    assert sql(films, f"select ({value})::varchar as odd", "--name x").ok
+    query = "select now() as \"BIT\", {'BIT': 1, 'x': 'BIT', 'VARIANT x': 2} as b, 'BIT'::enum('BIT') as e"
+    assert sql(films, query, "--name x --as arrow").ok
+
+
 # --- values ---------------------------------------------------------------------------------------
 
 NASTY = "x' or 1=1; drop table films; -- \" $1 {films} \\"
@@ -446,6 +469,7 @@ def test_what_was_refused_has_changed_no_setting_and_harmless_functions_run(film
         ("select inputs from films", 'Referenced column "inputs"', "--inputs"),
         ("select 1\nfrom films\nwhere", "Parser Error", "%%sutro_sql?"),
         ("from films where year > $year", "Values were not provided", "{year}"),
+        ("select $1::int + {1}", "Mixing named and positional", "Values are written in braces"),
         ("select 1; select 2", "There are 2 queries in this cell", "with a as"),
         ("select 'a\x1b[31m'::int", "Could not convert string 'a\ufffd[31m'", "%%sutro_sql?"),
         ("select error('no ' || 'way')", "no way", "%%sutro_sql?"),
