@@ -305,10 +305,14 @@ class Lane:
             self._cursor = _database.cursor()
         cursor = self._cursor
         self._raise_if_stale(self._current)
-        for name, table in tables.items():
-            cursor.register(name, table)
         try:
-            return work(cursor)
+            try:
+                for name, table in tables.items():
+                    cursor.register(name, table)
+                return work(cursor)
+            finally:
+                for name in tables:
+                    cursor.unregister(name)
         except duckdb.InterruptException:
             raise SupersededError("A newer question has cancelled this one.") from None
         except duckdb.OutOfMemoryException:
@@ -316,9 +320,6 @@ class Lane:
                 "There is not enough memory for that, and no room on the disk to do without.",
                 hint="%config SutroMagics.memory_limit = '2GB' grants more; or free some disk.",
             ) from None
-        finally:
-            for name in tables:
-                cursor.unregister(name)
 
     def _raise_if_stale(self, ticket: int | None) -> None:
         if ticket is not None and ticket != self._newest:
