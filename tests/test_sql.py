@@ -151,6 +151,35 @@ def test_results_and_what_they_pick_are_read_by_their_variables(films):
     assert films.value("x.n[0] >= wrong.num_rows > 0") == "True"
 
 
+def test_what_results_pick_is_read_by_its_name(films):
+    films.run("r = %sutro_results job-demo-broken\nn = r.errors.num_rows")
+    for query in (
+        "select 'é' as t, count(errors._row) as n from r.errors", 'select count(e._row) as n from "r"."errors" e',
+        "select count(*) as n from r . errors", 'select count(*) as n from "r.errors"', "select (select count(*) from r.errors) as n",
+        "with x as (from r.errors) select count(*) as n from x", "select count(*) as n from r.errors a join r.errors as b using (_row)",
+    ):  # fmt: skip
+        assert sql(films, query, "--name x").ok
+        assert films.value("int(x.n[0]) == n > 0") == "True", query
+    assert sql(films, "select count(*) as n from r.filtered where {'r.errors'} <> ''", "--name x").ok
+    assert films.value("int(x.n[0]) == r.num_rows") == "True"
+    for query in ("describe r.errors", "summarize r.errors", "describe from r.errors", 'describe "r.errors"'):
+        assert sql(films, query, "--name x").ok
+        assert films.value("list(x.column_name) == r.errors.columns") == "True", query
+    assert sql(films, "from information_schema.tables").ok
+    assert failed(sql(films, "from r.pandas")) and failed(sql(films, "from films.errors"))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_table_of_the_query_may_be_made_of_a_job_of_its_name(kernel, cached):
+    if cached:
+        assert kernel.run("%sutro_results job-demo-zoo --quiet").ok
+    query = """with recursive "job-demo-zoo" as (from "job-demo-zoo" limit 1), two as (from "job-demo-zoo"),
+        n(i) as (select 1 union all select i + 1 from n where i < 3)
+        select count(*) as n from two, n, (with two as (select 1) from two), "Job-Demo-Zoo\""""
+    assert sql(kernel, query, "--name x").ok
+    assert kernel.value("x.n[0]") == "3"
+
+
 def test_a_variable_comes_before_a_job_and_a_table_of_the_query_before_both(films):
     films.run("import pandas\nglobals()['job-demo-films'] = pandas.DataFrame({'a': [1]})")
     assert "  1" not in shown(sql(films, 'select count(*) n from "job-demo-museum"'))
