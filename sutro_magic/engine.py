@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sutro_magic import container
-from sutro_magic.errors import ConfigurationError, ResourceError, SupersededError, shorten
+from sutro_magic.errors import ConfigurationError, QueryError, ResourceError, SupersededError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -310,10 +311,14 @@ class Lane:
             self._cursor = _database.cursor()
         cursor = self._cursor
         self._raise_if_stale(self._current)
-        for name, table in tables.items():
-            cursor.register(name, table)
         try:
-            return work(cursor)
+            try:
+                for name, table in tables.items():
+                    cursor.register(name, table)
+                return work(cursor)
+            finally:
+                for name in tables:
+                    cursor.unregister(name)
         except duckdb.InterruptException:
             raise SupersededError("A newer question has cancelled this one.") from None
         except duckdb.OutOfMemoryException:
@@ -321,17 +326,33 @@ class Lane:
                 "There is not enough memory for that, and no room on the disk to do without.",
                 hint="%config SutroMagics.memory_limit = '2GB' grants more; or free some disk.",
             ) from None
-        finally:
-            for name in tables:
-                cursor.unregister(name)
 
     def _raise_if_stale(self, ticket: int | None) -> None:
         if ticket is not None and ticket != self._newest:
             raise SupersededError("A newer question has cancelled this one.")
 
 
+_NO_TYPES = re.compile(
+    r"(?:^|[ (])(UHUGEINT|BIT|BIGNUM|VARINT|VARIANT|TIME WITH TIME ZONE)(?=$|[\[\]),])", re.ASCII
+)
+"""Types of DuckDB that would arrive as bytes, with another value, or without their zone."""
+
+
+def _refuse_types(columns: list[str], kinds: list[Any]) -> None:
+    for column, kind in zip(columns, map(str, kinds), strict=True):
+        if _NO_TYPES.search(re.sub(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"", "", kind)):
+            raise QueryError(
+                f"The column {shorten(column, 60)} is of type {shorten(kind, 60)}, which only DuckDB has.",
+                hint="Make a text or a number of it: select …::varchar, or …::double.",
+            )
+
+
 def _stream(cursor: Any, sql: str, parameters: dict[str, Any]) -> pa.RecordBatchReader:
     """Begin a query whose rows are made as they are read."""
     if hasattr(cursor, "fetch_record_batch"):  # before DuckDB 2, where a relation would make all rows at once
-        return cursor.execute(sql, parameters).fetch_record_batch(BATCH_ROWS)
-    return cursor.sql(sql, params=parameters).to_arrow_reader(BATCH_ROWS)
+        found = cursor.execute(sql, parameters)
+        _refuse_types(*map(list, zip(*((name, kind) for name, kind, *_ in found.description), strict=True)))
+        return found.fetch_record_batch(BATCH_ROWS)
+    found = cursor.sql(sql, params=parameters)
+    _refuse_types(found.columns, found.types)
+    return found.to_arrow_reader(BATCH_ROWS)

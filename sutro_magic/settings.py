@@ -99,11 +99,22 @@ class Unicode(traitlets.Unicode[str, Any]):
         return _kept(self, obj, value, wrong) if wrong else text
 
 
+LEAST_MEMORY, MOST_MEMORY = 64 * 10**6, 10**15
+"""Below, nothing runs; above, DuckDB does not read the number."""
+
+
 def no_size(text: str) -> str:
     """Say why a text cannot be an amount of memory; nothing if it can, or is empty."""
-    if not text or re.fullmatch(r"(?=.*[1-9])\d+(\.\d+)? ?([KMGT]i?)?B", text.strip(), re.IGNORECASE):
+    if not text:
         return ""
-    return "say an amount of memory, like '2GB' or '500MB'"
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:([KMGT])(i?))?B", text.strip(), re.IGNORECASE | re.ASCII)
+    if found is None:
+        return "say an amount of memory, like '2GB' or '500MB'"
+    power = " KMGT".index((found[2] or " ").upper())
+    size = float(found[1]) * (1024 if found[3] else 1000) ** power
+    if not LEAST_MEMORY <= size <= MOST_MEMORY:
+        return "say an amount of memory from 64MB to 1000TB, like '2GB'"
+    return ""
 
 
 def no_limit(text: str) -> str:

@@ -49,9 +49,12 @@ READING_FUNCTIONS = frozenset({
     "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names", "range", "repeat", "repeat_row", "unnest",
 })  # fmt: skip
 """What may make a table: only what is known to harm nothing, since others log, trace or run SQL that is a text."""
+PARTS = ("errors", "filtered", "raw", "selected")
+"""Of results, that can be read by name."""
 WRITING_FUNCTIONS = frozenset({"getenv", "nextval", "set_config", "setval", "write_log"})
 """Functions of values that change something, or look around in the system."""
 
+_DOTTED = re.compile(rb'(?:"(?:[^"]|"")*"|\w+)\s*\.\s*(?:"\w+"|\w+)')
 _UNQUOTED_ID = re.compile(r"\b(?:from|join|,)\s+([A-Za-z_]\w*(?:-\w+)+)", re.IGNORECASE)
 
 
@@ -98,17 +101,15 @@ def run(
     begin = time.monotonic()
     binding = Binding(text, evaluate)
     lane = Lane()
-    names, own = _names(lane, binding)
+    names, text = _names(lane, binding, variables)
     search = _Search(session, variables, fetch)
-    tables = search.tables(names, own)
+    tables = search.tables(names)
 
     arrived = [0]
 
     def query() -> pa.Table:
         with lane.turn():
-            return lane.read(
-                binding.sql, tables, binding.values, lambda reader: collect(reader, arrived.append)
-            )
+            return lane.read(text, tables, binding.values, lambda reader: collect(reader, arrived.append))
 
     import duckdb
     import pyarrow as pa
@@ -121,14 +122,15 @@ def run(
         raise _explain(str(error), binding) from None
     from sutro_magic.results import Results as Handle
 
-    return Handle.computed(plain(table), _title(search.read), time.monotonic() - begin)
+    names = [binding.heading(name) for name in table.column_names]
+    return Handle.computed(plain(table.rename_columns(names)), _title(search.read), time.monotonic() - begin)
 
 
 # --- which names are read -----------------------------------------------------------------------------
 
 
-def _names(lane: Lane, binding: Binding) -> tuple[list[str], set[str]]:
-    """Return the names of tables that a query reads, and those that it makes itself."""
+def _names(lane: Lane, binding: Binding, variables: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Return the names of tables that a query reads and does not make itself, and its SQL with these in quotes."""
     import duckdb
 
     try:
@@ -150,23 +152,68 @@ def _names(lane: Lane, binding: Binding) -> tuple[list[str], set[str]]:
             hint="Give each a cell of its own, or make one of them: with a as (…), b as (…) select …",
         )
     names: dict[str, None] = {}
-    own: set[str] = set()
-    nodes: list[Any] = [statements]
+    parts: list[tuple[int, str, str]] = []
+    nodes: list[tuple[Any, frozenset[str]]] = [(statements, frozenset())]
     while nodes:
-        node = nodes.pop()
+        node, made = nodes.pop()
         if isinstance(node, list):
-            nodes += reversed(node)
+            nodes += ((item, made) for item in reversed(node))
         elif isinstance(node, dict):
-            if str(node.get("type")) in {"BASE_TABLE", "SHOW_REF"} and isinstance(
-                node.get("table_name"), str
-            ):
-                path = [node.get("catalog_name"), node.get("schema_name"), node["table_name"].strip('"')]
-                if path[2] and not any(path[:2]):  # what has a schema is DuckDB's own
-                    names[path[2]] = None
             _refuse_function(node)
-            own.update(entry["key"] for entry in (node.get("cte_map") or {}).get("map", ()))
-            nodes += reversed(list(node.values()))
-    return list(names), own
+            name = _name(node, variables)
+            if name and name.casefold() not in made:
+                names[name] = None
+                if node.get("schema_name"):
+                    parts.append((int(node.get("query_location", -1)), name, str(node.get("alias") or "")))
+            nodes += reversed(_children(node, made))
+    return list(names), _quoted(binding.sql, parts)
+
+
+def _name(node: dict[str, Any], variables: Mapping[str, Any]) -> str:
+    """Return the name by which a table is read, if this is a reference to one."""
+    if str(node.get("type")) not in {"BASE_TABLE", "SHOW_REF"} or not isinstance(node.get("table_name"), str):
+        return ""
+    name, schema = node["table_name"].strip('"'), str(node.get("schema_name") or "")
+    if node.get("catalog_name"):
+        return ""
+    if schema:  # else DuckDB's own
+        return f"{schema}.{name}" if _owner(f"{schema}.{name}", variables) else ""
+    return str(name)
+
+
+def _children(node: dict[str, Any], made: frozenset[str]) -> list[tuple[Any, frozenset[str]]]:
+    """Return what is inside a node, each with the names of the tables that the query makes for it.
+
+    A table of the query is read by those after it; by itself only if it is recursive.
+    """
+    if node.get("type") == "RECURSIVE_CTE_NODE":
+        made |= {str(node.get("cte_name") or node.get("ctename")).casefold()}
+    found = []
+    for entry in (node.get("cte_map") or {}).get("map", ()):
+        found.append((entry["value"], made))
+        made |= {entry["key"].casefold()}
+    return [*found, *((child, made) for key, child in node.items() if key != "cte_map")]
+
+
+def _owner(name: str, variables: Mapping[str, Any]) -> str:
+    """Return the ``r`` of ``r.errors``, if that is a variable with results."""
+    from sutro_magic.results import Results
+
+    owner, _, part = name.rpartition(".")
+    return owner if part in PARTS and isinstance(variables.get(owner), Results) else ""
+
+
+def _quoted(sql: str, parts: list[tuple[int, str, str]]) -> str:
+    """Put names like ``r.errors`` into quotes, since the database has no ``r``; places count bytes."""
+    text = sql.encode()
+    for where, name, alias in sorted(parts, reverse=True):
+        known = 0 <= where < len(text)  # not where it is only described, which takes no alias
+        place = where if known else max(0, text.rfind(name.encode()))
+        found = _DOTTED.match(text, place)
+        if found:
+            new = f'"{name}"' + (f" as {name.rpartition('.')[2]}" if known and not alias else "")
+            text = text[:place] + new.encode() + text[found.end() :]
+    return text.decode()
 
 
 def _refuse_function(node: dict[str, Any]) -> None:
@@ -195,15 +242,12 @@ class _Search:
         self._entries: list[CacheEntry] | None = None
         self.read: list[str] = []
 
-    def tables(self, names: list[str], own: set[str]) -> dict[str, pa.Table]:
-        """Return a table for each name; one that the query makes itself may have none."""
+    def tables(self, names: list[str]) -> dict[str, pa.Table]:
+        """Return a table for each name."""
         found: dict[str, Any] = {}
         written: dict[str, str] = {}
-        mine = {name.casefold() for name in own}
         for name in names:
-            table = self._table(name, may_be_missing=name.casefold() in mine)
-            if table is None:
-                continue
+            table = self._table(name)
             other = written.setdefault(name.casefold(), name)
             if other != name:
                 raise QueryError(
@@ -213,14 +257,15 @@ class _Search:
             found[name] = table
         return found
 
-    def _table(self, name: str, *, may_be_missing: bool) -> pa.Table | None:
+    def _table(self, name: str) -> pa.Table:
         value = self._variables.get(name)
-        if is_table(value):
+        if not is_table(value):
+            owner = _owner(name, self._variables)
+            value = getattr(self._variables[owner], name.rpartition(".")[2]) if owner else None
+        if value is not None:
             self.read.append(name)
             return to_arrow(name, value)
         request = self._cached(name)
-        if request is None and may_be_missing:
-            return None
         results = self._fetch(request) if request else self._fetched(name)
         self.read.append(results.job.title)
         return to_arrow(name, results)
@@ -301,7 +346,8 @@ def _title(read: list[str]) -> str:
 
 def _refusal(tree: dict[str, Any], binding: Binding) -> SutroError:
     """Say why there is nothing to run."""
-    if tree.get("error_type") == "not implemented":
+    message = str(tree.get("error_message"))
+    if tree.get("error_type") == "not implemented" and "parameters" not in message:
         word = re.sub(r"--[^\n]*|/\*.*?\*/", " ", binding.sql, flags=re.DOTALL).split()[:1]
         verb = shorten(word[0].upper() if word else "this", 20)
         if verb in {"PIVOT", "UNPIVOT"}:
@@ -309,7 +355,6 @@ def _refusal(tree: dict[str, Any], binding: Binding) -> SutroError:
         else:
             hint = "Queries begin with select, from, with, values, describe or summarize."
         return QueryError(f"{verb} is not run here: SQL only reads.", hint=hint)
-    message = str(tree.get("error_message"))
     place = str(tree.get("position") or "")
     line = f"\nLINE {binding.sql.count(chr(10), 0, int(place)) + 1}:" if place.isdigit() else ""
     return _explain(f"Parser Error: {message}{line}", binding)

@@ -98,6 +98,10 @@ class Binding:
 
         return re.sub(rf"\$?{PREFIX}(\d{{1,6}})", expression, message)
 
+    def heading(self, name: str) -> str:
+        """Return how a column is headed: one that the query gives no name has its expression, as it was typed."""
+        return shorten(" ".join(self.as_typed(name).split()), 80) if PREFIX in name else name
+
 
 def _expressions(text: str) -> list[tuple[int, int, str]]:
     """Return where each ``{expression}`` begins and ends, and its Python."""

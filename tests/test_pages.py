@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sutro_magic import engine, summaries
-from sutro_magic.errors import ArgumentError, SupersededError, SutroError
+from sutro_magic.errors import ArgumentError, ResourceError, SupersededError, SutroError
 from sutro_magic.pages import Pages
 from sutro_magic.questions import Filter, Order, Question, parse_question
 from sutro_magic.summaries import list_values, summarize
@@ -393,6 +393,19 @@ def test_summaries_of_durations_and_of_numbers_without_end():
     logprob = summarize(lane, table, 1)
     assert logprob.lowest == -math.inf and sum(logprob.bins) == 2 and logprob.bins[0] == logprob.bins[-1] == 1
     assert summarize(lane, table, 2).bins == []
+
+
+def test_without_any_memory_a_question_says_so_and_later_ones_are_answered():
+    engine.forget()  # other tables stay with the database they have
+    lane = engine.Lane()
+    lane.rows("select 1", {})
+    try:
+        engine._database.cursor().execute("set memory_limit = '1KB'")  # settings refuse it
+        with pytest.raises(ResourceError, match="not enough memory"):
+            lane.rows("from t", {"t": pa.table({"a": [1]})})
+    finally:
+        engine.configure()
+    assert lane.rows("from t", {"t": pa.table({"a": [2]})}) == [(2,)]
 
 
 def test_limits_are_set_and_a_wrong_one_changes_nothing(many):

@@ -151,6 +151,35 @@ def test_results_and_what_they_pick_are_read_by_their_variables(films):
     assert films.value("x.n[0] >= wrong.num_rows > 0") == "True"
 
 
+def test_what_results_pick_is_read_by_its_name(films):
+    films.run("r = %sutro_results job-demo-broken\nn = r.errors.num_rows")
+    for query in (
+        "select 'é' as t, count(errors._row) as n from r.errors", 'select count(e._row) as n from "r"."errors" e',
+        "select count(*) as n from r . errors", 'select count(*) as n from "r.errors"', "select (select count(*) from r.errors) as n",
+        "with x as (from r.errors) select count(*) as n from x", "select count(*) as n from r.errors a join r.errors as b using (_row)",
+    ):  # fmt: skip
+        assert sql(films, query, "--name x").ok
+        assert films.value("int(x.n[0]) == n > 0") == "True", query
+    assert sql(films, "select count(*) as n from r.filtered where {'r.errors'} <> ''", "--name x").ok
+    assert films.value("int(x.n[0]) == r.num_rows") == "True"
+    for query in ("describe r.errors", "summarize r.errors", "describe from r.errors", 'describe "r.errors"'):
+        assert sql(films, query, "--name x").ok
+        assert films.value("list(x.column_name) == r.errors.columns") == "True", query
+    assert sql(films, "from information_schema.tables").ok
+    assert failed(sql(films, "from r.pandas")) and failed(sql(films, "from films.errors"))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_table_of_the_query_may_be_made_of_a_job_of_its_name(kernel, cached):
+    if cached:
+        assert kernel.run("%sutro_results job-demo-zoo --quiet").ok
+    query = """with recursive "job-demo-zoo" as (from "job-demo-zoo" limit 1), two as (from "job-demo-zoo"),
+        n(i) as (select 1 union all select i + 1 from n where i < 3)
+        select count(*) as n from two, n, (with two as (select 1) from two), "Job-Demo-Zoo\""""
+    assert sql(kernel, query, "--name x").ok
+    assert kernel.value("x.n[0]") == "3"
+
+
 def test_a_variable_comes_before_a_job_and_a_table_of_the_query_before_both(films):
     films.run("import pandas\nglobals()['job-demo-films'] = pandas.DataFrame({'a': [1]})")
     assert "  1" not in shown(sql(films, 'select count(*) n from "job-demo-museum"'))
@@ -214,6 +243,29 @@ def test_a_name_that_stands_twice_gets_a_number(films):
         shown(sql(films, query, f"--name x --as {as_type}"))
         names = "x.column_names" if as_type == "arrow" else "list(x.columns)"
         assert films.value(names) == "['title', 'title_3', 'title_2', 'title_4']"
+
+
+def test_a_column_without_a_name_is_headed_as_it_was_typed(films):
+    assert sql(films, "select {1} + 1, {'title'}, {'title'}, 2", "--name x").ok
+    assert films.value("list(x.columns)") == "['({1} + 1)', \"{'title'}\", \"{'title'}_2\", '2']"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("340282366920938463463374607431768211455::uhugeint", "UHUGEINT"), ("[1]::uhugeint[]", "UHUGEINT[]"),
+        ("'101'::bit", "BIT"), ("'12:00:00+02'::timetz", "TIME WITH TIME ZONE"),
+        ("{'k': '12:00:00+02'::timetz}", "STRUCT(k TIME WITH TIME ZONE)"),
+    ],
+)  # fmt: skip
+def test_types_that_only_duckdb_has_are_refused_and_fine_as_text(films, value, kind):
+    first, hint = failed(sql(films, f"select {value} as odd"))
+    assert (
+        first == f"QueryError: The column odd is of type {kind}, which only DuckDB has." and "varchar" in hint
+    )
+    assert sql(films, f"select ({value})::varchar as odd", "--name x").ok
+    query = "select now() as \"BIT\", {'BIT': 1, 'x': 'BIT', 'VARIANT x': 2} as b, 'BIT'::enum('BIT') as e"
+    assert sql(films, query, "--name x --as arrow").ok
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -446,6 +498,7 @@ def test_what_was_refused_has_changed_no_setting_and_harmless_functions_run(film
         ("select inputs from films", 'Referenced column "inputs"', "--inputs"),
         ("select 1\nfrom films\nwhere", "Parser Error", "%%sutro_sql?"),
         ("from films where year > $year", "Values were not provided", "{year}"),
+        ("select $1::int + {1}", "Mixing named and positional", "Values are written in braces"),
         ("select 1; select 2", "There are 2 queries in this cell", "with a as"),
         ("select 'a\x1b[31m'::int", "Could not convert string 'a\ufffd[31m'", "%%sutro_sql?"),
         ("select error('no ' || 'way')", "no way", "%%sutro_sql?"),
