@@ -357,16 +357,8 @@ class Session:
         SutroError
             Of the kind that fits.
         """
-        return look(
-            self,
-            job_id,
-            rows,
-            inputs=inputs,
-            logprobs=logprobs,
-            unfold=unfold,
-            refresh=refresh,
-            cancel=cancel,
-        )
+        same = partial(look, inputs=inputs, logprobs=logprobs, unfold=unfold)
+        return same(self, job_id, rows, refresh=refresh, cancel=cancel)
 
     def cached(
         self,
