@@ -55,6 +55,7 @@ WRITING_FUNCTIONS = frozenset({"getenv", "nextval", "set_config", "setval", "wri
 """Functions of values that change something, or look around in the system."""
 
 _DOTTED = re.compile(rb'(?:"(?:[^"]|"")*"|\w+)\s*\.\s*(?:"\w+"|\w+)')
+_DESCRIBED = re.compile(rb"\b(?:describe|desc|summarize|show)\s+$", re.IGNORECASE)
 _UNQUOTED_ID = re.compile(r"\b(?:from|join|,)\s+([A-Za-z_]\w*(?:-\w+)+)", re.IGNORECASE)
 
 
@@ -207,11 +208,11 @@ def _quoted(sql: str, parts: list[tuple[int, str, str]]) -> str:
     """Put names like ``r.errors`` into quotes, since the database has no ``r``; places count bytes."""
     text = sql.encode()
     for where, name, alias in sorted(parts, reverse=True):
-        known = 0 <= where < len(text)  # not where it is only described, which takes no alias
-        place = where if known else max(0, text.rfind(name.encode()))
+        place = where if 0 <= where < len(text) else max(0, text.rfind(name.encode()))
         found = _DOTTED.match(text, place)
         if found:
-            new = f'"{name}"' + (f" as {name.rpartition('.')[2]}" if known and not alias else "")
+            takes_alias = not alias and not _DESCRIBED.search(text, 0, place)
+            new = f'"{name}"' + (f" as {name.rpartition('.')[2]}" if takes_alias else "")
             text = text[:place] + new.encode() + text[found.end() :]
     return text.decode()
 

@@ -386,7 +386,8 @@ def test_no_text_is_no_text_in_sql(value):
 
 
 def test_no_number_stays_as_it_is():
-    assert np.isnan(in_duckdb(np.array([1.5, np.nan]))[0][1])
+    _, [values] = bound("select {numbers}", numbers=np.array([1.5, np.nan]))
+    assert np.isnan(values[1])
 
 
 HOLDS_ITSELF: list = []
