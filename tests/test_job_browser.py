@@ -319,6 +319,11 @@ def test_pressing_fetch_again_while_it_fetches_begins_nothing_new(browser, demo)
     for _ in range(3):
         browser._fetch.fetch.click()
     assert len(tasks(browser)) == 1
+    browser._fetch.format.value = "csv"  # another fetch, which says what it waits for
+    browser._fetch.fetch.click()
+    until(lambda: "being fetched already" in tasks(browser)[1]["text"])
+    say(browser._tasks.panel, kind="act", id=tasks(browser)[1]["id"], action="cancel")
+    until(lambda: tasks(browser)[1]["state"] == "cancelled")
     say(browser._tasks.panel, kind="act", id=tasks(browser)[0]["id"], action="cancel")
     until(lambda: tasks(browser)[0]["state"] == "cancelled")
     assert [path for _, path in demo.requests if "results" in path] == [] and browser.results is None
