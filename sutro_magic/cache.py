@@ -173,7 +173,7 @@ class ResultsCache:
             self.directory / LOCKS_FOLDER / f"{identity}-{name}",
             LOCK_SECONDS if wait else 0,
             lambda: on_notice(
-                f"Another process is fetching this job; waiting for it (at most {LOCK_SECONDS:.0f} s)…"
+                f"This job is being fetched already; waiting for that (at most {LOCK_SECONDS:.0f} s)…"
             ),
             sleep,
         )

@@ -319,6 +319,11 @@ def test_pressing_fetch_again_while_it_fetches_begins_nothing_new(browser, demo)
     for _ in range(3):
         browser._fetch.fetch.click()
     assert len(tasks(browser)) == 1
+    browser._fetch.format.value = "csv"  # another fetch, which says what it waits for
+    browser._fetch.fetch.click()
+    until(lambda: "being fetched already" in tasks(browser)[1]["text"])
+    say(browser._tasks.panel, kind="act", id=tasks(browser)[1]["id"], action="cancel")
+    until(lambda: tasks(browser)[1]["state"] == "cancelled")
     say(browser._tasks.panel, kind="act", id=tasks(browser)[0]["id"], action="cancel")
     until(lambda: tasks(browser)[0]["state"] == "cancelled")
     assert [path for _, path in demo.requests if "results" in path] == [] and browser.results is None
@@ -407,6 +412,11 @@ def test_what_is_said_to_somebody_with_a_mouse_names_no_flags(browser):
         for _ in range(2):  # from the service and from the cache
             fetch(browser, job_id, unfold=unfold)
             captions += browser._result._table._setup["caption"]
+    fetch(browser, "job-demo-greetings")
+    table = browser._result._table
+    table._answer_prompts({})["after"]()
+    assert "inputs" in table.results.columns
+    captions += table._setup["caption"]
     for name in ("class", "print", "_", "1df"):
         browser._result.name.value = name
         captions += [browser._result.said._state["notes"][0]["hint"]]

@@ -156,6 +156,7 @@ class FetchPane:
                 on_bytes=progress.on_bytes,
                 on_poll=tell(progress.on_poll, self._on_job),
                 on_progress=tell(progress.on_progress, self._heard),
+                on_notice=progress.on_notice,
                 on_kept=progress.on_kept,
                 cancel=task.cancelled,
             )

@@ -120,6 +120,10 @@ class Progress:
         self._retried = True
         self._say(one_line(f"{reason}; trying again", 200), self.share, at_once=True)
 
+    def on_notice(self, text: str) -> None:
+        """Tell what else there is to know, like that another fetch of the same job is waited for."""
+        self._say(one_line(text, 200), at_once=True)
+
     def on_poll(self, job: Job) -> None:
         """Tell how a job is doing."""
         rows = f", {job.num_rows:,} rows" if job.num_rows else ""

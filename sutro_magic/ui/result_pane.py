@@ -109,7 +109,9 @@ class ResultPane:
         """Show these results instead of those before; on the kernel's own thread."""
         results.head(1)  # if they have gone, that is said before a widget is half made
         old = self._table
-        self._table = ResultsTable(results, caption=caption(results), page_length=self._page_length)
+        self._table = ResultsTable(
+            results, caption=caption(results), describe=caption, page_length=self._page_length
+        )
         self._results = results
         self._place.children = (self._table,)
         self.widget.children = (self._ways_out, self._place)

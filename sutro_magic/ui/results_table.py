@@ -39,6 +39,8 @@ class ResultsTable(PagedTable):
         What the table proposes to bind.
     caption : sequence of str, optional
         Lines above the table; what the results are by default.
+    describe : callable, optional
+        Makes these lines anew when the prompts have been fetched.
     page_length : int, optional
     hides : str
         As in `PagedTable`.
@@ -63,12 +65,14 @@ class ResultsTable(PagedTable):
         bound: Bound | None = None,
         as_type: str = "pandas",
         caption: Sequence[str] | None = None,
+        describe: Callable[[Results], list[str]] | None = None,
         page_length: int | None = None,
         hides: str = "",
     ) -> None:
         self._bind = bind or notebook_variables()[0]
         self._as_type = as_type
         self._hides = hides
+        self._describe_results = describe or results_caption
         self._handles = [results]  # what people may hold: all of them follow the table
         super().__init__(
             results.new_pages(),
@@ -142,7 +146,7 @@ class ResultsTable(PagedTable):
             described = self._describe(
                 head,
                 fetched.num_rows,
-                results_caption(fetched, None),
+                self._describe_results(fetched),
                 "row",
                 self._setup["length"],
                 self._hides,
