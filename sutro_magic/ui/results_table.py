@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from sutro_magic.errors import ArgumentError
+from sutro_magic.errors import ArgumentError, SutroError
 from sutro_magic.questions import Question
 from sutro_magic.results import AS_TYPES, Results
 from sutro_magic.ui import words
 from sutro_magic.ui.notebook import notebook_variables
 from sutro_magic.ui.paged_table import PagedTable
 from sutro_magic.ui.table import mimebundle, results_caption, results_view
+from sutro_magic.variables import check_variable, describe_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,10 +70,11 @@ class ResultsTable(PagedTable):
         page_length: int | None = None,
         hides: str = "",
     ) -> None:
-        self._bind = bind or notebook_variables()[0]
+        found, self._variables = notebook_variables()
+        self._bind = bind or found
         self._as_type = as_type
         self._hides = hides
-        self._describe_results = describe or results_caption
+        self._describe_results = describe
         self._handles = [results]  # what people may hold: all of them follow the table
         super().__init__(
             results.new_pages(),
@@ -108,6 +110,17 @@ class ResultsTable(PagedTable):
         data, metadata = found or ({}, {})
         return {**data, **mimebundle(results_view(self.results), html=True)}, metadata
 
+    def _answer_holds(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Say what would become of a variable, as its name is typed."""
+        try:
+            name = check_variable(str(content.get("name", "")))
+        except SutroError as error:
+            return {"said": error.message}
+        held = describe_variable(name, self._variables)
+        return {
+            "said": f"{name} holds a {held} now; Bind replaces it." if held else f"{name} is not used yet."
+        }
+
     def _answer_bind(self, content: dict[str, Any]) -> dict[str, Any]:
         bind, as_type = self._bind, content.get("as")
         if bind is None or as_type not in NAMED_TYPES:
@@ -129,6 +142,17 @@ class ResultsTable(PagedTable):
             else f"{words.size(size)} to fetch."
         }
 
+    def _caption_of(self, fetched: Results) -> list[str]:
+        if self._describe_results is not None:
+            return self._describe_results(fetched)
+        # What a variable holds has not changed.
+        return [*self._setup["caption"][:1], *results_caption(fetched)[1:]]
+
+    def _moved_lists(self, fetched: Results) -> dict[int, list[tuple[Any, int]]]:
+        """Return the lists of values to tick by the new places of their columns: a filter may stand on them."""
+        before, after = self.results.columns, fetched.columns
+        return {after.index(before[i]): found for i, found in self._lists.items() if before[i] in after}
+
     def _answer_prompts(self, _content: dict[str, Any]) -> dict[str, Any]:
         wider = self.results.with_inputs
         if wider is None:
@@ -142,11 +166,11 @@ class ResultsTable(PagedTable):
             self._pages = pages
             self._handles.append(fetched)
             self._touched(Question())
-            self._lists.clear()
+            self._lists = self._moved_lists(fetched)
             described = self._describe(
                 head,
                 fetched.num_rows,
-                self._describe_results(fetched),
+                self._caption_of(fetched),
                 "row",
                 self._setup["length"],
                 self._hides,

@@ -93,7 +93,7 @@ class TableView {
     this.number = 0;
     this.id = Math.random().toString(36).slice(2);
     this.onMessage = (message, buffers) => this.receive(message, buffers);
-    this.onSetup = () => { this.teardown(); this.build(); };
+    this.onSetup = () => { const view = this.view(); this.teardown(); this.build(view); };
     this.onTicks = () => this.showTicks();
     // JupyterLab's manager knows its kernel, others may not; where it is not known, the next question finds out.
     this.kernel = model.widget_manager?.kernel;
@@ -174,6 +174,32 @@ class TableView {
     }, SILENT_MS);
   }
 
+  // What somebody has made of the table, by the names of columns: it outlives new columns.
+  view() {
+    if (!this.dt) return null;
+    const { columns } = this.setup;
+    return {
+      search: this.search.value, seed: this.seed, open: this.open, start: this.dt.page.info().start, length: this.dt.page.len(),
+      filters: [...this.filters].map(([i, filter]) => [columns[i].name, filter]),
+      order: this.dt.order().filter(([column, dir]) => dir && column >= this.lead).map(([column, dir]) => [columns[column - this.lead].name, dir]),
+      hidden: columns.filter((_, i) => !this.dt.column(i + this.lead).visible()).map(({ name }) => name),
+    };
+  }
+
+  restore(view) {
+    const at = (name) => this.setup.columns.findIndex((column) => column.name === name);
+    this.search.value = view.search;
+    this.seed = view.seed;
+    this.filters = new Map(view.filters.map(([name, { asked, text }]) => [at(name), { asked: { ...asked, column: at(name) }, text }]));
+    const { total, rows } = this.setup;
+    this.shown = { start: 0, order: [], search: "", filters: new Map(), seed: null, answer: { total, found: total, rows } };
+    if (view.open !== null) this.afterDraw = () => this.showRow(view.open);
+    this.restored = {
+      order: view.order.map(([name, dir]) => [at(name) + this.lead, dir]), displayStart: view.start, pageLength: view.length,
+      hidden: view.hidden.map((name) => at(name) + this.lead),
+    };
+  }
+
   receive(message, buffers) {
     if (message.bundle && buffers?.length === 2) takeBundle(buffers.map((b) => b.buffer ? new Uint8Array(b.buffer, b.byteOffset, b.byteLength) : b));
     const asked = this.pending.get(message.to);
@@ -194,7 +220,7 @@ class TableView {
 
   // --- the frame ---
 
-  build() {
+  build(view = null) {
     const state = this.model.get("_setup");
     const setup = (this.setup = { ...state, rows: JSON.parse(state.rows) });
     this.gone = false;
@@ -241,6 +267,8 @@ class TableView {
     this.el.classList.add("sutro-results");
     this.el.replaceChildren(this.root);
     this.showTicks();
+    this.restored = null;
+    if (view) this.restore(view);
     if (shared.DataTable) this.start();
     else {
       shared.waiting.add(this);
@@ -370,7 +398,8 @@ class TableView {
     this.dt = new shared.DataTable(this.table, {
       serverSide: true, processing: false, autoWidth: false, searching: false, deferRender: false,
       ajax: (request, done) => this.page(request, done),
-      columns, order: [], orderMulti: true, pageLength: setup.length, lengthMenu: setup.lengths,
+      columns, orderMulti: true, lengthMenu: setup.lengths,
+      order: this.restored?.order ?? [], pageLength: this.restored?.pageLength ?? setup.length, displayStart: this.restored?.displayStart ?? 0,
       pagingType: "simple_numbers",
       layout: {
         topStart: null, topEnd: null, top: null,
@@ -395,6 +424,7 @@ class TableView {
     });
     this.goTo.hidden = setup.total === 0;
     this.footer.replaceChildren();
+    if (this.restored?.hidden.length) this.dt.columns(this.restored.hidden).visible(false);
     this.dt.on("order", () => { if (this.dt?.order().length) this.seed = null; });
   }
 
@@ -452,8 +482,18 @@ class TableView {
     const trs = this.rows();
     if (trs.length) trs[0].tabIndex = 0;
     this.showTicks();
+    this.showOrder();
     if (this.afterDraw) { const then = this.afterDraw; this.afterDraw = null; then(); }
     this.markOpen();
+  }
+
+  // Which of several columns comes first: DataTables shows their arrows alike.
+  showOrder() {
+    for (const old of this.head.querySelectorAll(".st-order")) old.remove();
+    const keys = (this.dt?.order() ?? []).filter(([, dir]) => dir);
+    if (keys.length < 2) return;
+    keys.forEach(([column], i) => this.dt.column(column).header().querySelector(".st-head")?.append(
+      h("span", { class: "st-order", "aria-label": `key ${i + 1} of the order`, title: `key ${i + 1} of the order` }, `${i + 1}`)));
   }
 
   rows() { return [...this.body.querySelectorAll("tr[data-row]")]; }
@@ -468,7 +508,7 @@ class TableView {
     const answer = await this.ask("place", { row, question: this.currentQuestion() });
     if (answer.error) return;
     const page = Math.floor(answer.place / this.dt.page.len());
-    this.afterDraw = () => this.focusRow(row);
+    this.afterDraw = () => { this.focusRow(row); if (this.open !== null) this.showRow(row); };
     this.dt.page(page).draw("page");
   }
 
@@ -557,7 +597,12 @@ class TableView {
 
   async drawFilter(place, i, column) {
     const before = this.filters.get(i)?.asked;
-    const set = (asked, text) => { if (asked) this.filters.set(i, { asked: { column: i, ...asked }, text }); else this.filters.delete(i); this.redraw(); };
+    const set = (asked, text) => {
+      if (asked) this.filters.set(i, { asked: { column: i, ...asked }, text }); else this.filters.delete(i);
+      this.redraw();
+      for (const reset of resets) reset(asked?.kind);
+    };
+    const resets = []; // a column has one filter: what another kind of it was made of is emptied
     const choose = (choices, name) => {
       const select = h("select", { "aria-label": name }, ...choices.map(([value, label]) => h("option", { value }, label)));
       return select;
@@ -578,6 +623,7 @@ class TableView {
       };
       const text = h("input", { type: "text", "aria-label": "text", onkeydown: onEnter(act) });
       if (before && has(choices)) { how.value = before.kind; text.value = before.text ?? ""; }
+      resets.push((kind) => { if (kind !== how.value) text.value = ""; });
       parts.push(how, text, apply(act));
     } else if (column.kind === "number" || column.kind === "time") {
       const hint = column.kind === "time" ? "2026-01-31 12:00" : "";
@@ -589,6 +635,7 @@ class TableView {
       const low = h("input", { type: "text", "aria-label": "from", placeholder: hint, onkeydown: onEnter(act) });
       const high = h("input", { type: "text", "aria-label": "to", placeholder: hint, onkeydown: onEnter(act) });
       if (before?.kind === "range") { low.value = before.min; high.value = before.max; }
+      resets.push((kind) => { if (kind !== "range") low.value = high.value = ""; });
       parts.push("from ", low, " to ", high, apply(act));
     }
     if (column.kind !== "text") {
@@ -610,6 +657,11 @@ class TableView {
       box.checked = ticked.has(number);
       return h("label", { class: "st-choice" }, box, " ", cellNode(value, "text"), " ", h("span", { class: "st-more" }, grouped(count)));
     });
+    resets.push((kind) => {
+      if (kind === "values") return;
+      ticked.clear();
+      for (const label of list) label.querySelector("input").checked = false;
+    });
     place.append(h("div", { class: "st-list", role: "group", "aria-label": "values" }, ...list));
   }
 
@@ -628,7 +680,16 @@ class TableView {
 
   showBind() {
     const { types, type } = this.setup.bind;
-    const name = h("input", { type: "text", "aria-label": "name of the variable", placeholder: "name", size: 14, onkeydown: (event) => { if (event.key === "Enter") bind(); } });
+    const look = async () => {
+      const typed = name.value.trim();
+      const { said: now } = typed ? await this.ask("holds", { name: typed }) : {};
+      if (name.value.trim() === typed) said.textContent = now ?? "";
+    };
+    const name = h("input", {
+      type: "text", "aria-label": "name of the variable", placeholder: "name", size: 14,
+      onkeydown: (event) => { if (event.key === "Enter") bind(); },
+      oninput: () => { clearTimeout(this.typing); this.typing = setTimeout(look, TYPING_MS); },
+    });
     const as = h("select", { "aria-label": "type" }, ...types.map((value) => h("option", { value }, value)));
     as.value = type;
     if (!this.dt) return;
@@ -642,6 +703,7 @@ class TableView {
     if (this.ticks().size) part.value = "selected";
     const said = h("span", { role: "status", class: "st-said" });
     const bind = async () => {
+      clearTimeout(this.typing);
       said.textContent = "";
       const answer = await this.ask("bind", { name: name.value, as: as.value, part: part.value, question: this.currentQuestion() });
       if (answer.said) said.textContent = answer.said;

@@ -348,6 +348,68 @@ def test_prompts_are_offered_with_their_size_and_fetched(run, page, traffic):
     assert traffic.errors == []
 
 
+def test_what_one_was_looking_at_is_still_there_with_the_prompts(run, page, traffic):
+    run("%load_ext sutro_magic", "r = %sutro_results job-demo-reviews\nr")
+    table = ready(page, 1)
+    info, caption = table.locator(".dt-info"), table.locator(".st-caption > div").first
+    expect(caption).to_have_text("r: Results, 2,000 x 2")
+    table.get_by_role("button", name="column label: sort, filter, hide", exact=True).click()
+    table.locator(".st-choice", has_text="negative").locator("input").check()
+    expect(info).to_contain_text("found among 2,000")
+    table.locator("th", has_text="confidence").locator(".dt-column-order").click()
+    table.locator(".dt-paging-button", has_text="2").first.click()
+    expect(info).to_contain_text("rows 11 to 20 of")
+    said, row = info.text_content(), first_row(table).get_attribute("data-row")
+    table.get_by_role("button", name="Fetch prompts").click()
+    table.locator(".st-panel").get_by_role("button", name="Fetch the prompts").click()
+    expect(table.locator("th", has_text="inputs")).to_be_visible()
+    expect(info).to_have_text(said)
+    expect(first_row(table)).to_have_attribute("data-row", row)
+    expect(caption).to_have_text("r: Results, 2,000 x 2")
+    expect(table.locator(".st-chip")).to_contain_text("label is negative")
+    table.get_by_label("take this filter away").click()
+    expect(info).to_have_text("rows 1 to 10 of 2,000")
+    assert traffic.errors == []
+
+
+def test_the_keys_of_an_order_are_numbered_and_a_name_in_use_is_told(run, page):
+    run("%load_ext sutro_magic", "r = %sutro_results job-demo-films\nr")
+    table = ready(page, 1)
+    for number, name in enumerate(("genre", "year", "score")):
+        arrows = table.locator("th", has_text=name).locator(".dt-column-order")
+        arrows.click(modifiers=["Shift"] if number else [])
+    numbers = table.locator(".st-order")
+    expect(numbers).to_have_text(["1", "2", "3"])
+    table.locator("th", has_text="year").locator(".dt-column-order").click()
+    expect(numbers).to_have_count(0)
+    table.get_by_role("button", name="Bind…").click()
+    said = table.locator(".st-said")
+    for name, words in (
+        ("r", "r holds a Results now; Bind replaces it."),
+        ("lambda", "is a keyword"),
+        ("mine", "mine is not used yet."),
+    ):
+        table.get_by_label("name of the variable").fill(name)
+        expect(said).to_contain_text(words)
+
+
+def test_a_column_has_one_filter_and_its_panel_shows_that_one(run, page):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-films")
+    table = ready(page, 1)
+    table.get_by_role("button", name="column genre: sort, filter, hide", exact=True).click()
+    panel, chip = table.locator(".st-panel"), table.locator(".st-chip")
+    ticks = panel.locator(".st-choice input")
+    panel.locator(".st-choice", has_text="comedy").locator("input").check()
+    expect(chip).to_contain_text("is comedy")
+    panel.get_by_label("text").fill("ho")
+    panel.get_by_role("button", name="Filter").click()
+    expect(chip).to_contain_text("contains “ho”")
+    expect(ticks.and_(page.locator(":checked"))).to_have_count(0)
+    panel.locator(".st-choice", has_text="drama").locator("input").check()
+    expect(chip).to_contain_text("is drama")
+    expect(panel.get_by_label("text")).to_have_value("")
+
+
 def test_tables_of_every_shape_and_the_summaries(run, page, traffic):
     run(
         MADE,
@@ -529,7 +591,7 @@ def test_columns_shuffling_and_binding_while_the_table_changes(run, page, traffi
     expect(rows.last).to_have_text("the 1 row ticked")
     for name, said in (
         ("", "'' cannot be the name of a variable"),
-        ("class", "'class' cannot be the name of a variable"),
+        ("class", "'class' is a keyword of Python"),
         ("print", "'print' would hide what Python or IPython calls by that name"),
     ):
         panel.get_by_label("name of the variable").fill(name)
