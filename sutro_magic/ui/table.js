@@ -313,8 +313,9 @@ class TableView {
         onkeydown: (event) => {
           if (event.key !== "Enter" || !input.value.trim()) return;
           const typed = input.value.trim();
-          const number = /^\d{1,3}(,\d{3})+$/.test(typed) ? Number(typed.replaceAll(",", "")) : Number(typed);
-          if (!Number.isSafeInteger(number)) { this.complain(`${typed} is no whole number.`); return; }
+          if (!/^-?(\d+|\d{1,3}(,\d{3})+)$/.test(typed)) { this.complain(`${typed} is no whole number.`); return; }
+          const number = Number(typed.replaceAll(",", ""));
+          if (!Number.isSafeInteger(number)) { this.complain(`${typed} is too large.`); return; }
           input.value = ""; // it says where to go, not where one is
           act(number);
         },
@@ -680,6 +681,7 @@ class TableView {
 
   showBind() {
     const { types, type } = this.setup.bind;
+    let looking = 0;
     const look = async () => {
       const typed = name.value.trim();
       const { said: now } = typed ? await this.ask("holds", { name: typed }) : {};
@@ -688,7 +690,7 @@ class TableView {
     const name = h("input", {
       type: "text", "aria-label": "name of the variable", placeholder: "name", size: 14,
       onkeydown: (event) => { if (event.key === "Enter") bind(); },
-      oninput: () => { clearTimeout(this.typing); this.typing = setTimeout(look, TYPING_MS); },
+      oninput: () => { clearTimeout(looking); looking = setTimeout(look, TYPING_MS); },
     });
     const as = h("select", { "aria-label": "type" }, ...types.map((value) => h("option", { value }, value)));
     as.value = type;
@@ -703,7 +705,7 @@ class TableView {
     if (this.ticks().size) part.value = "selected";
     const said = h("span", { role: "status", class: "st-said" });
     const bind = async () => {
-      clearTimeout(this.typing);
+      clearTimeout(looking);
       said.textContent = "";
       const answer = await this.ask("bind", { name: name.value, as: as.value, part: part.value, question: this.currentQuestion() });
       if (answer.said) said.textContent = answer.said;

@@ -174,7 +174,7 @@ def test_a_running_job_is_found_watched_fetched_in_each_format_bound_and_used(op
         "holds a DataFrame of 240 x 3 now; Bind replaces it"
     )
     name.fill("lambda")
-    expect(browser.locator(".sb-error")).to_contain_text("cannot be the name of a variable")
+    expect(browser.locator(".sb-error")).to_contain_text("is a keyword of Python")
     expect(browser.get_by_role("button", name="Bind").first).to_be_disabled()
     picture(page, "wrong-name")
     name.fill("letters")

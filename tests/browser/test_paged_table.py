@@ -526,6 +526,7 @@ def test_what_cannot_be_answered_is_said_and_taken_back(run, page, traffic):
         ("1", "No rows are found, so there is no page."),
         ("words", "words is no whole number."),
         ("1,5", "1,5 is no whole number."),
+        ("99999999999999999999", "99999999999999999999 is too large."),
     ):
         go_to_page.fill(typed)
         go_to_page.press("Enter")
