@@ -311,8 +311,9 @@ class TableView {
       const input = h("input", {
         type: "text", inputmode: "numeric", class: "st-go", "aria-label": what,
         onkeydown: (event) => {
-          if (event.key !== "Enter" || !input.value.trim()) return;
+          if (event.key !== "Enter") return;
           const typed = input.value.trim();
+          if (!typed) { this.complain(""); return; }
           if (!/^-?(\d+|\d{1,3}(,\d{3})+)$/.test(typed)) { this.complain(`${typed} is no whole number.`); return; }
           const number = Number(typed.replaceAll(",", ""));
           if (!Number.isSafeInteger(number)) { this.complain(`${typed} is too large.`); return; }
@@ -616,6 +617,7 @@ class TableView {
     if (column.kind === "text") {
       const choices = [["contains", "contains"], ["equals", "equals"], ["starts", "starts with"], ["empty", "is empty"], ...nulls];
       const how = choose(choices, "condition");
+      how.title = "contains finds any case; equals and starts with want the very letters";
       const act = () => {
         const label = choices.find(([value]) => value === how.value)[1];
         const wordless = ["empty", "null", "not null"].includes(how.value);
@@ -710,7 +712,7 @@ class TableView {
       const answer = await this.ask("bind", { name: name.value, as: as.value, part: part.value, question: this.currentQuestion() });
       if (answer.said) said.textContent = answer.said;
     };
-    if (!this.showPanel("bind", "Bind ", part, " to ", name, " as ", as, h("button", { type: "button", class: "st-button st-apply", onclick: bind }, "Bind"), said)) return;
+    if (!this.showPanel("bind", "Bind ", part, " to ", name, " as ", as, h("button", { type: "button", class: "st-button st-apply", title: "with _row, the place of each row in the job", onclick: bind }, "Bind"), said)) return;
     this.countParts = count; // as the table is searched and rows are ticked meanwhile
     name.focus();
   }
@@ -767,9 +769,13 @@ class TableView {
       const name = column.name === "reasoning_content" ? `${column.name} (how the model got there)` : column.name;
       return h("div", { class: "st-field", "data-field": i }, h("div", { class: "st-name", dir: "auto" }, name, " ", copy), shown, rest);
     });
+    const [before, after] = [button("◀ previous", "arrow up", () => this.step(-1)), button("next ▶", "arrow down", () => this.step(1))];
+    const [at, { page, pages }] = [this.rows().findIndex((tr) => Number(tr.dataset.row) === row), this.dt.page.info()];
+    before.disabled = at === 0 && page === 0;
+    after.disabled = at >= 0 && at === this.rows().length - 1 && page === pages - 1;
     this.pane.replaceChildren(
       h("div", { class: "st-bar" }, h("b", {}, this.setup.numbered ? `row ${grouped(row)}` : `one ${this.setup.noun}`),
-        button("◀ previous", "arrow up", () => this.step(-1)), button("next ▶", "arrow down", () => this.step(1)),
+        before, after,
         button("Close", "Esc", () => this.closeRow())),
       ...fields,
     );

@@ -331,6 +331,8 @@ def test_the_pane_of_one_row_by_mouse_and_by_keyboard(run, page, traffic):
     first_row(raw).locator("td").nth(1).click()
     laid_out = raw.locator(".st-pane .st-json").first.inner_text()
     assert json.loads(laid_out) and laid_out.count("\n") > 3
+    expect(raw.get_by_role("button", name="◀ previous")).to_be_disabled()
+    expect(raw.get_by_role("button", name="next ▶")).to_be_enabled()
     assert len(page.locator(".jp-Cell").all()) == 3  # no key was a command to the notebook
     assert traffic.errors == []
 
