@@ -62,7 +62,7 @@ CASES = {
     "so do thirty digits": (
         [f'{{"a": {10**29}}}', '{"a": 1}'], SENT, {"a": [10**29, 1]},
     ),
-    "objects without keys stay text": (["{}", "{}"], SENT, {}),
+    "objects without keys stay text": (["{}", "{}"], SENT, SENT),
     "numbers at the top stay text": (["1", "2"], SENT, SENT),
     "content that is JSON text is not unfolded": (
         ['{"content": "{\\"a\\": 1}", "reasoning_content": "r"}'],
