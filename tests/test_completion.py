@@ -342,6 +342,7 @@ def test_tab_in_a_terminal(demo, tmp_path):
         terminal.close(force=True)
 
 
+@pytest.mark.slow
 def test_files_are_offered_where_a_file_is_meant_and_tables_where_a_table_is(tab, kernel, tmp_path):
     (tmp_path / "answers.csv").write_text("")
     kernel.run("import pandas as pd; letters = pd.DataFrame({'a': [1]}); level = 1")

@@ -47,6 +47,7 @@ def test_the_page_s_own_job_arrives_as_the_page_shows_it(session, wire):
     assert table.schema.types == [pa.string(), pa.string(), pa.float64()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "job_id", ["job-demo-awkward", "job-demo-broken", "job-demo-films", "job-demo-empty"]
 )
@@ -195,6 +196,7 @@ def test_a_results_outlives_its_replacement_by_a_wider_fetch(session):
     assert by_csv.num_rows == len(by_csv.pandas())
 
 
+@pytest.mark.slow
 def test_results_whose_file_is_gone_say_how_to_get_it_back(session):
     results = session.results("job_12345")
     session.cache.clear()

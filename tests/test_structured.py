@@ -413,6 +413,7 @@ def test_results_that_were_fetched_anew_never_meet_the_old_table(store):
     assert old.arrow()["a"].to_pylist() == [1], "what is in hand stays"
 
 
+@pytest.mark.slow
 def test_results_that_are_gone_say_so(store):
     results = of(store, [{"a": 1}])
     store.clear()
