@@ -13,6 +13,8 @@ from sutro_magic.ui import ResultsTable
 from sutro_magic.ui.paged_table import PagedTable
 from sutro_magic.ui.rows import PAGE_BYTES, encode, page_lengths, pretty_json
 
+pytestmark = pytest.mark.slow
+
 
 class Asked:
     """A table whose answers are kept; there is no event loop here, so each is there at once."""

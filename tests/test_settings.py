@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 MAGICS = "get_ipython().magics_manager.registry['SutroMagics']"
 
 WRONG = [
@@ -141,7 +143,6 @@ print((pa.cpu_count(), pa.io_thread_count()) == (3, found[1]))
 """
 
 
-@pytest.mark.slow
 def test_unloading_gives_arrow_its_threads_back():
     done = subprocess.run(
         [sys.executable, "-c", ARROW], capture_output=True, text=True, check=False, timeout=60
