@@ -56,6 +56,12 @@ def describe_variable(name: str, namespace: Mapping[str, Any]) -> str | None:
     return kind
 
 
+def describe_binding(name: str, namespace: Mapping[str, Any]) -> str:
+    """Say what binding would do to a variable."""
+    held = describe_variable(name, namespace)
+    return f"{name} holds a {held} now; Bind replaces it." if held else f"{name} is not used yet."
+
+
 def suggest_variable(title: str) -> str:
     """Make a name of a job's: ``"Film reviews, judged"`` gives ``film_reviews_judged``."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()

@@ -14,7 +14,7 @@ from sutro_magic.ui.cells import one_line
 from sutro_magic.ui.panels import Panel, close_tree, error_note, note
 from sutro_magic.ui.results_table import NAMED_TYPES, ResultsTable
 from sutro_magic.ui.tasks import Task
-from sutro_magic.variables import check_variable, describe_variable, suggest_variable
+from sutro_magic.variables import check_variable, describe_binding, suggest_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -146,12 +146,8 @@ class ResultPane:
             self.said.show(notes=[error_note(error)])
             return
         self.bind.disabled = False
-        held = describe_variable(name, self._namespace)
-        self.said.show(
-            notes=[note(f"{name} holds a {held} now; Bind replaces it.", "warn")]
-            if held
-            else [note(f"{name} is not used yet.", "plain")]
-        )
+        said = describe_binding(name, self._namespace)
+        self.said.show(notes=[note(said, "warn" if name in self._namespace else "plain")])
 
     def _bind_now(self) -> None:
         self._tasks.home.call(self._bind_here)

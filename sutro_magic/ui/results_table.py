@@ -13,7 +13,7 @@ from sutro_magic.ui import words
 from sutro_magic.ui.notebook import notebook_variables
 from sutro_magic.ui.paged_table import PagedTable
 from sutro_magic.ui.table import mimebundle, results_caption, results_view
-from sutro_magic.variables import check_variable, describe_variable
+from sutro_magic.variables import check_variable, describe_binding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,10 +116,7 @@ class ResultsTable(PagedTable):
             name = check_variable(str(content.get("name", "")))
         except SutroError as error:
             return {"said": error.message}
-        held = describe_variable(name, self._variables)
-        return {
-            "said": f"{name} holds a {held} now; Bind replaces it." if held else f"{name} is not used yet."
-        }
+        return {"said": describe_binding(name, self._variables)}
 
     def _answer_bind(self, content: dict[str, Any]) -> dict[str, Any]:
         bind, as_type = self._bind, content.get("as")
