@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from sutro_magic.errors import CacheError, CorruptResultsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     import pyarrow as pa
 
     from sutro_magic.canonical import CanonicalTable
+    from sutro_magic.parquet_footer import Chunk
 
 PART_ROWS = 100_000
 """A part has about so many rows."""
@@ -41,12 +42,20 @@ def dask_of_parquet(path: Path, table: CanonicalTable, schema: pa.Schema) -> Any
     schema : pyarrow.Schema
         Of those columns.
     """
-    import pyarrow.parquet as pq
+    from sutro_magic.parquet_footer import read_chunks
+    from sutro_magic.views import opened
 
-    with pq.ParquetFile(path) as file:
+    with opened(path) as (file, data):
         metadata, wire = file.metadata, file.schema_arrow.names
-    nullable = {column.name for column in table.columns if _may_hold_null(metadata, wire[column.source])}
-    rows = {i: group.num_rows for i, group in enumerate(_row_groups(metadata)) if group.num_rows}
+        groups = read_chunks(data, data.size())
+    places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    nullable = {
+        column.name
+        for column in table.columns
+        if wire[column.source] not in places or _may_hold_null(groups, places[wire[column.source]])
+    }
+    counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    rows = {i: count for i, count in enumerate(counts) if count}
     starts = _starts(rows.values())
     parts = [list(rows), starts[:-1], starts[1:]]
     return _frame(_read_group, parts, starts, schema, nullable, path=str(path), table=table)
@@ -189,22 +198,9 @@ def _parts(sizes: list[int]) -> tuple[list[int], list[int]]:
     return [0, *ends][:-1], ends
 
 
-def _may_hold_null(metadata: Any, name: str) -> bool:
+def _may_hold_null(groups: list[list[Chunk]], place: int) -> bool:
     """Tell whether a column of a Parquet file may hold a null; only its statistics can say that it does not."""
-    for group in _row_groups(metadata):
-        for i in range(group.num_columns):
-            column = group.column(i)
-            if column.path_in_schema == name:
-                break
-        else:
-            return True
-        if column.statistics is None or not column.statistics.has_null_count or column.statistics.null_count:
-            return True
-    return False
-
-
-def _row_groups(metadata: Any) -> Iterator[Any]:
-    return (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    return any(group[place].nulls != 0 for group in groups if group)
 
 
 def _gone() -> CacheError:

@@ -26,7 +26,7 @@ from sutro_magic.errors import CacheError, CorruptResultsError, ResultsTooLargeE
 from sutro_magic.json_columns import read_columns
 from sutro_magic.parquet_footer import check_footer
 from sutro_magic.row_groups import ROW_GROUP_ROWS, RowGroupWriter
-from sutro_magic.views import canonical_schema, convert, read_batches, read_schema, read_table
+from sutro_magic.views import canonical_schema, convert, read_batches, read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +43,6 @@ __all__ = [
     "csv_keeps_types",
     "read_batches",
     "read_schema",
-    "read_table",
     "sniff",
 ]
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of what is written."""
 SMALL_BYTES = 48 * 2**20
-"""Results of so many bytes before compression are read into memory instead."""
+"""Results of so many bytes before compression are read into memory instead,"""
+HELD_BYTES = 256 * 2**20
+"""unless they turn out to have more than this: a dictionary's text may stand in many rows."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -63,7 +65,11 @@ def open_mapped(
         When there is no room for the file anywhere.
     """
     if views.stored_size(entry.path) <= small:
-        return views.read_table(entry.path, entry.table, inputs=inputs, logprobs=logprobs)
+        schema = views.read_schema(entry.path, entry.table, inputs=inputs, logprobs=logprobs)
+        batches = views.read_batches(entry.path, entry.table, inputs=inputs, logprobs=logprobs)
+        table = views.held(batches, schema, HELD_BYTES)
+        if table is not None:
+            return table
     names = [column.name for column in entry.table.select(inputs=inputs, logprobs=logprobs)]
     return _open_whole(cache, entry, on_rows).select(names)
 

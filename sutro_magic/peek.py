@@ -20,14 +20,17 @@ import pyarrow.parquet as pq
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import ArgumentError, CacheError, CorruptResultsError, PeekError
-from sutro_magic.parquet_footer import check_footer_length, check_metadata, check_pages
+from sutro_magic.parquet_footer import TAIL_BYTES, read_chunks
+from sutro_magic.parquet_pages import check_pages
 from sutro_magic.provenance import Peeked
 from sutro_magic.results import Results
 from sutro_magic.sources import ResultsFile
-from sutro_magic.views import opened
+from sutro_magic.views import decode, opened
 
 if TYPE_CHECKING:
     from sutro_magic.models import Job, ResultsRequest
+    from sutro_magic.parquet_footer import Chunk
+    from sutro_magic.parquet_pages import File
     from sutro_magic.remote_file import RemoteFile
 
 MOST_SHARE = 0.2
@@ -36,8 +39,6 @@ MOST_DECODED = 1 << 30
 """Bytes of row groups, decoded, that a look may take."""
 MOST_FETCHED = 256 << 20
 """Bytes of row groups, packed, which are held in memory."""
-_TRAILER_BYTES = 8
-"""The length of the footer and the magic number, with which a Parquet file ends."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,14 @@ def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
     CorruptResultsError
         When it is no Parquet file of these results.
     """
-    _check_footer(file, request)
+    chunks = _read_footer(file, request)
     try:
         with pq.ParquetFile(file) as parquet:
             groups = _groups(parquet.metadata, rows)
-            spans, decoded = _spans(parquet.metadata, groups, file.size)
-            fetched = sum(stop - start for start, stop in spans)
+            wanted = [chunk for group in groups for chunk in chunks[group]]
+            spans = [(chunk.start, chunk.end) for chunk in wanted]
+            fetched = sum(end - start for start, end in spans)
+            decoded = sum(max(0, chunk.unpacked) for chunk in wanted)
             _check_memory(file, request, rows, decoded, MOST_DECODED)
             _check_memory(file, request, rows, fetched, MOST_FETCHED)
             if file.fetched < file.size:
@@ -94,10 +97,12 @@ def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
                 _check_share(file, request, fetched, why)
             file.prefetch(spans)
             # The pages themselves say it again; Arrow believes them, not the footer.
-            decoded = sum(check_pages(file, start, stop)[1] for start, stop in spans)
+            decoded = sum(check_pages(file, *span).unpacked for span in spans)
             _check_memory(file, request, rows, decoded, MOST_DECODED)
             table = _describe(parquet, request)
-            return FirstRows(_take(parquet, groups, rows), table, file.size, file.fetched)
+            taken, decoded = _take(parquet, file, chunks, groups, rows)
+            _check_memory(file, request, rows, decoded, MOST_DECODED)
+            return FirstRows(taken, table, file.size, file.fetched)
     except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
         raise CorruptResultsError(
             "The Parquet file cannot be read.", hint=f"%sutro_results {request.job_id} fetches all of it."
@@ -109,12 +114,15 @@ def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
 
     Raises
     ------
-    CacheError, CorruptResultsError
-        When its file is gone; when that is damaged.
+    CacheError, CorruptResultsError, PeekError
+        When its file is gone; when that is damaged; when the rows take too much memory.
     """
     try:
-        with opened(entry.path) as parquet:
-            taken = _take(parquet, _groups(parquet.metadata, rows), rows)
+        with opened(entry.path) as (parquet, data):
+            taken, decoded = _take(
+                parquet, data, read_chunks(data, data.size()), _groups(parquet.metadata, rows), rows
+            )
+            _check_memory(entry, entry.request, rows, decoded, MOST_DECODED)
     except FileNotFoundError:
         job_id = entry.request.job_id
         raise CacheError(
@@ -194,21 +202,20 @@ class _PeekedFile(ResultsFile):
         )
 
 
-def _check_footer(file: RemoteFile, request: ResultsRequest) -> None:
-    file.seek(max(0, file.size - _TRAILER_BYTES))
-    trailer = file.read(_TRAILER_BYTES)
+def _read_footer(file: RemoteFile, request: ResultsRequest) -> list[list[Chunk]]:
+    file.seek(max(0, file.size - TAIL_BYTES))
+    trailer = file.read(TAIL_BYTES)
     length = int.from_bytes(trailer[:4], "little")
-    if trailer[4:] != b"PAR1" or length + _TRAILER_BYTES > file.size:
+    if trailer[4:] != b"PAR1" or length + TAIL_BYTES > file.size:
         raise CorruptResultsError(
             f"What the storage has of {request.job_id} is no Parquet file.",
             hint=f"%sutro_results {request.job_id} --format csv asks in another way.",
         )
     if length > file.fetched:
         _check_share(file, request, length, "its footer alone is that large")
-    check_footer_length(length)
-    data_end = file.seek(file.size - _TRAILER_BYTES - length)
-    check_metadata(file.read(length), data_end)
+    chunks = read_chunks(file, file.size)
     file.seek(0)
+    return chunks
 
 
 def _groups(metadata: Any, rows: int) -> list[int]:
@@ -222,30 +229,14 @@ def _groups(metadata: Any, rows: int) -> list[int]:
     return groups
 
 
-def _spans(metadata: Any, groups: list[int], size: int) -> tuple[list[tuple[int, int]], int]:
-    """Return where the bytes of row groups are, and how many they are when decoded."""
-    spans, decoded = [], 0
-    for number in groups:
-        group = metadata.row_group(number)
-        for place in range(group.num_columns if group.num_rows else 0):
-            chunk = group.column(place)
-            start = chunk.data_page_offset
-            if chunk.has_dictionary_page:
-                start = min(start, chunk.dictionary_page_offset)
-            stop = start + chunk.total_compressed_size
-            if not 0 < start < stop <= size:
-                raise CorruptResultsError("The Parquet file is damaged: its footer does not fit its content.")
-            spans.append((start, stop))
-            decoded += max(0, chunk.total_uncompressed_size)
-    return spans, decoded
-
-
-def _check_memory(file: RemoteFile, request: ResultsRequest, rows: int, taken: int, most: int) -> None:
+def _check_memory(
+    file: RemoteFile | CacheEntry, request: ResultsRequest, rows: int, taken: int, most: int
+) -> None:
     if taken <= most:
         return
     fewer = f"%sutro_results {request.job_id} --peek 1, or fetch the whole without --peek."
     raise PeekError(
-        f"The first {rows:,} rows of {request.job_id} take {_megabytes(taken)} of memory.",
+        f"The first {f'{rows:,} rows' if rows > 1 else 'row'} of {request.job_id} {'take' if rows > 1 else 'takes'} more than {_megabytes(most)} of memory.",
         hint=fewer if rows > 1 else f"%sutro_results {request.job_id} fetches the whole.",
         size=file.size,
     )
@@ -280,14 +271,18 @@ def _describe(parquet: pq.ParquetFile, request: ResultsRequest) -> CanonicalTabl
     return table
 
 
-def _take(parquet: pq.ParquetFile, groups: list[int], rows: int) -> pa.Table:
-    taken, missing = [], rows
-    for batch in parquet.iter_batches(min(rows, 65_536), row_groups=groups):
+def _take(
+    parquet: pq.ParquetFile, data: File, chunks: list[list[Chunk]], groups: list[int], rows: int
+) -> tuple[pa.Table, int]:
+    """Return the first rows, and how many bytes they take; no more of them than `MOST_DECODED`."""
+    taken, missing, size = [], rows, 0
+    for batch in decode(parquet, chunks, data, names=None, batch_size=min(rows, 65_536), row_groups=groups):
         taken.append(batch.slice(0, missing))
         missing -= taken[-1].num_rows
-        if missing <= 0:
+        size += taken[-1].nbytes
+        if missing <= 0 or size > MOST_DECODED:
             break
-    return pa.Table.from_batches(taken, schema=parquet.schema_arrow)
+    return pa.Table.from_batches(taken, schema=parquet.schema_arrow), size
 
 
 def _megabytes(count: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from sutro_magic.batch_rows import BATCH_BYTES
 from sutro_magic.dask_frames import dask_of_rows
 from sutro_magic.errors import ArgumentError
 from sutro_magic.sources import plain_type
@@ -127,7 +128,8 @@ class NumberedRows:
 
     def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches; memory stays flat."""
-        schema = self.schema
+        schema, table = self.schema, self._pages.table
+        batch_size = max(1, min(batch_size, BATCH_BYTES * table.num_rows // max(table.nbytes, 1)))
         for start in range(0, self.num_rows, batch_size):
             end = min(start + batch_size, self.num_rows)
             rows = np.arange(start, end) if self._rows is None else self._rows[start:end]

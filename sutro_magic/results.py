@@ -271,10 +271,15 @@ class Results:
     # --- as data ------------------------------------------------------------------------------
 
     def arrow(self) -> pa.Table:
-        """Return the whole table as a `pyarrow.Table`."""
+        """Return the whole table as a `pyarrow.Table`; one that memory could not hold is mapped from a file."""
         import pyarrow as pa
 
-        return pa.Table.from_batches(self.batches(), schema=self.schema)
+        stored = self._source.stored()
+        if stored.schema == self.schema:
+            return stored
+        return pa.Table.from_batches(
+            self.batches(), schema=self.schema
+        )  # of other types, but nothing is copied
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Give the table, batch by batch, to whoever reads Arrow's PyCapsule interface.

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from sutro_magic import container
 from sutro_magic.dask_frames import dask_of_arrow, dask_of_parquet, dask_of_rows
 from sutro_magic.errors import CacheError
 from sutro_magic.eviction import hold
@@ -28,6 +29,10 @@ ERROR_COLUMNS = ("_raw", "_error")
 GAP_SECONDS = 1.0
 """An entry that another fetch replaces is back within a small part of that."""
 LOOK_SECONDS = 0.01
+SHARE_OF_MEMORY = 2
+"""Tables of more than half of the memory are mapped from a file."""
+MEMORY_UNKNOWN = 16 << 30
+"""Where the system does not say how much memory there is."""
 
 T = TypeVar("T")
 
@@ -191,10 +196,12 @@ class ResultsFile:
             yield from self.look(begin)
 
     def stored(self) -> pa.Table:
-        """Return the whole table."""
-        import pyarrow as pa
+        """Return the whole table: in memory, or from an Arrow file if it would take most of that."""
+        from sutro_magic.views import held
 
-        return pa.Table.from_batches(self.batches(65_536), schema=self.schema)
+        most = (container.memory() or MEMORY_UNKNOWN) // SHARE_OF_MEMORY
+        table = held(self.batches(65_536), self.schema, most)
+        return self.mapped() if table is None else table
 
     def mapped(self) -> pa.Table:
         """Return the whole table: in memory if it is small, else from an Arrow file."""
@@ -296,7 +303,7 @@ class UnfoldedResults:
         if table is None:
             yield from self.file.batches(batch_size)
             return
-        from sutro_magic.views import BATCH_BYTES
+        from sutro_magic.batch_rows import BATCH_BYTES
 
         schema, chosen = self.schema, table.select(self._columns())
         at_once = BATCH_BYTES * chosen.num_rows // max(chosen.nbytes, 1)

@@ -13,16 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sutro_magic.batch_rows import rows_at_once, runs
 from sutro_magic.errors import CorruptResultsError
+from sutro_magic.parquet_footer import read_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from sutro_magic.canonical import CanonicalTable, Column, Kind
-
-BATCH_BYTES = 16 << 20
-"""Of rows that are read at once, for which Arrow takes several times as much; long texts make batches of fewer rows."""
+    from sutro_magic.parquet_footer import Chunk
+    from sutro_magic.parquet_pages import File
 
 _REFRESH = "Fetch the job again: %sutro_results JOB_ID --refresh"
 
@@ -52,13 +53,13 @@ def canonical_schema(table: CanonicalTable, wire: pa.Schema, *, inputs: bool, lo
 
 def read_schema(path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool) -> pa.Schema:
     """Return the schema of a view, from the footer alone; parameters and errors as in `read_batches`."""
-    with opened(path) as file:
+    with opened(path) as (file, _):
         return canonical_schema(table, file.schema_arrow, inputs=inputs, logprobs=logprobs)
 
 
 def stored_size(path: Path) -> int:
     """Return the bytes of a results file before compression, from the footer alone."""
-    with opened(path) as file:
+    with opened(path) as (file, _):
         metadata = file.metadata
         return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
 
@@ -99,12 +100,11 @@ def read_batches(
     """
     columns = table.select(inputs=inputs, logprobs=logprobs)
     rows = 0
-    with opened(path) as file:
+    with opened(path) as (file, data):
         wire = file.schema_arrow
         schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs)
-        names = _names_to_read(wire, columns)
-        batch_size = min(batch_size, _rows_at_once(file.metadata, row_groups))
-        for batch in file.iter_batches(batch_size, row_groups=row_groups, columns=names):
+        names, chunks = _names_to_read(wire, columns), read_chunks(data, data.size())
+        for batch in decode(file, chunks, data, names=names, batch_size=batch_size, row_groups=row_groups):
             # By name, since the reader keeps to an order of its own and takes a name as a prefix as
             # well: "a" also reads a flat column "a.b".
             places = [batch.schema.get_field_index(name) for name in names or ()]
@@ -118,10 +118,15 @@ def read_batches(
         )
 
 
-def read_table(path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool) -> pa.Table:
-    """Read a view of a results file whole; parameters and errors as in `read_batches`."""
-    schema = read_schema(path, table, inputs=inputs, logprobs=logprobs)
-    return pa.Table.from_batches(read_batches(path, table, inputs=inputs, logprobs=logprobs), schema)
+def held(batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int) -> pa.Table | None:
+    """Hold batches in memory as a table; None when they have more than so many bytes."""
+    taken, size = [], 0
+    for batch in batches:
+        size += batch.nbytes
+        if size > most:
+            return None
+        taken.append(batch)
+    return pa.Table.from_batches(taken, schema)
 
 
 def convert(
@@ -161,6 +166,45 @@ def convert(
     yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+def decode(
+    parquet: pq.ParquetFile,
+    chunks: Sequence[Sequence[Chunk]],
+    data: File,
+    *,
+    names: list[str] | None,
+    batch_size: int,
+    row_groups: Sequence[int] | None,
+) -> Iterator[pa.RecordBatch]:
+    """Decode a Parquet file batch by batch, no more rows at once than memory should hold.
+
+    Parameters
+    ----------
+    parquet : pyarrow.parquet.ParquetFile
+    chunks : sequence of sequence of Chunk
+        Of each row group its columns, as in its footer.
+    data : File
+        The same file as bytes.
+    names : list of str, optional
+        Columns; all, if not given.
+    batch_size : int
+        Most rows in a batch.
+    row_groups : sequence of int, optional
+        Only these.
+
+    Raises
+    ------
+    ResultsTooLargeError
+        When one row may be beyond what can be held.
+    """
+    metadata = parquet.metadata
+    rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    leaves = [metadata.schema.column(place) for place in range(metadata.num_columns)]
+    chosen = {i: leaf for i, leaf in enumerate(leaves) if names is None or _is_read(leaf.path, names)}
+    for run in runs(rows, range(len(rows)) if row_groups is None else row_groups, batch_size):
+        size = rows_at_once(data, [(rows[group], chunks[group]) for group in run], chosen, batch_size)
+        yield from parquet.iter_batches(size, row_groups=run, columns=names)
+
+
 def json_text(value: Any) -> str | None:
     """Write a value of a mixed column as text: text as it is, null as null, anything else as JSON."""
     if value is None or isinstance(value, str):
@@ -169,11 +213,11 @@ def json_text(value: Any) -> str | None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a results file; what is wrong with it is then said in our words, except that it is gone."""
+def opened(path: Path) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
+    """Open a results file, also as bytes; what is wrong with it is then said in our words, except that it is gone."""
     try:
-        with pq.ParquetFile(path) as file:
-            yield file
+        with pa.OSFile(str(path)) as data, pq.ParquetFile(data) as file:
+            yield file, data
     except CorruptResultsError as error:
         error.suggest(_REFRESH)
         raise
@@ -185,13 +229,8 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
-def _rows_at_once(metadata: Any, row_groups: Sequence[int] | None) -> int:
-    """Return how many rows of average length a batch can have."""
-    chosen = range(metadata.num_row_groups) if row_groups is None else row_groups
-    groups = [metadata.row_group(number) for number in chosen]
-    size: int = sum(group.total_byte_size for group in groups)
-    rows: int = sum(group.num_rows for group in groups)
-    return max(1, BATCH_BYTES * rows // max(size, 1))
+def _is_read(leaf: str, names: Sequence[str]) -> bool:
+    return any(leaf == name or leaf.startswith(f"{name}.") for name in names)
 
 
 def _names_to_read(wire: pa.Schema, columns: Sequence[Column]) -> list[str] | None:

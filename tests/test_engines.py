@@ -360,3 +360,17 @@ def test_columns_of_views_of_text_are_like_any_text(store):
     assert results.dask().compute()["id"].to_list()[::2] == texts[::2]
     assert [row["id"] for row in by_duckdb(results)] == texts
     assert results.table().results is results
+
+
+def test_what_does_not_fit_into_memory_is_mapped_from_a_file(store, monkeypatch):
+    size, rows = 1_000_000, 40
+    monkeypatch.setattr(mapped, "HELD_BYTES", 10 * size)
+    monkeypatch.setenv("MEM_LIMIT", str(rows * size))
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * size]))
+    results = keep(store, pa.table({"job-1": repeated}), unfold=False)
+    before = pa.total_allocated_bytes()
+    table = results.arrow()
+    assert pa.total_allocated_bytes() - before < 5 * size
+    assert table["outputs"].to_pylist() == ["x" * size] * rows
+    assert results.pandas()["outputs"].str.len().eq(size).all()
+    assert results.head(3).num_rows == 3

@@ -11,6 +11,7 @@ import zipfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from whole_tables import read_table
 
 from sutro_magic import csv_rows, formats, json_columns, row_groups
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
@@ -55,7 +56,7 @@ class Bench:
 
     def read(self, *, expected_rows=None, inputs=False, logprobs=False):
         table = self.canonicalize(expected_rows=expected_rows, inputs=inputs, logprobs=logprobs)
-        return formats.read_table(self.target, table, inputs=inputs, logprobs=logprobs)
+        return read_table(self.target, table, inputs=inputs, logprobs=logprobs)
 
     def rows(self, **asked):
         return self.read(**asked).to_pydict()
@@ -118,9 +119,7 @@ def test_empty_and_unknown_bodies_are_refused_without_echo(bench):
 def test_content_counts_not_the_format_asked_for(bench):
     bench.parquet({JOB: ["a"]})
     table = bench.canonicalize(format="csv")
-    assert formats.read_table(bench.target, table, inputs=False, logprobs=False).to_pydict() == {
-        "outputs": ["a"]
-    }
+    assert read_table(bench.target, table, inputs=False, logprobs=False).to_pydict() == {"outputs": ["a"]}
 
 
 # --- names and order ----------------------------------------------------------------------------
@@ -158,7 +157,7 @@ def test_columns_not_asked_for_are_known_but_not_shown(bench):
         "outputs",
         "cumulative_logprobs",
     ]
-    assert formats.read_table(bench.target, table, inputs=True, logprobs=False).column_names == [
+    assert read_table(bench.target, table, inputs=True, logprobs=False).column_names == [
         "inputs",
         "outputs",
     ]
@@ -666,7 +665,7 @@ def test_bytes_that_are_no_text_name_their_row(bench):
     for array in (pa.array(good + bad), broken_text):
         table = bench.parquet({JOB: array}).canonicalize()
         with pytest.raises(CorruptResultsError, match="`outputs` cannot be read in row 501") as caught:
-            formats.read_table(bench.target, table, inputs=False, logprobs=False)
+            read_table(bench.target, table, inputs=False, logprobs=False)
         assert "--refresh" in caught.value.hint
 
 
@@ -685,7 +684,7 @@ def test_damage_inside_is_told_when_it_is_read(bench):
     data[10:2000] = bytes(1990)
     bench.target.write_bytes(data)
     with pytest.raises(CorruptResultsError, match="damaged"):
-        formats.read_table(bench.target, table, inputs=False, logprobs=False)
+        read_table(bench.target, table, inputs=False, logprobs=False)
     bench.target.unlink()
     with pytest.raises(FileNotFoundError):  # whoever keeps the file knows what to say
         formats.read_schema(bench.target, table, inputs=False, logprobs=False)
@@ -695,10 +694,10 @@ def test_another_file_in_its_place_is_noticed(bench):
     table = bench.parquet({"id": [1, 2], JOB: ["a", "b"]}).canonicalize()
     pq.write_table(pa.table({"id": [1], JOB: ["a"]}), bench.target)
     with pytest.raises(CorruptResultsError, match="1 rows where there were 2"):
-        formats.read_table(bench.target, table, inputs=False, logprobs=False)
+        read_table(bench.target, table, inputs=False, logprobs=False)
     pq.write_table(pa.table({JOB: ["a", "b"]}), bench.target)
     with pytest.raises(CorruptResultsError, match="lost a column"):
-        formats.read_table(bench.target, table, inputs=False, logprobs=False)
+        read_table(bench.target, table, inputs=False, logprobs=False)
 
 
 # --- the file -----------------------------------------------------------------------------------
@@ -717,7 +716,7 @@ def test_row_groups_compression_and_mode(bench, monkeypatch):
     assert [metadata.row_group(i).num_rows for i in range(3)] == [100_000, 100_000, 50_001]
     assert metadata.row_group(0).column(0).compression == "ZSTD"
     assert stat.S_IMODE(bench.target.stat().st_mode) == 0o600
-    view = formats.read_table(bench.target, table, inputs=False, logprobs=False)
+    view = read_table(bench.target, table, inputs=False, logprobs=False)
     assert view.column(0).to_pylist() == [str(i) for i in range(rows)]
 
 

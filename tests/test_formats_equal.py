@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole_tables import read_table
 
 from sutro_magic import csv_rows, formats, json_columns
 from sutro_magic.models import ResultsRequest
@@ -127,7 +128,7 @@ def read(folder, name, expected):
     target = folder / f"{name}.parquet"
     request = ResultsRequest(job_id=JOB, **asked)
     table = formats.canonicalize(folder / name, target, request=request, expected_rows=expected.num_rows)
-    return formats.read_table(target, table, **asked)
+    return read_table(target, table, **asked)
 
 
 @given(table=jobs(), data=st.data(), chunk=st.sampled_from([1, 7, 64, 1 << 20]))
@@ -172,5 +173,5 @@ def test_what_python_and_pandas_write(texts, two):
         for i, body in enumerate(bodies):
             write_zip(folder / str(i), body.encode())
             table = formats.canonicalize(folder / str(i), folder / "out", request=ResultsRequest(job_id=JOB))
-            view = formats.read_table(folder / "out", table, inputs=False, logprobs=False)
+            view = read_table(folder / "out", table, inputs=False, logprobs=False)
             assert view.column("outputs").to_pylist() == expected

@@ -13,8 +13,8 @@ PACKAGE = Path(sutro_magic.__file__).parent
 FLOORS = [
     {"errors", "models"},
     {
-        "addresses", "cache", "cache_entry", "canonical", "checking", "client", "connections", "container", "credentials", "csv_rows",
-        "disks", "download", "eviction", "formats", "growth", "json_columns", "locks", "parquet_footer", "partials",
+        "addresses", "batch_rows", "cache", "cache_entry", "canonical", "checking", "client", "connections", "container", "credentials", "csv_rows",
+        "disks", "download", "eviction", "formats", "growth", "json_columns", "locks", "parquet_footer", "parquet_pages", "partials",
         "patience", "places", "private_files", "ranges", "remote_file", "replies", "row_groups", "secrecy", "stopping",
         "thrift_compact", "transfer", "transport", "unexpected", "views",
     },

@@ -11,7 +11,7 @@ import pytest
 import thrift
 from faulty_storage import JOB, FaultyService, make_table, parquet_bytes, running
 
-from sutro_magic import Session, errors, parquet_footer, peek
+from sutro_magic import Session, errors, parquet_footer, parquet_pages, peek
 from sutro_magic.patience import RetryPolicy
 
 pytestmark = pytest.mark.slow
@@ -203,10 +203,10 @@ def test_pages_are_believed_and_not_the_footer(service, client, monkeypatch):
     service.artifact = understated(artifact, true, 1000)
     assert client.peek(JOB, 1).num_rows == 1
     monkeypatch.setattr(peek, "MOST_DECODED", 10_000_000)
-    with pytest.raises(errors.PeekError, match=r"take 20\.0 MB of memory"):
+    with pytest.raises(errors.PeekError, match=r"first row of job-x takes more than 10\.0 MB of memory"):
         client.peek(JOB, 1)
-    monkeypatch.setattr(parquet_footer, "MAX_PAGE_BYTES", 10_000_000)
-    with pytest.raises(errors.ResultsTooLargeError, match="would unpack to 20,0"):
+    monkeypatch.setattr(parquet_pages, "MAX_PAGE_BYTES", 10_000_000)
+    with pytest.raises(errors.ResultsTooLargeError, match="to 20,0"):
         client.peek(JOB, 1)
 
 
