@@ -27,6 +27,9 @@ KEPT_BYTES = 128 * 2**20
 """Row numbers that are kept for the next page, at most; the newest are always kept."""
 FEW = 20
 """Where a search leaves less than one row in so many, only those are sorted."""
+SLICED_ROWS = 1_000
+COPIED_BYTES = 32 * 2**20
+"""Up to so many rows with texts of more than that are not copied."""
 
 T = TypeVar("T")
 
@@ -212,22 +215,42 @@ class PickableTable:
     def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
         """Return some rows, in the order given.
 
-        Arrow's own ``take`` may join all chunks of a text column first.
+        Arrow's own ``take`` may join all chunks of a text column first. A few very long rows are not copied at all:
+        a page of them shows no more than their beginnings.
         """
         if not len(rows):
             return self.table.slice(0, 0)
         chunks = np.searchsorted(self._ends, rows, side="right")
         order = np.argsort(chunks, kind="stable")
-        parts = []
         bounds = np.flatnonzero(np.diff(chunks[order])) + 1
+        groups = []
         for group in np.split(order, bounds):
             chunk = int(chunks[group[0]])
-            first = int(self._ends[chunk]) - self._batches[chunk].num_rows
-            parts.append(self._batches[chunk].take(pa.array(rows[group] - first)))
+            batch = self._batches[chunk]
+            groups.append((group, batch, rows[group] - int(self._ends[chunk]) + batch.num_rows))
+        if len(rows) <= SLICED_ROWS and sum(_text_bytes(*picked[1:]) for picked in groups) > COPIED_BYTES:
+            pieces = {
+                place: batch.slice(row, 1)
+                for group, batch, places in groups
+                for place, row in zip(group.tolist(), places.tolist(), strict=True)
+            }
+            return pa.Table.from_batches([pieces[place] for place in range(len(rows))])
+        parts = [batch.take(pa.array(places)) for _, batch, places in groups]
         back = np.empty(len(rows), dtype=np.int64)
         back[order] = np.arange(len(rows))
         picked = pa.Table.from_batches(parts, schema=self.table.schema)
         return picked if np.array_equal(order, back) and len(parts) == 1 else picked.take(pa.array(back))
+
+
+def _text_bytes(batch: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> int:
+    """Return how many bytes the texts of some rows have, without a look at the texts."""
+    total = 0
+    for column in batch.columns:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            kind = np.int32 if pa.types.is_string(column.type) else np.int64
+            ends: npt.NDArray[Any] = np.frombuffer(column.buffers()[1], kind)[column.offset :]
+            total += int((ends[rows + 1] - ends[rows]).sum(dtype=np.int64))
+    return total
 
 
 def _in_order(order: Rows | None, found: Rows | None) -> Rows | None:

@@ -395,6 +395,20 @@ def test_summaries_of_durations_and_of_numbers_without_end():
     assert summarize(lane, table, 2).bins == []
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_a_page_of_very_long_texts_is_not_copied(kind):
+    texts = [f"{i}" * 1_000_000 for i in range(60)]
+    chunks = [pa.array(part, kind) for part in (texts[:7], [None, ""], texts[7:])]
+    table = pa.table({"a": pa.chunked_array(chunks), "n": range(62)}).slice(1)
+    expected = table.to_pylist()
+    pages = Pages(lambda: table)
+    rows = [60, 0, 7, 7, *range(30, 60), 3, 6]
+    before = pa.total_allocated_bytes()
+    taken = pages.take(rows)
+    assert pa.total_allocated_bytes() - before < 100_000
+    assert taken.to_pylist() == [expected[row] for row in rows]
+
+
 def test_without_any_memory_a_question_says_so_and_later_ones_are_answered():
     engine.forget()  # other tables stay with the database they have
     lane = engine.Lane()
