@@ -72,18 +72,39 @@ def to_arrow(name: str, value: Any) -> Any:
         ) from None
     if not table.num_columns:
         raise ArgumentError(f"{name} has no columns.", hint="Give it some, or leave it out.")
-    _check_names(name, table.column_names)
+    _check_names(name, table.schema)
     return _readable(name, table)
 
 
-def _check_names(name: str, columns: list[str]) -> None:
+def _check_fields(name: str, column: str, kind: Any) -> None:
+    """Raise `ArgumentError` where the fields of a column's values differ by case alone: SQL would mix them up."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        seen: dict[bytes, str] = {}
+        for field in kind:
+            folded = field.name.encode().lower()
+            if folded in seen:
+                both = f"{shorten(seen[folded], 40)!r} and {shorten(field.name, 40)!r}"
+                frame = shorten(name, 40) if name.isidentifier() else "df"
+                raise ArgumentError(
+                    f"SQL knows no case, so the fields {both} in {shorten(column, 40)!r} of {shorten(name)} would be one.",
+                    hint=f"Leave it out in pandas: {frame} = {frame}.drop(columns={shorten(column, 40)!r}), then from {frame}",
+                )
+            seen[folded] = field.name
+    for place in range(kind.num_fields):
+        _check_fields(name, column, kind.field(place).type)
+
+
+def _check_names(name: str, schema: Any) -> None:
     """Raise `ArgumentError` for columns that SQL would mix up: it knows no case in A to Z, and no empty name."""
     how = f"{shorten(name, 40)} = {shorten(name, 40)}.rename(columns={{…}})"
     hint = (
         f"Rename it in pandas: {how if name.isidentifier() else 'df = df.rename(columns={…}), then from df'}"
     )
     seen: dict[bytes, str] = {}
-    for column in columns:
+    for field in schema:
+        column = field.name
         if not column:
             raise ArgumentError(
                 f"A column of {shorten(name)} has an empty name, which SQL does not have.", hint=hint
@@ -95,6 +116,7 @@ def _check_names(name: str, columns: list[str]) -> None:
                 f"SQL knows no case, so {both} would be one column of {shorten(name)}.", hint=hint
             )
         seen[folded] = column
+        _check_fields(name, column, field.type)
 
 
 def _one_type(name: str, column: str) -> str:

@@ -539,6 +539,15 @@ def test_columns_that_sql_would_mix_up_are_refused(films):
     assert films.value("x.values.tolist()") == "[[2, 1]]"
 
 
+def test_fields_that_sql_would_mix_up_are_refused(films):
+    films.run("import pyarrow\nx = 1\nt = pyarrow.table({'n': [1], 's': [[{'b': {'a': 1, 'A': 2}}]]})")
+    first, hint = failed(sql(films, 'select s[1].b.a, s[1].b."A" from t', "--name x"))
+    assert "the fields 'a' and 'A' in 's' of t would be one" in first and "t = t.drop(columns='s')" in hint
+    assert films.value("x") == "1"
+    films.run("t = pyarrow.table({'n': [1], 's': [{'a': 1, 'b': {'A': 2}}]})")
+    assert sql(films, 'select s.a, s.b."A" as b from t', "--name x").ok
+
+
 def test_a_frame_that_cannot_be_read_says_why(films):
     films.run(
         "import pandas\nmixed = pandas.DataFrame({'a': [1, {'b': 2}]})\nbare = pandas.DataFrame(index=[1, 2])"
