@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import thrift
+from whole_tables import read_table
 
 from sutro_magic import container, csv_rows, disks, formats, json_columns, parquet_footer, parquet_pages
 from sutro_magic.errors import CacheError, CorruptResultsError, FetchCancelledError, ResultsTooLargeError
@@ -361,7 +362,19 @@ def test_changed_bytes_of_a_footer_end_in_a_table_or_a_refusal(body):
     print(done.stdout)
 
 
-@pytest.mark.parametrize("compression", ["zstd", "snappy", "gzip"])
+def test_a_large_page_of_ordinary_texts_is_read(body, monkeypatch):
+    monkeypatch.setattr(parquet_pages, "MAX_PAGE_BYTES", MB)
+    texts = [random.Random(number).randbytes(5_000).hex() for number in range(500)]
+    for compression in ("zstd", "snappy", "none"):
+        pq.write_table(pa.table({JOB: texts}), body, compression=compression, use_dictionary=False)
+        with body.open("rb") as file:
+            (chunk,) = parquet_footer.read_chunks(file, body.stat().st_size)[0]
+            assert parquet_pages.check_pages(file, chunk.start, chunk.end).unpacked > 4 * MB
+        table = canonicalize(body)
+        assert read_table(body.with_name("results.parquet"), table)["outputs"].to_pylist() == texts
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "brotli"])
 @pytest.mark.parametrize("place", [0, 4_999])
 def test_a_page_that_would_unpack_to_too_much_is_refused_unread(body, monkeypatch, compression, place):
     monkeypatch.setattr(parquet_pages, "MAX_PAGE_BYTES", 20 * MB)
