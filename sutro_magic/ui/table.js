@@ -66,6 +66,8 @@ function cellNode(value, kind) {
   return node;
 }
 
+const beginning = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
 const MOST_NAMED = 3;
 const SHORT = 32;
 const LONG = 80;
@@ -157,6 +159,11 @@ class TableView {
     clearTimeout(this.bundleTimer);
     this.watch();
     this.root.classList.add("jupyter-widgets-disconnected");
+    // The field of the search goes with all that needs a kernel, but the rows are what was searched for.
+    const searched = this.shown?.search;
+    if (searched && !this.chips.querySelector(".st-searched")) {
+      this.chips.prepend(h("span", { class: "st-chip st-searched" }, `search “${beginning(searched, 40)}”`));
+    }
   }
 
   watch() {
@@ -254,7 +261,7 @@ class TableView {
       },
       h("div", { class: "st-dead", role: "alert" },
         "The kernel behind this table is gone: these are the rows it showed last. Run the cell again."),
-      caption, this.problem, this.tools(), this.chips, this.panel, this.place, this.foot(), this.pane,
+      caption, this.tools(), this.problem, this.chips, this.panel, this.place, this.foot(), this.pane,
     );
     // Of the hidden static table only the class is known; it is a name of our own.
     if (/^[\w-]+$/.test(setup.hides)) {
@@ -461,7 +468,13 @@ class TableView {
     let answer = await this.ask("page", { start: request.start, length: request.length, question }, true);
     if (answer.superseded || this.gone) return;
     if (answer.error) answer = this.takeBack(asked);
-    else this.shown = { ...asked, answer };
+    else {
+      const condition = ({ search, filters }) => JSON.stringify([search, [...filters].map(([, { asked }]) => asked)]);
+      const searched = condition(asked) !== condition(this.shown);
+      // The pane of a row that is no longer among those found would speak of something else.
+      if (searched && !answer.rows.some(([row]) => row === this.open)) { this.open = null; this.pane.hidden = true; }
+      this.shown = { ...asked, answer };
+    }
     done({ draw: request.draw, recordsTotal: answer.total, recordsFiltered: answer.found, data: answer.rows });
     if (answer.found && request.start >= answer.found) this.dt.page("last").draw("page");
   }
@@ -622,7 +635,7 @@ class TableView {
         const label = choices.find(([value]) => value === how.value)[1];
         const wordless = ["empty", "null", "not null"].includes(how.value);
         if (!text.value && ["contains", "starts"].includes(how.value)) set(null); // all texts do
-        else set(wordless ? { kind: how.value } : { kind: how.value, text: text.value }, wordless ? label : `${label} “${text.value.slice(0, 40)}”`);
+        else set(wordless ? { kind: how.value } : { kind: how.value, text: text.value }, wordless ? label : `${label} “${beginning(text.value, 40)}”`);
       };
       const text = h("input", { type: "text", "aria-label": "text", onkeydown: onEnter(act) });
       if (before && has(choices)) { how.value = before.kind; text.value = before.text ?? ""; }
@@ -653,7 +666,7 @@ class TableView {
     const list = answer.values.map(([value, count], number) => {
       const box = h("input", { type: "checkbox", onchange: () => {
         box.checked ? ticked.add(number) : ticked.delete(number);
-        const names = [...ticked].map((at) => answer.values[at][0]).map((name) => (name === null ? "null" : name || '""').slice(0, 30));
+        const names = [...ticked].map((at) => answer.values[at][0]).map((name) => (name === null ? "null" : beginning(name, 30) || '""'));
         const text = names.length > MOST_NAMED ? `is one of ${names.length} values` : `is ${names.join(" or ")}`;
         set(ticked.size ? { kind: "values", ticked: [...ticked] } : null, text);
       } });

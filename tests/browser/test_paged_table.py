@@ -298,6 +298,25 @@ def test_ticks_over_pages_and_what_is_bound(run, page, traffic):
     assert traffic.errors == []
 
 
+def test_the_pane_goes_with_a_row_that_a_search_leaves_out(run, page):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-films")
+    table = ready(page, 1)
+    pane, info, search = table.locator(".st-pane"), table.locator(".dt-info"), table.locator(".st-search")
+    first_row(table).locator("td").nth(1).click()
+    expect(pane).to_be_visible()
+    table.locator("thead th[data-column]", has_text="year").click()  # an order keeps all rows
+    expect(table.locator(".st-status")).to_have_text("")
+    expect(pane).to_be_visible()
+    search.fill("volcano")
+    expect(info).to_contain_text("found among")
+    expect(pane).to_be_hidden()
+    first_row(table).locator("td").nth(1).click()
+    expect(pane).to_be_visible()
+    search.fill("volcan")
+    expect(table.locator(".st-status")).to_have_text("")
+    expect(pane).to_be_visible()
+
+
 def test_the_pane_of_one_row_by_mouse_and_by_keyboard(run, page, traffic):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     run(
@@ -680,9 +699,18 @@ def test_a_table_whose_kernel_was_restarted_says_so_and_keeps_its_rows(run, page
     run("%load_ext sutro_magic", "%sutro_results job-demo-films")
     table = ready(page, 1)
     expect(table.locator(".st-dead")).to_be_hidden()
+    table.locator(".st-search").fill("volcano")
+    expect(table.locator(".dt-info")).to_contain_text("found among")
+    table.locator("tr[data-row]").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press(" ")
+    expect(table.locator(".st-chip")).to_have_text("1 row ticked✕")
+    picture(page, "focused", table)
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     expect(table.locator(".st-dead")).to_be_visible()
     expect(table.locator(".st-dead")).to_contain_text("Run the cell again")
+    expect(table.locator(".st-chip").first).to_have_text("search “volcano”")
+    expect(table.locator(".st-chip button")).to_be_hidden()
     expect(table.locator(".st-grid tbody tr")).to_have_count(10)
     expect(table.locator(".st-tools")).to_be_hidden()
     picture(page, "restarted", table)
