@@ -19,6 +19,7 @@ from IPython.core.completer import SimpleCompletion
 from sutro_magic.arguments import STATUSES
 from sutro_magic.errors import shorten
 from sutro_magic.parsing import MagicParser, OneOf
+from sutro_magic.sql_completion import find_body, words
 
 if TYPE_CHECKING:
     import argparse
@@ -102,6 +103,9 @@ def complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> dic
 
 
 def _complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> dict[str, Any] | None:
+    sql = _complete_sql(context, shell, magics)
+    if sql is not None:
+        return sql
     before, after = _logical_line(context)
     found = _MAGIC.fullmatch(before)
     magic = found and (shell.find_line_magic(found["name"]) or shell.find_cell_magic(found["name"]))
@@ -121,6 +125,19 @@ def _complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> di
         if not context.text_until_cursor.endswith(fragment):
             completions = []  # a word that begins on the line before, behind a backslash
     return _alone(completions, fragment)
+
+
+def _complete_sql(context: CompletionContext, shell: Any, magics: SutroMagics) -> dict[str, Any] | None:
+    """Complete the body of ``%%sutro_sql``; None elsewhere, and in an expression of Python, which others complete."""
+    lines = context.full_text.split("\n")
+    cursor = sum(len(line) + 1 for line in lines[: context.cursor_line]) + context.cursor_position
+    body = find_body(context.full_text, cursor)
+    if body is None:
+        return None
+    variables = {name: shell.user_ns[name] for name in list(shell.user_ns) if isinstance(name, str)}
+    fragment, offers = words(body, variables, magics.known(), _kind_of)
+    found = [SimpleCompletion(text=text, type=_beside(kind, shell)) for text, kind in islice(offers, MOST)]
+    return _alone(found, fragment)
 
 
 def _alone(completions: list[SimpleCompletion], fragment: str) -> dict[str, Any]:
@@ -207,7 +224,7 @@ class _Offers:
         self._magics = magics
         self._flags: dict[str, argparse.Action] = parser._option_string_actions  # noqa: SLF001 - argparse has no other way
         self._positionals: list[str] = []
-        self._given: set[str] = set()
+        self._given: dict[str, str] = {}
 
     def completions(self) -> Iterator[SimpleCompletion]:
         """Yield what fits between what is typed before and after the cursor."""
@@ -226,11 +243,7 @@ class _Offers:
                 text = text.removesuffix(self.place.following)
                 if text == typed:
                     continue
-            yield SimpleCompletion(text=text, type=self._beside(offer.kind))
-
-    def _beside(self, kind: str) -> str:
-        # JupyterLab gives this text no more room than its longest word and prints the rest over the next row.
-        return kind.translate(NO_BREAK) if hasattr(self._shell, "kernel") else kind
+            yield SimpleCompletion(text=text, type=_beside(offer.kind, self._shell))
 
     def _offers(self) -> Iterator[Offer]:
         waiting = self._walk(self.place.words)
@@ -260,12 +273,13 @@ class _Offers:
         waiting: argparse.Action | None = None
         for word in words:
             if waiting is not None:
+                self._given[waiting.dest] = word
                 waiting = None
             elif word.startswith("-"):
-                name, equals, _ = word.partition("=")
+                name, equals, value = word.partition("=")
                 action = self._flags.get(name)
                 if action is not None:
-                    self._given.add(action.dest)
+                    self._given[action.dest] = value
                     waiting = action if _takes_a_value(action) and not equals else None
             else:
                 self._positionals.append(word)
@@ -309,6 +323,14 @@ class _Offers:
             from sutro_magic.sql_tables import is_table
 
             yield from self._variables(holds=is_table)
+        elif action.metavar == "COLUMN":
+            from sutro_magic.sql_tables import column_names, is_table
+
+            frame = self._shell.user_ns.get(self._given.get("join"))
+            yield from (
+                Offer(name, "column", is_free=True)
+                for name in (column_names(frame) if is_table(frame) else ())
+            )
         elif action.metavar == "URL":
             from sutro_magic.credentials import known_urls
 
@@ -334,7 +356,7 @@ class _Offers:
                 yield Offer(name, type(value).__name__)
 
     def _jobs(self) -> Iterator[Offer]:
-        jobs = self._magics.known_jobs()
+        jobs = self._magics.known().jobs()
         if self.parser.prog == "%sutro_cache":
             if self._positionals[:1] in (["list"], ["path"]):
                 return
@@ -352,6 +374,11 @@ class _Offers:
                 yield Offer(
                     job.name, f"{kind}, {job.job_id}" if job.job_id.isprintable() else kind, is_free=True
                 )
+
+
+def _beside(kind: str, shell: Any) -> str:
+    # JupyterLab gives this text no more room than its longest word and prints the rest over the next row.
+    return kind.translate(NO_BREAK) if hasattr(shell, "kernel") else kind
 
 
 def _takes_a_value(action: argparse.Action) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sutro_magic.credentials import Credentials
     from sutro_magic.demo_commands import RunningDemo
     from sutro_magic.results import Results
-    from sutro_magic.seen import SeenJob
+    from sutro_magic.seen import KnownJobs
     from sutro_magic.session import Session
     from sutro_magic.ui.browser import JobBrowser
     from sutro_magic.ui.progress import ProgressLine
@@ -95,16 +95,16 @@ class SutroMagics(Magics, Settings):
         """The pair that a magic has fixed for this kernel, if one has."""
         return self._session.fixed_credentials if self._session is not None else None
 
-    def known_jobs(self) -> list[SeenJob]:
-        """Return the jobs that completion offers; makes no session, which would take a second."""
+    def known(self) -> KnownJobs:
+        """Return what completion offers; makes no session, which would take a second."""
         from sutro_magic.credentials import resolve
         from sutro_magic.places import cache_folder
-        from sutro_magic.seen import SeenJobs, known_jobs
+        from sutro_magic.seen import KnownJobs, SeenJobs
 
         session = self._session
         if session is None:
-            return known_jobs(resolve().identity, cache_folder(self.cache_dir), SeenJobs())
-        return known_jobs(session.credentials.identity, session.cache.directory, session.seen)
+            return KnownJobs(resolve().identity, cache_folder(self.cache_dir), SeenJobs())
+        return KnownJobs(session.credentials.identity, session.cache.directory, session.seen)
 
     def close(self) -> None:
         """Close job browsers, stop the demo service, close connections."""

@@ -10,6 +10,8 @@ from sutro_magic.errors import ConfigurationError, shorten
 
 DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
 ENTRY_FILE = "entry.json"
+NOTE_FILE = "table.json"
+"""What came of unfolding, beside the entry."""
 
 
 def cache_folder(directory: Path | str | None = None) -> Path:

@@ -165,6 +165,11 @@ class Results:
         return self._source.names or list(self.schema.names)
 
     @property
+    def known_columns(self) -> list[str]:
+        """Names of the columns, in order; none before outputs are unfolded, which takes a moment."""
+        return self._source.names or []
+
+    @property
     def schema(self) -> pa.Schema:
         """Arrow schema of the table."""
         return self._source.schema

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sutro_magic.locks import ThreadLock
 from sutro_magic.models import Job, JobStatus, parse_time
-from sutro_magic.places import ENTRY_FILE, entry_pattern
+from sutro_magic.places import ENTRY_FILE, NOTE_FILE, entry_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,8 +66,9 @@ class SeenJobs:
             return [job for (whose, _), job in self._jobs.items() if whose == identity]
 
 
-def known_jobs(identity: str, directory: Path, seen: SeenJobs) -> list[SeenJob]:
-    """Return the jobs that were met or are in the cache, newest first; asks nobody.
+@dataclass(frozen=True)
+class KnownJobs:
+    """Jobs that were met or are in the cache; nobody is asked for them.
 
     Parameters
     ----------
@@ -76,22 +79,50 @@ def known_jobs(identity: str, directory: Path, seen: SeenJobs) -> list[SeenJob]:
     seen : SeenJobs
         What the session has met.
     """
-    jobs = {job.job_id: job for job in _cached_jobs(identity, directory)}
-    for job in seen.of(identity):
-        jobs[job.job_id] = job._replace(cached=job.job_id in jobs)
-    return sorted(jobs.values(), key=lambda job: job.time or _LONG_AGO, reverse=True)
+
+    identity: str
+    directory: Path
+    seen: SeenJobs
+
+    def jobs(self) -> list[SeenJob]:
+        """Return all, newest first."""
+        jobs = {job.job_id: job for job in _cached_jobs(self.identity, self.directory)}
+        for job in self.seen.of(self.identity):
+            jobs[job.job_id] = job._replace(cached=job.job_id in jobs)
+        return sorted(jobs.values(), key=lambda job: job.time or _LONG_AGO, reverse=True)
+
+    def columns(self, job_id: str) -> list[str]:
+        """Return the names of a job's columns, unfolded if they were; none if the cache does not have it."""
+        names: list[str] = []
+        for folder, entry in _entries(self.identity, self.directory):
+            with suppress(ValueError, LookupError, TypeError, RecursionError):
+                if entry["job_id"] != job_id:
+                    continue
+                held = [str(column["name"]) for column in entry["table"]["columns"]]
+                with suppress(OSError):  # nobody has unfolded it
+                    note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
+                    if note["unfolded"]:
+                        place = held.index("outputs")
+                        held[place : place + 1] = map(str, note["columns"])
+                names += held
+        return list(dict.fromkeys(names))
+
+
+def _entries(identity: str, directory: Path) -> Iterator[tuple[Path, Any]]:
+    """Read what is noted of each entry; the cache itself would first load pyarrow."""
+    for folder in directory.glob(entry_pattern(identity)):
+        with suppress(OSError, ValueError, RecursionError):  # damaged: whoever asks for it is told
+            yield folder, json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))
 
 
 def _cached_jobs(identity: str, directory: Path) -> Iterator[SeenJob]:
-    """Read what completion needs of each entry; the cache itself would first load pyarrow."""
-    for folder in directory.glob(entry_pattern(identity)):
+    for _, entry in _entries(identity, directory):
         try:
-            entry = json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))
             job = Job.from_api(entry["job"] or {})
             fetched = job.created or parse_time(entry["fetched"])
             found = SeenJob(str(entry["job_id"]), job.name, JobStatus.SUCCEEDED, fetched, cached=True)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
-            continue  # damaged: whoever asks for it is told
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+            continue
         yield found
 
 

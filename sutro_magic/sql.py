@@ -26,7 +26,7 @@ from sutro_magic.errors import (
 )
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.naming import clean_job, closest, match_job
-from sutro_magic.seen import known_jobs
+from sutro_magic.seen import KnownJobs
 from sutro_magic.sql_answers import collect, plain
 from sutro_magic.sql_tables import is_table, to_arrow
 from sutro_magic.sql_values import PREFIX, Binding
@@ -319,9 +319,8 @@ class _Search:
         else:
             said = f"There is no {shown} to read: no table of this notebook has that name, and no job{why}."
         tables = [key for key, value in self._variables.items() if key[:1] != "_" and is_table(value)]
-        jobs = known_jobs(
-            self._session.credentials.identity, self._session.cache.directory, self._session.seen
-        )
+        session = self._session
+        jobs = KnownJobs(session.credentials.identity, session.cache.directory, session.seen).jobs()
         known = [*tables, *(text for job in jobs for text in (job.job_id, job.name) if text)]
         folded = {text.casefold(): text for text in reversed(known)}
         close = closest(name.casefold(), folded)

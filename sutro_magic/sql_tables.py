@@ -22,6 +22,19 @@ def is_dask(value: object) -> bool:
     return type(value).__module__.startswith("dask") and hasattr(type(value), "compute")
 
 
+def column_names(table: Any) -> list[str]:
+    """Return the names of a table's columns, for which `is_table` holds; of results only where they are known already."""
+    from sutro_magic.results import Results
+
+    if isinstance(table, Results):
+        return table.known_columns
+    if hasattr(type(table), "column_names"):
+        names = table.column_names
+    else:
+        names = table.collect_schema() if hasattr(type(table), "collect_schema") else table.columns
+    return [name for name in names if isinstance(name, str)]
+
+
 def to_arrow(name: str, value: Any) -> Any:
     """Return a table of the notebook as a `pyarrow.Table` that DuckDB can read; the index of pandas is left out.
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 from sutro_magic.cache import TABLE_FILE
 from sutro_magic.disks import check_room, is_on_network
 from sutro_magic.errors import CacheError
+from sutro_magic.places import NOTE_FILE
 from sutro_magic.structured import Unfolding, unfold
 from sutro_magic.unfolded_file import read_unfolded
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from sutro_magic.cache import CacheEntry, ResultsCache
 
-NOTE_FILE = "table.json"
 _MOST_RACES = 5
 """So often another process may put its own table in the place of ours before we have opened it."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}

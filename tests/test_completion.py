@@ -272,10 +272,10 @@ def test_login_offers_the_addresses_that_are_configured(tab, kernel, demo):
 
 
 def test_whatever_breaks_tab_gives_nothing_and_says_nothing(tab, listed):
-    listed.run(f"{MAGICS}.known_jobs = lambda: 1 / 0")
+    listed.run(f"{MAGICS}.known = lambda: 1 / 0")
     assert tab("%sutro_results job|").offers == []
     assert tab("%sutro_results job_12345 --fo|").offers == ["--format"]
-    listed.run(f"del {MAGICS}.known_jobs")
+    listed.run(f"del {MAGICS}.known")
     assert listed.run("1").text == "", "nothing was printed by the way"
 
 
@@ -351,3 +351,55 @@ def test_files_are_offered_where_a_file_is_meant_and_tables_where_a_table_is(tab
         offer.endswith("answers.csv")
         for offer in tab(f"%sutro_results job_12345 --save {tmp_path}/ans|").offers
     )
+
+
+# --- the body of %%sutro_sql ---------------------------------------------------------------------
+
+SQL = "%%sutro_sql --name best\n"
+
+
+@pytest.fixture
+def filmed(listed):
+    """A kernel that has the films, unfolded, and two frames."""
+    assert listed.run("%sutro_results job-demo-films --name films --quiet").ok
+    listed.run("import pandas as pd\nletters = pd.DataFrame({'first': ['a'], 'Last one': ['z']})\nlevel = 1")
+    yield listed
+    listed.run("del films, letters, level, pd")
+
+
+def test_tables_are_offered_after_from_and_nothing_of_python(tab, filmed):
+    assert tab(SQL + "from le|").cells[0] == SQL + "from letters"
+    assert "level" not in tab(SQL + "from |").offers
+    assert tab(SQL + 'select title\nfrom "job-demo-fi|').cells == [
+        SQL + 'select title\nfrom "job-demo-films"'
+    ]
+    assert tab(SQL + 'from "job-demo-fi|" limit 3').cells == [SQL + 'from "job-demo-films" limit 3']
+    done = tab(SQL + "from letters join job|")
+    assert '"job-demo-films"' in done.offers and "cached" in done.beside['"job-demo-films"']
+    assert '"Ten thousand films"' in tab(SQL + "from ten|").offers
+    assert tab(SQL + "select pri|").offers == []
+
+
+def test_columns_are_offered_of_the_tables_that_are_named(tab, filmed):
+    assert tab(SQL + 'select ti| from "job-demo-films"').cells == [SQL + 'select title from "job-demo-films"']
+    assert tab(SQL + 'from "Ten thousand films" where ge|').offers == ["genre"]
+    assert tab(SQL + "from letters select |").offers == ["first", '"Last one"']
+    assert tab(SQL + 'from letters order by "la|').cells == [SQL + 'from letters order by "Last one"']
+    assert tab(SQL + "from films where ye|").offers == ["year"]
+    assert tab(SQL + "select fi| from nowhere").offers == []
+
+
+def test_texts_comments_and_expressions_are_left_alone(tab, filmed):
+    assert tab(SQL + "from letters where first = 'fi|'").offers == []
+    assert tab(SQL + "from letters -- fi|").offers == []
+    assert tab(SQL + "from letters /* from */ where fi|").offers == ["first"]
+    assert tab(SQL + "from letters where first = {lev|").offers == ["level"]
+    assert tab("%%sutro_sql --na|\nfrom letters").offers == ["--name"]
+    assert "print" in tab("pri|\n%%sutro_sql").offers
+
+
+def test_the_columns_of_the_frame_are_offered_after_on(tab, filmed):
+    line = "%sutro_results job-demo-films --join letters --on "
+    assert tab(line + "|").offers == ["first", "'Last one'"]
+    assert tab("%sutro_results job-demo-films --on=F| --join letters").offers == ["first"]
+    assert tab("%sutro_results job-demo-films --on |").offers == []
