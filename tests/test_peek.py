@@ -197,6 +197,19 @@ def one_cell(size, **options):
     return sink.getvalue()
 
 
+def test_a_long_text_that_stands_in_many_rows_is_counted_each_time(service, client, monkeypatch):
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 40, pa.int32()), pa.array(["x" * 1_000_000]))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({JOB: texts}), sink, compression="zstd", store_schema=False)
+    service.artifact = sink.getvalue()
+    monkeypatch.setattr(peek, "MOST_DECODED", 10_000_000)
+    before = pa.total_allocated_bytes()
+    assert client.peek(JOB, 5).arrow()["outputs"].to_pylist() == ["x" * 1_000_000] * 5
+    with pytest.raises(errors.PeekError, match=r"first 40 rows of job-x take more than 10\.0 MB"):
+        client.peek(JOB, 40)
+    assert pa.total_allocated_bytes() - before < 20_000_000
+
+
 def test_pages_are_believed_and_not_the_footer(service, client, monkeypatch):
     artifact = one_cell(20_000_000, compression="zstd")
     true = pq.ParquetFile(io.BytesIO(artifact)).metadata.row_group(0).column(0).total_uncompressed_size
