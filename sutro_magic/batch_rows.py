@@ -14,7 +14,7 @@ from sutro_magic.errors import ResultsTooLargeError, shorten
 from sutro_magic.parquet_pages import check_pages, longest_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from sutro_magic.parquet_footer import Chunk
     from sutro_magic.parquet_pages import ColumnPages, File
@@ -24,12 +24,11 @@ BATCH_BYTES = 16 << 20
 DECODED_BYTES = 64 << 20
 """What rows that are read at once may have if all were as long as the longest that their pages allow."""
 MAX_LIST_BYTES = 2 << 30
-MAX_LIST_GROWTH = 100
-"""Nothing says how long one list is; Arrow takes no texts of more than 2 GB in it. All lists of a row group may
-have so many bytes, or so many times those of their pages."""
+"""Of a list, on average, were all of its values as long as the longest. Arrow takes no texts of more than that in one."""
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 """Bytes of a value of each physical type."""
+_INDEX = 4
 _UNCOMPRESSED = 0
 _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 """Parquet's numbers of compressions; 5 is LZ4 in one of two ways."""
@@ -60,7 +59,11 @@ def runs(rows: Sequence[int], groups: Iterable[int], least: int) -> Iterator[lis
 
 
 def rows_at_once(
-    file: File, groups: Sequence[tuple[int, Sequence[Chunk]]], columns: Mapping[int, Any], most: int
+    file: File,
+    groups: Sequence[tuple[int, Sequence[Chunk]]],
+    columns: Mapping[int, Any],
+    most: int,
+    kept: Collection[str] = (),
 ) -> int:
     """Return how many rows of some row groups can be decoded at once.
 
@@ -74,6 +77,8 @@ def rows_at_once(
         Those that are read; those inside others count one by one.
     most : int
         Rows.
+    kept : collection of str
+        Columns whose values stay in a dictionary, of which each batch has all.
 
     Raises
     ------
@@ -91,15 +96,14 @@ def rows_at_once(
             size += pages.unpacked
             is_list = column.max_repetition_level > 0
             times = pages.values if is_list else min(most, pages.values)
-            value = _longest_value(file, pages, chunk, column, times)
+            value = _INDEX if column.path in kept else _longest_value(file, pages, chunk, column, times)
             if is_list:
-                listed = value * pages.values
-                if listed > max(MAX_LIST_BYTES, MAX_LIST_GROWTH * pages.unpacked):
+                value = value * pages.values // rows
+                if value > MAX_LIST_BYTES:
                     raise ResultsTooLargeError(
-                        f"The lists of `{shorten(column.path, 60)}` may take {listed / 1e9:,.1f} GB in memory: "
+                        f"A list of `{shorten(column.path, 60)}` may take {value / 1e9:,.1f} GB in memory: "
                         f"{pages.values:,} values in {pages.unpacked / 1e6:,.1f} MB of pages."
                     )
-                value = listed // rows
             longest += value
         most = max(1, min(most, DECODED_BYTES // max(1, longest)))
         held += rows
@@ -111,8 +115,10 @@ def _longest_value(file: File, pages: ColumnPages, chunk: Chunk, column: Any, ti
     kind: str = column.physical_type
     if kind != "BYTE_ARRAY":
         return _WIDTHS.get(kind) or int(column.length)
-    longest = max(pages.densest, pages.prefixed)
     dictionary = pages.dictionary
+    plain = pages.unpacked - (dictionary.unpacked if dictionary else 0)
+    # Values as they are take no more than all of their pages have, however few rows are in the densest.
+    longest = max(pages.densest if plain > DECODED_BYTES else 0, pages.prefixed)
     if dictionary is None or dictionary.unpacked <= longest:
         return longest
     if dictionary.unpacked * times <= DECODED_BYTES:

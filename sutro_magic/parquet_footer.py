@@ -217,7 +217,7 @@ def _read_chunk(reader: Reader) -> Chunk:
     for field, kind in reader.fields():
         if field == _CHUNK_METADATA and kind == STRUCT:
             for inner, inner_kind in reader.fields():
-                if inner in facts and inner_kind in {I32, I64}:
+                if inner in facts and inner_kind == (I32 if inner == _CODEC else I64):
                     facts[inner] = reader.signed()
                 elif inner == _STATISTICS and inner_kind == STRUCT:
                     nulls = _read_nulls(reader)

@@ -28,13 +28,16 @@ MAX_PAGE_GROWTH = 100
 MAX_CHUNK_PAGES = 100_000
 """Of one column in one row group; writers put 20,000 rows in a page, or a megabyte."""
 _HEADER_BYTES = 4096
-"""As much as is read of a page for its header, which has some dozens of bytes."""
+"""As much as is read of a page for its header, which has some dozens of bytes;"""
+_LONG_HEADER_BYTES = 16 << 20
+"""and where that ends in the middle, since the header holds the longest texts of the page, as much as Arrow takes."""
 
 # Numbers of fields.
-_UNPACKED, _PACKED, _VALUES, _DICTIONARY, _VALUES_V2 = 2, 3, 5, 7, 8  # of PageHeader
+_KIND, _UNPACKED, _PACKED, _VALUES, _DICTIONARY, _VALUES_V2 = 1, 2, 3, 5, 7, 8  # of PageHeader
+_DICTIONARY_KIND = 2
 _COUNT = 1  # of the headers inside
 _ENCODING = {_VALUES: 2, _DICTIONARY: 2, _VALUES_V2: 4}
-_COUNT_OF_VALUES, _ENCODED, _IS_DICTIONARY = -1, -2, -3  # what is noted of those
+_COUNT_OF_VALUES, _ENCODED = -1, -2  # what is noted of those
 _DELTA_BYTE_ARRAY = 7
 """An encoding: each value as the length of what it begins with of the one before, and the rest."""
 
@@ -88,7 +91,7 @@ class ColumnPages:
     densest : int
         Bytes a value has on average, in the page in which they have most.
     prefixed : int
-        Bytes of the largest page whose values repeat parts of one another.
+        Bytes of the largest page whose values repeat parts of one another; `MAX_PAGE_BYTES` where a page is not understood.
     dictionary : DictionaryPage, optional
     """
 
@@ -120,18 +123,14 @@ def check_pages(file: File, start: int, end: int, check: Callable[[], None] = st
     dictionary = None
     while start < end:
         check()
-        file.seek(start)
-        reader = Reader(file.read(min(_HEADER_BYTES, end - start)))
-        try:
-            header = _read_header(reader)
-        except (IndexError, ThriftError):
-            break
+        reader, header = _look(file, start, end)
         size, packed = max(0, header.get(_UNPACKED, 0)), header.get(_PACKED, -1)
         if size > max(MAX_PAGE_BYTES, MAX_PAGE_GROWTH * packed):
             raise ResultsTooLargeError(
                 f"A page of the Parquet file would unpack from {packed:,} to {size:,} bytes: no results pack that well."
             )
-        if packed < 0:
+        if not 0 <= packed <= end - start - reader.at:
+            prefixed = MAX_PAGE_BYTES  # Arrow may see more there than we do
             break
         pages += 1
         if pages > MAX_CHUNK_PAGES:
@@ -139,8 +138,9 @@ def check_pages(file: File, start: int, end: int, check: Callable[[], None] = st
         unpacked += size
         start += reader.at
         count = max(0, header.get(_COUNT_OF_VALUES, 0))
-        if header.get(_IS_DICTIONARY):
-            dictionary = DictionaryPage(start, packed, size, count)
+        if header.get(_KIND) == _DICTIONARY_KIND:
+            if dictionary is None:  # Arrow takes no second one
+                dictionary = DictionaryPage(start, packed, size, count)
         else:
             values += count
             densest = max(densest, -(-size // max(1, count)))
@@ -206,18 +206,31 @@ def too_many_pages(most: int) -> ResultsTooLargeError:
     return ResultsTooLargeError(f"The Parquet file has more than {most:,} pages where some would do.")
 
 
+def _look(file: File, start: int, end: int) -> tuple[Reader, dict[int, int]]:
+    """Read the header of a page; nothing of one that makes no sense."""
+    for most in (_HEADER_BYTES, _LONG_HEADER_BYTES):
+        file.seek(start)
+        reader = Reader(file.read(min(most, end - start)))
+        try:
+            return reader, _read_header(reader)
+        except IndexError:
+            continue
+        except ThriftError:
+            break
+    return reader, {}
+
+
 def _read_header(reader: Reader) -> dict[int, int]:
     found: dict[int, int] = {}
     for field, kind in reader.fields():
-        if field in {_UNPACKED, _PACKED} and kind == I32:
-            found[field] = reader.signed()
+        if field in {_KIND, _UNPACKED, _PACKED} and kind == I32:
+            found[field] = reader.signed32()
         elif field in _ENCODING and kind == STRUCT:
-            found[_IS_DICTIONARY] = field == _DICTIONARY
             for inner, inner_kind in reader.fields():
                 if inner == _COUNT and inner_kind == I32:
-                    found[_COUNT_OF_VALUES] = reader.signed()
+                    found[_COUNT_OF_VALUES] = reader.signed32()
                 elif inner == _ENCODING[field] and inner_kind == I32:
-                    found[_ENCODED] = reader.signed()
+                    found[_ENCODED] = reader.signed32()
                 else:
                     reader.skip(inner_kind)
         else:

@@ -276,7 +276,10 @@ def _take(
 ) -> tuple[pa.Table, int]:
     """Return the first rows, and how many bytes they take; no more of them than `MOST_DECODED`."""
     taken, missing, size = [], rows, 0
-    for batch in decode(parquet, chunks, data, names=None, batch_size=min(rows, 65_536), row_groups=groups):
+    kept = {field.name for field in parquet.schema_arrow if pa.types.is_dictionary(field.type)}
+    for batch in decode(
+        parquet, chunks, data, names=None, kept=kept, batch_size=min(rows, 65_536), row_groups=groups
+    ):
         taken.append(batch.slice(0, missing))
         missing -= taken[-1].num_rows
         size += taken[-1].nbytes

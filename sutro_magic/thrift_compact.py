@@ -37,15 +37,27 @@ class Reader:
     def fields(self) -> Iterator[tuple[int, int]]:
         """Yield number and type of each field of a struct; who takes one reads or skips its value."""
         number = 0
+        seen: set[int] = set()
         while head := self._byte():
             delta, kind = head >> 4, head & 0x0F
             number = number + delta if delta else self.signed()
+            # Of a field that stands twice, or has a number beyond 16 bits, others may take another value than we do.
+            if number in seen or not -(1 << 15) <= number < 1 << 15:
+                raise ThriftError
+            seen.add(number)
             yield number, kind
 
     def signed(self) -> int:
         """Read an integer."""
         value = self._varint()
         return (value >> 1) ^ -(value & 1)
+
+    def signed32(self) -> int:
+        """Read an integer of 32 bits."""
+        value = self.signed()
+        if not -(1 << 31) <= value < 1 << 31:
+            raise ThriftError
+        return value
 
     def list_head(self) -> tuple[int, int]:
         """Read how many elements a list has, and their type."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,8 +20,7 @@ from sutro_magic.errors import CorruptResultsError
 from sutro_magic.parquet_footer import read_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from sutro_magic.canonical import CanonicalTable, Column, Kind
     from sutro_magic.parquet_footer import Chunk
@@ -100,11 +101,20 @@ def read_batches(
     """
     columns = table.select(inputs=inputs, logprobs=logprobs)
     rows = 0
+    stat = path.stat()
     with opened(path) as (file, data):
         wire = file.schema_arrow
         schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs)
-        names, chunks = _names_to_read(wire, columns), read_chunks(data, data.size())
-        for batch in decode(file, chunks, data, names=names, batch_size=batch_size, row_groups=row_groups):
+        names = _names_to_read(wire, columns)
+        kept = {
+            wire.field(column.source).name
+            for column, field in zip(columns, schema, strict=True)
+            if pa.types.is_dictionary(field.type)
+        }
+        chunks = _chunks(str(path), stat.st_size, stat.st_mtime_ns)
+        for batch in decode(
+            file, chunks, data, names=names, kept=kept, batch_size=batch_size, row_groups=row_groups
+        ):
             # By name, since the reader keeps to an order of its own and takes a name as a prefix as
             # well: "a" also reads a flat column "a.b".
             places = [batch.schema.get_field_index(name) for name in names or ()]
@@ -172,6 +182,7 @@ def decode(
     data: File,
     *,
     names: list[str] | None,
+    kept: Collection[str],
     batch_size: int,
     row_groups: Sequence[int] | None,
 ) -> Iterator[pa.RecordBatch]:
@@ -186,6 +197,8 @@ def decode(
         The same file as bytes.
     names : list of str, optional
         Columns; all, if not given.
+    kept : collection of str
+        Columns that stay dictionaries.
     batch_size : int
         Most rows in a batch.
     row_groups : sequence of int, optional
@@ -199,9 +212,12 @@ def decode(
     metadata = parquet.metadata
     rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     leaves = [metadata.schema.column(place) for place in range(metadata.num_columns)]
-    chosen = {i: leaf for i, leaf in enumerate(leaves) if names is None or _is_read(leaf.path, names)}
+    if len(chunks) != len(rows) or any(chunk and len(chunk) != len(leaves) for chunk in chunks):
+        raise CorruptResultsError("The Parquet file is damaged: its footer can be read in two ways.")
+    wanted = None if names is None else set(names)
+    chosen = {i: leaf for i, leaf in enumerate(leaves) if wanted is None or _is_read(leaf.path, wanted)}
     for run in runs(rows, range(len(rows)) if row_groups is None else row_groups, batch_size):
-        size = rows_at_once(data, [(rows[group], chunks[group]) for group in run], chosen, batch_size)
+        size = rows_at_once(data, [(rows[group], chunks[group]) for group in run], chosen, batch_size, kept)
         yield from parquet.iter_batches(size, row_groups=run, columns=names)
 
 
@@ -229,8 +245,16 @@ def opened(path: Path) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
         ) from error
 
 
-def _is_read(leaf: str, names: Sequence[str]) -> bool:
-    return any(leaf == name or leaf.startswith(f"{name}.") for name in names)
+@lru_cache(maxsize=2)
+def _chunks(path: str, size: int, _modified: int) -> list[list[Chunk]]:
+    """Read the footer once for all parts of a file that are read one by one."""
+    with Path(path).open("rb") as file:
+        return read_chunks(file, size)
+
+
+def _is_read(leaf: str, names: Collection[str]) -> bool:
+    """Tell whether a value inside a column is read; both, and also what parts their names, may hold dots."""
+    return leaf in names or any(leaf[:place] in names for place, letter in enumerate(leaf) if letter == ".")
 
 
 def _names_to_read(wire: pa.Schema, columns: Sequence[Column]) -> list[str] | None:

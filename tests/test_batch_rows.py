@@ -10,10 +10,11 @@ import hypothesis.strategies as st
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import thrift
 from hypothesis import given, settings
 from whole_tables import read_table
 
-from sutro_magic import batch_rows, parquet_pages, views
+from sutro_magic import batch_rows, parquet_footer, parquet_pages, views
 from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import ResultsTooLargeError
 
@@ -101,8 +102,49 @@ def test_a_list_that_may_be_of_any_length_is_refused(tmp_path):
     path = tmp_path / "bomb.parquet"
     lists = pa.ListArray.from_arrays(pa.array([0, 400]), one_long_text(400, 20 * MB))
     pq.write_table(pa.table({JOB: lists}), path, compression="zstd", store_schema=False)
-    with pytest.raises(ResultsTooLargeError, match=r"The lists of `job-4f2a.list.element` may take 8.0 GB"):
+    with pytest.raises(ResultsTooLargeError, match=r"A list of `job-4f2a.list.element` may take 8\.0 GB"):
         batches(path)
+
+
+@pytest.mark.parametrize("encoding", [None, "PLAIN", "DELTA_BYTE_ARRAY"])
+def test_lists_of_which_one_holds_a_long_text_are_read(tmp_path, encoding):
+    path, rows = tmp_path / "results.parquet", 100_000
+    labels = pa.array([f"label {i % 7}" for i in range(5 * rows - 1)] + ["x" * 20_000])
+    table = pa.table({JOB: pa.ListArray.from_arrays(range(0, 5 * rows + 1, 5), labels)})
+    coded = {"column_encoding": {f"{JOB}.list.element": encoding}} if encoding else {}
+    pq.write_table(table, path, use_dictionary=encoding is None, **coded)
+    whole = read_table(path, canonical(path))
+    assert whole["outputs"].combine_chunks().equals(table[JOB].combine_chunks().cast(whole["outputs"].type))
+
+
+def test_a_column_that_stays_a_dictionary_has_it_once_in_each_large_batch(tmp_path):
+    path, rows = tmp_path / "results.parquet", 100_000
+    pq.write_table(pa.table({"category": one_long_text(rows, 800_000), JOB: ["yes"] * rows}), path)
+    assert [batch.num_rows for batch in batches(path)] == [65_536, rows - 65_536]
+
+
+def test_a_page_whose_header_holds_long_texts_is_looked_at_like_others(tmp_path):
+    path = tmp_path / "results.parquet"
+    texts = [f"{i:05}" + "y" * 3_995 for i in range(300)] + ["x" * MB] * 100
+    pq.write_table(
+        pa.table({JOB: texts}), path, use_dictionary=False, compression="zstd", write_batch_size=4
+    )  # fmt: skip
+    with path.open("rb") as file:
+        (chunk,) = parquet_footer.read_chunks(file, path.stat().st_size)[0]
+        assert parquet_pages.check_pages(file, chunk.start, chunk.end).values == 400
+    assert all(batch.num_rows <= batch_rows.DECODED_BYTES // MB for batch in batches(path))
+
+
+def test_a_page_that_makes_no_sense_is_read_row_by_row(tmp_path):
+    path = tmp_path / "results.parquet"
+    path.write_bytes(b"\xff" * 100)
+    with path.open("rb") as file:
+        assert parquet_pages.check_pages(file, 0, 100).prefixed == parquet_pages.MAX_PAGE_BYTES
+        file.seek(0)
+    header = thrift.fields(_1=thrift.i32(0), _2=thrift.i32(10), _3=thrift.i32(1_000_000))
+    path.write_bytes(header + b"\0" * 10)  # it claims to be longer than its column
+    with path.open("rb") as file:
+        assert parquet_pages.check_pages(file, 0, 40).prefixed == parquet_pages.MAX_PAGE_BYTES
 
 
 def test_ordinary_lists_and_dictionaries_are_read_in_large_batches(tmp_path):
