@@ -133,8 +133,16 @@ function drawTasks(state, root, tell) {
 
 const VIEWS = { list: drawList, facts: drawFacts, tasks: drawTasks };
 
+// Else keys typed here are commands to the notebook: x would cut the cell.
+function keepKeys(event) {
+  if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+}
+
 function render({ model, el }) {
-  const root = h("div", { class: "sutro-panel tex2jax_ignore mathjax_ignore", "data-lm-suppress-shortcuts": "true" });
+  const root = h("div", { class: "sutro-panel tex2jax_ignore mathjax_ignore" });
+  // Also for the buttons and fields around us, once we are in the page.
+  const placed = new ResizeObserver(() => (el.closest(".sutro-browser") ?? root).addEventListener("keydown", keepKeys));
+  placed.observe(el);
   const dead = h("div", { class: "sb-note sb-warn sb-dead", role: "alert" }, "The kernel behind this is gone. Run the cell again.");
   dead.hidden = true;
   const die = () => { dead.hidden = !model.get("_watched"); root.setAttribute("inert", ""); };
@@ -163,6 +171,7 @@ function render({ model, el }) {
   }
   return () => {
     leave?.();
+    placed.disconnect();
     kernel?.statusChanged?.disconnect(onStatus);
     model.off("change:_state", draw);
   };

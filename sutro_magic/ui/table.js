@@ -257,7 +257,6 @@ class TableView {
         class: "sutro-table tex2jax_ignore mathjax_ignore",
         role: "group",
         "aria-label": setup.caption[0] || `table of ${setup.noun}s`,
-        "data-lm-suppress-shortcuts": "true", // else keys typed here are commands to the notebook
       },
       h("div", { class: "st-dead", role: "alert" },
         "The kernel behind this table is gone: these are the rows it showed last. Run the cell again."),
@@ -270,7 +269,11 @@ class TableView {
     }
     this.drawHead();
     this.drawPlain();
-    this.root.addEventListener("keydown", (event) => this.onKey(event));
+    this.root.addEventListener("keydown", (event) => {
+      this.onKey(event);
+      // Else x, typed on a row, would cut the cell; what is typed with Ctrl or Alt still reaches the notebook.
+      if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+    });
     this.el.classList.add("sutro-results");
     this.el.replaceChildren(this.root);
     this.showTicks();

@@ -186,6 +186,20 @@ def test_a_running_job_is_found_watched_fetched_in_each_format_bound_and_used(op
     assert traffic.errors == [] and external_requests(traffic) == []
 
 
+def test_keys_typed_in_the_browser_are_no_commands_to_the_notebook(opened, page, demo):
+    browser = opened(demo.url, demo.api_key)
+    cells = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
+    count = cells.count()
+    job(browser, "Ten thousand films").click()
+    page.keyboard.press("x")
+    expect(cells).to_have_count(count)
+    press(browser, "Refresh")
+    for key in ("x", "a", "b"):
+        page.keyboard.press(key)
+        expect(cells).to_have_count(count)
+    expect(job(browser, "Ten thousand films")).to_be_visible()
+
+
 def test_a_chosen_row_stays_marked_under_the_mouse(opened, page, demo):
     browser = opened(demo.url, demo.api_key)
     row = job(browser, "Film reviews")

@@ -298,6 +298,24 @@ def test_ticks_over_pages_and_what_is_bound(run, page, traffic):
     assert traffic.errors == []
 
 
+def test_keys_typed_in_the_table_are_no_commands_to_the_notebook(run, page):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-films")
+    table = ready(page, 1)
+    cells = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
+    count = cells.count()
+    for clicked in (
+        first_row(table).locator("td").nth(1),
+        table.locator(".st-pane .st-button", has_text="next"),
+        table.locator(".st-button", has_text="Summaries"),
+        table.locator(".st-tick").nth(2),
+    ):
+        clicked.click()
+        for key in ("a", "b", "x", "m", "Shift+M"):
+            page.keyboard.press(key)
+        expect(cells).to_have_count(count)
+    expect(table.locator(".st-pane")).to_be_visible()
+
+
 def test_the_pane_goes_with_a_row_that_a_search_leaves_out(run, page):
     run("%load_ext sutro_magic", "%sutro_results job-demo-films")
     table = ready(page, 1)
