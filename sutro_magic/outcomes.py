@@ -35,7 +35,7 @@ def raise_unless_succeeded(job: Job) -> None:
     raise JobNotReadyError(
         f"{job.title} is not finished: it is {job.status.value}.",
         job_id=job.job_id,
-        hint=f"%sutro_wait {job.job_id} waits for it; --wait waits and then fetches.",
+        hint=f"%sutro_wait {job.job_id} waits for it; %sutro_results {job.job_id} --wait fetches it, too.",
     )
 
 

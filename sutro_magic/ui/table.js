@@ -498,6 +498,12 @@ class TableView {
 
   drawn() {
     const trs = this.rows();
+    const { start } = this.dt?.page.info() ?? { start: 0 };
+    if (start !== this.drawnFrom) { // another page is read from its top
+      const scrolled = this.table.closest(".dt-layout-cell");
+      if (scrolled) scrolled.scrollTop = 0;
+      this.drawnFrom = start;
+    }
     if (trs.length) trs[0].tabIndex = 0;
     this.showTicks();
     this.showOrder();
@@ -795,8 +801,10 @@ class TableView {
         button("Close", "Esc", () => this.closeRow())),
       ...fields,
     );
+    const opens = this.pane.hidden;
     this.pane.hidden = false;
     this.pane.scrollTop = 0;
+    if (opens) this.pane.scrollIntoView({ block: "nearest" }); // below a tall table it would open unseen
   }
 
   closeRow() {

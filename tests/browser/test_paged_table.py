@@ -316,6 +316,22 @@ def test_keys_typed_in_the_table_are_no_commands_to_the_notebook(run, page):
     expect(table.locator(".st-pane")).to_be_visible()
 
 
+def test_a_page_begins_at_its_top_and_the_pane_opens_in_sight(run, page):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-films")
+    table = ready(page, 1)
+    page.set_viewport_size({"width": 1366, "height": 768})
+    table.locator(".dt-length select").select_option("100")
+    expect(table.locator(".dt-info")).to_contain_text("1 to 100")
+    scrolled = table.locator(".dt-layout-table > .dt-layout-cell")
+    scrolled.evaluate("node => node.scrollTo(0, 9_000)")
+    assert scrolled.evaluate("node => node.scrollTop") > 0
+    table.locator(".dt-paging-button.next").click()
+    expect(table.locator(".dt-info")).to_contain_text("101 to 200")
+    assert scrolled.evaluate("node => node.scrollTop") == 0
+    first_row(table).locator("td").nth(1).click()
+    expect(table.locator(".st-pane .st-bar")).to_be_in_viewport()
+
+
 def test_the_pane_goes_with_a_row_that_a_search_leaves_out(run, page):
     run("%load_ext sutro_magic", "%sutro_results job-demo-films")
     table = ready(page, 1)
