@@ -44,13 +44,19 @@ class Excerpt(str):
         return excerpt
 
 
+class Count(int):
+    """How many there are of something, shown with separators; a number of somebody's data is shown as it is."""
+
+    __slots__ = ()
+
+
 def cell_text(value: object, limit: int = LONGEST_CELL) -> str:
     """Say one value on one line of at most ``limit`` characters and a count of those left out."""
     if value is None:
         return NULL
     if value == "":
         return EMPTY
-    return one_line(_as_text(value), limit)
+    return one_line(f"{value:,}" if isinstance(value, Count) else _as_text(value), limit)
 
 
 def one_line(text: str, limit: int = LONGEST_CELL) -> str:

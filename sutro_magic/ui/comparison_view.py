@@ -10,7 +10,7 @@ from sutro_magic.ui import words
 from sutro_magic.ui.cells import cell_text, one_line
 from sutro_magic.ui.plots import matrix, share_bar
 from sutro_magic.ui.profile_view import number
-from sutro_magic.ui.static import NO_MATH, TableView, to_plain
+from sutro_magic.ui.static import KEEP, NO_MATH, WRAP, TableView, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ MOST_FIELDS = 100
 MOST_MATRICES = 12
 VALUE_CHARACTERS = 24
 EQUAL = "Equal is the same value; null equals null."
-_CELL = "text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere"
+_CELL = "text-align:left;vertical-align:top"
 
 
 def to_html(comparison: Comparison) -> str:
@@ -32,16 +32,16 @@ def to_html(comparison: Comparison) -> str:
         f"<div{'' if i else ' style=font-weight:600'}>{_safe(line, 600)}</div>"
         for i, line in enumerate(caption(comparison))
     ]
-    head = "".join(f'<th style="{_CELL}">{_safe(name)}</th>' for name in _HEAD)
+    head = "".join(f'<th style="{_CELL};{KEEP}">{_safe(name)}</th>' for name in _HEAD)
     parts.append(f'<table style="margin-top:0.6em"><thead><tr>{head}</tr></thead><tbody>')
     for name, jobs, agree, pair in _agreements(comparison):
         bar = share_bar(f"{agree:,} of {total:,}", percent(agree, total), agree / total if total else 0)
         cells = [_safe(jobs), bar, *map(_safe, _figures(pair))]
-        widths = ["", ";min-width:18em", "", ""]
+        widths = [KEEP, "min-width:14em", KEEP, KEEP]
         parts.append(
-            f'<tr><th dir="auto" style="{_CELL}">{_safe(name, 80)}</th>'
+            f'<tr><th dir="auto" style="{_CELL};min-width:8em;{WRAP}">{_safe(name, 80)}</th>'
             + "".join(
-                f'<td style="{_CELL}{width}">{cell}</td>' for cell, width in zip(cells, widths, strict=True)
+                f'<td style="{_CELL};{width}">{cell}</td>' for cell, width in zip(cells, widths, strict=True)
             )
             + "</tr>"
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sutro_magic.ui import words
 from sutro_magic.ui.cells import cell_text, one_line
 from sutro_magic.ui.plots import histogram, share_bar, sparkline
-from sutro_magic.ui.static import NO_MATH, PairsView, TableView, pairs_to_plain, to_plain
+from sutro_magic.ui.static import KEEP, NO_MATH, WRAP, PairsView, TableView, pairs_to_plain, to_plain
 
 if TYPE_CHECKING:
     from sutro_magic.job_profile import Field, Profile, Spread, Texts
@@ -20,7 +20,8 @@ MOST_FIELDS = 100
 VALUE_CHARACTERS = 60
 MOST_REASONS = 5
 _HEAD = "text-align:left;vertical-align:top"
-_CELL = "text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere"
+_CELL = f"text-align:left;vertical-align:top;min-width:8em;{WRAP}"
+_FIGURE = f"text-align:left;vertical-align:top;{KEEP}"
 
 
 def bundle(profile: Profile, *, html: bool) -> dict[str, Any]:
@@ -225,10 +226,10 @@ def _field_row(field: Field) -> str:
         left = (summary.distinct or 0) - len(summary.commonest)
         values += f"<div>and {left:,} more</div>" if left > 0 else ""
     distinct = "" if summary.distinct is None else f"{summary.distinct:,}"
-    cells = [_safe(field.type, 80), f"{summary.nulls:,}", distinct]
     return (
-        f'<tr><th dir="auto" style="{_HEAD};font-weight:600">{_safe(field.name, 80)}</th>'
-        + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells)
+        f'<tr><th dir="auto" style="{_CELL};font-weight:600">{_safe(field.name, 80)}</th>'
+        f'<td style="{_CELL};min-width:5em">{_safe(field.type, 80)}</td>'
+        + "".join(f'<td style="{_FIGURE}">{figure}</td>' for figure in (f"{summary.nulls:,}", distinct))
         + f'<td style="{_CELL};min-width:22em">{values}</td></tr>'
     )
 

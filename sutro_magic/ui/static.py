@@ -22,7 +22,11 @@ STATIC_COLUMNS = 20
 NARROWEST_COLUMN = 6
 NO_MATH = "tex2jax_ignore mathjax_ignore"
 """Classes that keep JupyterLab from setting ``$5 to $10`` as a formula."""
+KEEP = "white-space:nowrap"
 WRAP = "white-space:normal;overflow-wrap:anywhere"
+"""Breaks a word that has no room at all: a column needs a least width beside it, or each letter gets a line."""
+UNBROKEN = 24
+"""Characters of a text that stays on one line."""
 LONGEST_PROPERTY = 2_000
 
 
@@ -81,9 +85,9 @@ def pairs_to_html(view: PairsView) -> str:
     ]
     for name, value in view.pairs.items():
         text = html.escape(cell_text(value, LONGEST_PROPERTY))
-        style = "text-align:left;white-space:normal;max-width:50em;overflow-wrap:anywhere"
+        style = f"text-align:left;min-width:12em;max-width:50em;{WRAP}"
         lines.append(
-            f'<tr><th style="text-align:left;vertical-align:top">{html.escape(one_line(name, 80))}</th>'
+            f'<tr><th style="text-align:left;vertical-align:top;{KEEP}">{html.escape(one_line(name, 80))}</th>'
             f'<td dir="auto" style="{style}">{text}</td></tr>'
         )
     lines.append("</tbody></table></div>")
@@ -118,6 +122,8 @@ def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
 
 def _to_html(view: TableView, rows: int, limit: int) -> str:
     columns = view.columns[:STATIC_COLUMNS]
+    texts = [[cell_text(value, limit) for value in row[:STATIC_COLUMNS]] for row in view.rows[:rows]]
+    unbroken = [all(len(row[i]) <= UNBROKEN for row in texts) for i in range(len(columns))]
     lines = [f'<div class="sutro-results {NO_MATH} {view.token}">']
     for index, text in enumerate(view.caption):
         weight = "" if index else ' style="font-weight:600"'
@@ -125,14 +131,17 @@ def _to_html(view: TableView, rows: int, limit: int) -> str:
     lines.append("<table><thead><tr>")
     for index, name in enumerate(columns):
         align = "right" if all(is_number(row[index]) for row in view.rows[:rows]) and view.rows else "left"
-        lines.append(f'<th dir="auto" style="text-align:{align}">{html.escape(one_line(name, 80))}</th>')
+        width = KEEP if unbroken[index] else f"min-width:{UNBROKEN / 2:.0f}em"
+        lines.append(
+            f'<th dir="auto" style="text-align:{align};{width}">{html.escape(one_line(name, 80))}</th>'
+        )
     lines.append("</tr></thead><tbody>")
-    for row in view.rows[:rows]:
+    for row, shown in zip(view.rows, texts, strict=False):
         lines.append("<tr>")
-        for value in row[:STATIC_COLUMNS]:
-            align = "right" if is_number(value) else "left"
-            text = html.escape(cell_text(value, limit))
-            lines.append(f'<td dir="auto" style="text-align:{align};{WRAP}">{text}</td>')
+        for index, text in enumerate(shown):
+            align = "right" if is_number(row[index]) else "left"
+            wrap = KEEP if unbroken[index] else WRAP
+            lines.append(f'<td dir="auto" style="text-align:{align};{wrap}">{html.escape(text)}</td>')
         lines.append("</tr>")
     lines.append("</tbody></table>")
     note = _left_out(view, rows, STATIC_COLUMNS)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.ui import words
-from sutro_magic.ui.cells import LONGEST_CELL, Excerpt, one_line, value_of
+from sutro_magic.ui.cells import LONGEST_CELL, Count, Excerpt, one_line, value_of
 from sutro_magic.ui.static import (
     PLAIN_ROWS,
     PairsView,
@@ -71,7 +71,7 @@ def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
             job.name or UNKNOWN,
             job.status.value,
             job.model or UNKNOWN,
-            UNKNOWN if job.num_rows is None else job.num_rows,
+            UNKNOWN if job.num_rows is None else Count(job.num_rows),
             f"{job.created:%Y-%m-%d %H:%M}" if job.created else UNKNOWN,
             words.duration((job.completed - job.started).total_seconds())
             if job.completed and job.started
@@ -96,7 +96,7 @@ def entries_view(entries: list[CacheEntry], caption: list[str]) -> TableView:
         [
             entry.request.job_id,
             entry.job.name if entry.job else None,
-            entry.table.num_rows,
+            Count(entry.table.num_rows),
             ", ".join(column.name for column in entry.table.select(inputs=True, logprobs=True)),
             words.size(entry.disk_size),
             entry.request.format,
@@ -117,7 +117,7 @@ def entry_view(entry: CacheEntry) -> PairsView:
     return PairsView(
         title=entry.job.title if entry.job else entry.request.job_id,
         pairs={
-            "rows": entry.table.num_rows,
+            "rows": Count(entry.table.num_rows),
             "columns": ", ".join(column.name for column in columns),
             "size": words.size(entry.size),
             **({"tables made of it": words.size(entry.table_size)} if entry.table_size else {}),
@@ -138,7 +138,7 @@ def job_view(job: Job) -> PairsView:
     facts: dict[str, object] = {
         "status": job.status.value,
         "failure reason": job.failure_reason,
-        "rows": job.num_rows,
+        "rows": None if job.num_rows is None else Count(job.num_rows),
         "model": job.model,
         "description": job.description,
         "created": job.created,

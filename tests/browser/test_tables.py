@@ -115,6 +115,44 @@ def test_a_saved_notebook_with_a_fresh_kernel_shows_rows_and_no_broken_widget(op
     expect(recipes.get_by_text("Loading widget").locator("visible=true")).to_have_count(0)
 
 
+def test_words_and_numbers_are_not_broken_where_there_is_little_room(lab_server, page, demo, tmp_path):
+    cells = [
+        "%load_ext sutro_magic\n%sutro_results job-demo-million --quiet",
+        "%sutro_cache list",
+        "%sutro_cache info job-demo-million",
+        "%sutro_compare job-demo-reviews job-demo-opinion",
+        "%sutro_profile job-demo-reviews",
+    ]
+    page.set_viewport_size({"width": 800, "height": 1000})
+    notebook(lab_server.root / "narrow.ipynb", cells)
+    open_notebook(page, lab_server, "narrow.ipynb")
+    set_kernel_env(
+        page,
+        {"SUTRO_API_URL": demo.url, "SUTRO_API_KEY": demo.api_key, "SUTRO_MAGIC_CACHE_DIR": str(tmp_path)},
+    )
+    run_all(page)
+    expect(cell_output(page, 1)).to_contain_text("1,000,000")
+    broken = """
+        nodes => nodes.flatMap((node) => {
+          const text = node.firstChild;
+          if (node.childNodes.length !== 1 || text.nodeType !== Node.TEXT_NODE) return [];
+          const words = [...text.data.matchAll(/\\S+/g)].filter(([word]) => word.length <= 14);
+          return words.filter((found) => {
+            const range = document.createRange();
+            range.setStart(text, found.index);
+            range.setEnd(text, found.index + found[0].length);
+            return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1 && !found[0].includes("-");
+          }).map(([word]) => word);
+        })"""
+    for index in range(1, len(cells)):
+        found = cell_output(page, index).locator(".sutro-results :is(th, td):visible")
+        assert found.count() > 5
+        assert found.evaluate_all(broken) == []
+    for number in ("1,000,000", "77.2 MB"):
+        cell = cell_output(page, 1).get_by_role("cell", name=number)
+        assert cell.evaluate("node => node.getClientRects().length") == 1
+
+
 def test_prices_in_a_text_are_not_set_as_formulas(lab_server, page, demo, tmp_path):
     notebook(lab_server.root / "prices.ipynb", [PRICES])
     open_notebook(page, lab_server, "prices.ipynb")
