@@ -423,6 +423,24 @@ def test_what_is_said_to_somebody_with_a_mouse_names_no_flags(browser):
     assert [text for text in captions if "--" in text or "%" in text or "my__" in text] == []
 
 
+def test_it_is_said_whose_rows_they_are_and_that_none_are_ticked(browser, variables, tmp_path):
+    fetch(browser, "job-demo-greetings")
+    fetch(browser, "job-demo-reviews")
+    say(browser._jobs.list, kind="choose", key=0)
+    assert browser._result.head._state["title"] == "Film reviews, judged (job-demo-reviews)"
+    browser._result.part.value = "selected"
+    browser._result.bind.click()
+    (line,) = browser._result.said._state["notes"]
+    assert line["text"] == "No rows are ticked." and line["hint"].startswith("Tick some in the table")
+    browser._result.part.value = "all"
+    assert said(browser) == ["film_reviews_judged is not used yet."]  # the error is answered
+    browser._result.part.value = "selected"
+    browser._result.path.value = str(tmp_path / "none.parquet")
+    browser._result.save.click()
+    assert said(browser) == ["No rows are ticked."]
+    assert "film_reviews_judged" not in variables and not list(tmp_path.glob("none*"))
+
+
 def test_rows_that_the_table_shows_or_has_ticked_are_bound(browser, variables):
     fetch(browser, "job-demo-reviews")
     browser._result._table.selected_rows = [3, 5]
@@ -500,6 +518,15 @@ def test_the_cache_is_listed_verified_shown_and_deleted(browser, session):
     until(lambda: cache.facts._state["notes"] and "sound" in cache.facts._state["notes"][0]["text"])
     cache.delete.click()
     assert cache.delete.description == "Really delete?" and len(session.cache.entries()) == 2
+    for other in (
+        lambda: say(cache.list, kind="seen", id="a", on=False),
+        cache.verify.click,
+        lambda: say(cache.list, kind="choose", key=place),
+    ):
+        other()
+        assert cache.delete.description == "Delete"  # to do something else was to say no
+        cache.delete.click()
+    assert len(session.cache.entries()) == 2
     cache.delete.click()
     until(lambda: len(cache.list._state["rows"]) == 1)
     assert [entry.request.job_id for entry in session.cache.entries()] == ["job-demo-greetings"]

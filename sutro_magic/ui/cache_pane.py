@@ -83,7 +83,7 @@ class CachePane:
 
         self.list.on("choose", self._choose)
         self.list.on("page", self._turn)
-        self.list.on("seen", lambda message: self.read_anew() if message.get("on") else None)
+        self.list.on("seen", self._seen)
         self.show.on_click(lambda _button: self._with_chosen(self._show))
         self.verify.on_click(lambda _button: self._with_chosen(self._verify))
         self.delete.on_click(lambda _button: self._delete())
@@ -94,6 +94,11 @@ class CachePane:
         self._worker.do("cache", self._read)
 
     # --- what the user does -------------------------------------------------------------------
+
+    def _seen(self, message: dict[str, Any]) -> None:
+        self._be_unsure()
+        if message.get("on"):
+            self.read_anew()
 
     def _choose(self, message: dict[str, Any]) -> None:
         place = message.get("key")
@@ -107,6 +112,7 @@ class CachePane:
         first = self._first + (PAGE if message.get("by") == 1 else -PAGE)
         if 0 <= first < len(self._entries):
             self._first = first
+            self._sure = False
             self._draw()
 
     def _delete(self) -> None:
@@ -114,11 +120,15 @@ class CachePane:
             self._sure = self._chosen is not None
             self._offer()
             return
-        self._sure = False
-        self._offer()
         self._with_chosen(self._delete_entry)
 
+    def _be_unsure(self) -> None:
+        """Ask again before anything is deleted: whoever did something else has answered with no."""
+        self._sure = False
+        self._offer()
+
     def _with_chosen(self, work: Callable[[CacheEntry], dict[str, Any] | None]) -> None:
+        self._be_unsure()
         entry = self._chosen
         if entry is None:
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from sutro_magic.errors import SutroError
+from sutro_magic.errors import ArgumentError, SutroError
 from sutro_magic.saving import check_target
 from sutro_magic.ui import words
 from sutro_magic.ui.cells import one_line
@@ -75,6 +75,7 @@ class ResultPane:
             layout=narrow,
         )
         self.said = Panel("facts")
+        self.head = Panel("facts")
         self.path = widgets.Text(
             placeholder="file", continuous_update=False, layout={"width": "24em", "max_width": "100%"}
         )
@@ -86,16 +87,17 @@ class ResultPane:
         self.save = widgets.Button(
             description="Save", icon="save", tooltip="write these rows to the file", layout=narrow
         )
-        to_variable = widgets.HBox(
-            [widgets.Label("to variable"), self.name, widgets.Label("as"), self.as_type, self.bind]
-        )
-        to_file = widgets.HBox([widgets.Label("to file"), self.path, self.kind, self.replace, self.save])
+        # What belongs together stays together where there is little room.
+        as_what = widgets.HBox([widgets.Label("as"), self.as_type, self.bind])
+        to_variable = widgets.HBox([widgets.Label("to variable"), self.name, as_what])
+        as_kind = widgets.HBox([self.kind, self.replace, self.save])
+        to_file = widgets.HBox([widgets.Label("to file"), self.path, as_kind])
         if bind is None:
             to_variable.layout.display = "none"
         rows = widgets.HBox([self.part, to_variable, to_file])
-        for row in (rows, to_variable, to_file):
+        for row in (rows, to_variable, to_file, as_what, as_kind):
             row.add_class("sb-row")
-        self._ways_out = widgets.VBox([rows, self.said])
+        self._ways_out = widgets.VBox([self.head, rows, self.said])
         self._place = widgets.VBox([])
         self.widget = widgets.VBox([])
 
@@ -103,6 +105,8 @@ class ResultPane:
         self.bind.on_click(lambda _button: self._bind_now())
         self.kind.observe(lambda change: self._follow_kind(change["new"]), "value")
         self.path.observe(lambda change: self._follow_path(change["new"]), "value")
+        for choice in (self.part, self.replace):  # an error that was said is answered
+            choice.observe(lambda _change: self._check(), "value")
         self.save.on_click(lambda _button: self._save_now())
 
     def show(self, results: Results) -> None:
@@ -117,6 +121,7 @@ class ResultPane:
         self.widget.children = (self._ways_out, self._place)
         if old is not None:
             close_tree(old)
+        self.head.show(title=one_line(results.job.title, 120))
         name = suggest_variable(results.job.name or results.job_id)
         self.name.value = name
         self.path.value = f"{name}{ENDINGS[self.kind.value]}"
@@ -165,6 +170,10 @@ class ResultPane:
 
     def _chosen(self, results: Results) -> Results:
         part = self.part.value
+        if part == "selected" and not results.ticked:
+            raise ArgumentError(
+                "No rows are ticked.", hint="Tick some in the table, or choose other rows at the left."
+            )
         return results if part == "all" else results.filtered if part == "filtered" else results.selected
 
     # --- a file ---------------------------------------------------------------------------------
@@ -188,6 +197,7 @@ class ResultPane:
             self.said.show(notes=[note("Give the file a name.", "warn")])
             return
         try:
+            chosen = self._chosen(results)
             target = check_target(path, overwrite=True)
         except SutroError as error:
             self.said.show(notes=[error_note(error)])
@@ -198,7 +208,6 @@ class ResultPane:
             self.said.show(notes=[note(text, "error", hint)])
             return
         self.said.show(notes=[])  # what was said before is over
-        chosen = self._chosen(results)
 
         def work(task: Task) -> Path:
             def on_rows(done: int, total: int) -> None:
@@ -216,7 +225,7 @@ class ResultPane:
 
 
 def caption(results: Results) -> list[str]:
-    """Say what fetched results are, to somebody who types no flags."""
+    """Say what fetched results are, to somebody who types no flags and sees the job's title above."""
     source, unfolding = results.provenance, results.unfolding
     size = f"{words.count(results.num_rows, 'row')} x {words.count(len(results.columns), 'column')}"
     how = f"fetched as {source.format} from {one_line(source.deployment, 200)}"
@@ -225,7 +234,7 @@ def caption(results: Results) -> list[str]:
         if results.from_cache
         else f"in {words.duration(source.seconds)}, now cached"
     )
-    said = [one_line(results.job.title, 120), f"{size}, {words.size(source.size)}, {how} {when}"]
+    said = [f"{size}, {words.size(source.size)}, {how} {when}"]
     if unfolding is None:
         return said
     if unfolding.failed:

@@ -116,7 +116,7 @@ class ResultsTable(PagedTable):
             name = check_variable(str(content.get("name", "")))
         except SutroError as error:
             return {"said": error.message}
-        return {"said": describe_binding(name, self._variables)}
+        return {"said": describe_binding(name, self._variables), "taken": name in self._variables}
 
     def _answer_bind(self, content: dict[str, Any]) -> dict[str, Any]:
         bind, as_type = self._bind, content.get("as")
@@ -125,7 +125,10 @@ class ResultsTable(PagedTable):
                 "This table binds no variables.", hint="r.filtered and r.selected have its rows."
             )
         self._touched(self._question(content))
-        part = self.results.selected if content.get("part") == "selected" else self.results.filtered
+        ticked = content.get("part") == "selected"
+        if ticked and not self.selected_rows:
+            raise ArgumentError("No rows are ticked.", hint="Tick some, or bind the rows shown.")
+        part = self.results.selected if ticked else self.results.filtered
         return {"said": bind(str(content.get("name", "")), part, as_type)}
 
     def _answer_prompts_size(self, _content: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,8 @@ function cellNode(value, kind) {
     return h("span", { class: "st-null", "aria-label": "empty text", title: "empty text" }, '""');
   }
   const odd = kind !== "text" && ["NaN", "inf", "-inf"].includes(text);
-  if (kind !== "text" && !odd && length === null) return document.createTextNode(text); // a node less for each number
+  const plain = kind !== "text" && kind !== "nested"; // a node less for each number
+  if (plain && !odd && length === null) return document.createTextNode(text);
   const node = h("span", { class: odd ? "st-null" : "st-cell", dir: kind === "text" ? "auto" : undefined }, text);
   if (length !== null) {
     const left = typeof length === "number" ? `… (+${grouped(length - text.length)})` : `… (${length})`;
@@ -69,6 +70,7 @@ function cellNode(value, kind) {
 const beginning = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
 
 const MOST_NAMED = 3;
+const ONE_LINE = 26;
 const SHORT = 32;
 const LONG = 80;
 
@@ -78,7 +80,20 @@ function layoutClass(column, i, rows) {
   const lengths = rows.map((row) => (Array.isArray(row[i + 1]) ? LONG + 1 : (row[i + 1] ?? "").length));
   const most = Math.max(0, ...lengths);
   if (most > LONG) return "st-long";
-  return most <= SHORT && rows.length ? "st-short" : "";
+  return most <= SHORT && rows.length ? "st-short" : "st-medium";
+}
+
+async function copyText(text) {
+  if (navigator.clipboard) { await navigator.clipboard.writeText(text); return; }
+  const field = h("textarea", { "aria-hidden": "true", style: "position:fixed;opacity:0" }); // a page without https has no clipboard
+  const focused = document.activeElement;
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  focused?.focus({ preventScroll: true });
+  if (!done) throw new Error("not copied");
 }
 
 function render({ model, el }) {
@@ -302,6 +317,7 @@ class TableView {
     const summaries = button("Summaries", "what each column holds: nulls, distinct values, ranges", () => {
       const on = this.root.classList.toggle("st-summaries");
       summaries.setAttribute("aria-pressed", on);
+      this.drawChips();
       if (on) this.summarize();
     });
     return h(
@@ -436,7 +452,10 @@ class TableView {
     });
     this.goTo.hidden = setup.total === 0;
     this.footer.replaceChildren();
-    if (this.restored?.hidden.length) this.dt.columns(this.restored.hidden).visible(false);
+    if (this.restored?.hidden.length) {
+      this.dt.columns(this.restored.hidden).visible(false);
+      this.drawChips();
+    }
     this.dt.on("order", () => { if (this.dt?.order().length) this.seed = null; });
   }
 
@@ -477,6 +496,7 @@ class TableView {
       // The pane of a row that is no longer among those found would speak of something else.
       if (searched && !answer.rows.some(([row]) => row === this.open)) { this.open = null; this.pane.hidden = true; }
       this.shown = { ...asked, answer };
+      this.drawChips();
     }
     done({ draw: request.draw, recordsTotal: answer.total, recordsFiltered: answer.found, data: answer.rows });
     if (answer.found && request.start >= answer.found) this.dt.page("last").draw("page");
@@ -559,6 +579,14 @@ class TableView {
     if (ticked) {
       chips.push(chip(`${plural(ticked, "row")} ticked`, "untick all", () => { this.tick([...this.ticks()], false); }));
     }
+    const hidden = this.dt ? this.setup.columns.map((_, i) => i).filter((i) => !this.dt.column(i + this.lead).visible()) : [];
+    if (hidden.length) {
+      chips.push(chip(`${plural(hidden.length, "column")} hidden`, "show all columns", () => { this.hidePanel(); this.showOrHide(hidden, true); }));
+    }
+    const { answer } = this.shown ?? {};
+    if (answer && answer.found < answer.total && this.root.classList.contains("st-summaries")) {
+      chips.push(h("span", { class: "st-status" }, `summaries are of all ${plural(answer.total, this.setup.noun)}`));
+    }
     this.chips.replaceChildren(...chips);
   }
 
@@ -601,6 +629,7 @@ class TableView {
 
   showOrHide(columns, on) {
     this.dt.columns(columns.map((i) => i + this.lead)).visible(on);
+    this.drawChips();
     if (on && this.root.classList.contains("st-summaries")) this.summarize();
   }
 
@@ -706,10 +735,15 @@ class TableView {
   showBind() {
     const { types, type } = this.setup.bind;
     let looking = 0;
+    let warned = ""; // the name of which somebody has read what it holds now
     const look = async () => {
       const typed = name.value.trim();
-      const { said: now } = typed ? await this.ask("holds", { name: typed }) : {};
-      if (name.value.trim() === typed) said.textContent = now ?? "";
+      const { said: now, taken } = typed ? await this.ask("holds", { name: typed }) : {};
+      if (name.value.trim() !== typed) return false;
+      said.textContent = now ?? "";
+      if (!taken || warned === typed) return true;
+      warned = typed;
+      return false;
     };
     const name = h("input", {
       type: "text", "aria-label": "name of the variable", placeholder: "name", size: 14,
@@ -724,12 +758,17 @@ class TableView {
     const count = () => {
       shown.textContent = `the ${plural(this.dt.page.info().recordsDisplay, "row")} shown`;
       ticked.textContent = `the ${plural(this.ticks().size, "row")} ticked`;
+      ticked.disabled = !this.ticks().size;
+      if (ticked.disabled) part.value = "filtered";
     };
     count();
     if (this.ticks().size) part.value = "selected";
     const said = h("span", { role: "status", class: "st-said" });
     const bind = async () => {
       clearTimeout(looking);
+      const typed = name.value.trim();
+      if (typed && typed !== warned && !(await look())) return; // Enter was faster than the warning
+      warned = typed; // bound to this name once, it may be bound to it again
       said.textContent = "";
       const answer = await this.ask("bind", { name: name.value, as: as.value, part: part.value, question: this.currentQuestion() });
       if (answer.said) said.textContent = answer.said;
@@ -784,8 +823,8 @@ class TableView {
       const copy = text ? button("Copy", "copy the whole value", async () => {
         let full = value;
         if (value.cut) full = (await this.ask("row", { row, whole: i })).values[i];
-        await navigator.clipboard.writeText(full.pretty ?? full.text);
-        copy.textContent = "Copied";
+        try { await copyText(full.text); copy.textContent = "Copied"; }
+        catch { copy.textContent = "Not copied: the browser forbids it"; }
       }) : null;
       const rest = value.cut ? button(`Show all ${grouped(value.length)} characters`, "", () => this.showRow(row, i)) : null;
       const name = column.name === "reasoning_content" ? `${column.name} (how the model got there)` : column.name;
@@ -881,7 +920,10 @@ class TableView {
       nodes.push(h("div", { class: "st-bins", role: "img", "aria-label": `histogram from ${summary.lowest} to ${summary.highest}` },
         ...summary.bins.map((n) => h("span", { style: `height:${n ? Math.max(4, (100 * n) / most) : 0}%`, title: plural(n, "row") }))));
     }
-    if (summary.lowest !== null) lines.push(`${summary.lowest} to ${summary.highest}`);
+    if (summary.lowest !== null) {
+      const both = `${summary.lowest} to ${summary.highest}`;
+      lines.push(...(both.length > ONE_LINE ? [summary.lowest, `to ${summary.highest}`] : [both]));
+    }
     if (summary.mean !== null) lines.push(`mean ${summary.mean}`);
     const commonest = summary.commonest.filter(([, count]) => count > 1).map(([value, count]) => h(
       "div", { class: "st-common", title: plural(count, "row") },

@@ -384,6 +384,19 @@ def test_the_pane_of_one_row_by_mouse_and_by_keyboard(run, page, traffic):
     first_row(raw).locator("td").nth(1).click()
     laid_out = raw.locator(".st-pane .st-json").first.inner_text()
     assert json.loads(laid_out) and laid_out.count("\n") > 3
+    sent = kernel_eval(page, "r = %sutro_results job-demo-films --raw\nprint(r.pandas().outputs[0])").strip()
+    for clipboard in (
+        "",
+        "Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true })",
+    ):
+        page.evaluate(f"() => {{ navigator.clipboard.writeText(''); {clipboard} }}")
+        raw.locator(".st-pane").get_by_role("button", name="Copy", exact=True).first.click()
+        expect(raw.get_by_role("button", name="Copied")).to_be_visible()
+        page.evaluate("() => { delete navigator.clipboard }")
+        assert page.evaluate("() => navigator.clipboard.readText()") == sent  # as sent, not as laid out
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowUp")
+        expect(raw.locator(".st-bar")).to_contain_text("row 0")
     expect(raw.get_by_role("button", name="◀ previous")).to_be_disabled()
     expect(raw.get_by_role("button", name="next ▶")).to_be_enabled()
     assert len(page.locator(".jp-Cell").all()) == 3  # no key was a command to the notebook
@@ -439,13 +452,44 @@ def test_the_keys_of_an_order_are_numbered_and_a_name_in_use_is_told(run, page):
     expect(numbers).to_have_count(0)
     table.get_by_role("button", name="Bind…").click()
     said = table.locator(".st-said")
+    named = table.get_by_label("name of the variable")
     for name, words in (
         ("r", "r holds a Results now; Bind replaces it."),
         ("lambda", "is a keyword"),
         ("mine", "mine is not used yet."),
     ):
-        table.get_by_label("name of the variable").fill(name)
+        named.fill(name)
         expect(said).to_contain_text(words)
+    # Enter at once, before anything could be read: it is told first, and replaced at the second time only.
+    kernel_eval(page, "kept = 'precious'")
+    named.evaluate(
+        "node => { node.value = 'kept'; node.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' })) }"
+    )
+    expect(said).to_have_text("kept holds a str of 8 now; Bind replaces it.")
+    assert kernel_eval(page, "print(kept)").strip() == "precious"
+    named.press("Enter")
+    expect(said).to_have_text("kept: pandas DataFrame, 10,000 x 7")
+    ticked = table.get_by_label("rows", exact=True).locator("option[value=selected]")
+    expect(ticked).to_be_disabled()  # there are none
+    table.locator(".st-tick").first.check()
+    expect(ticked).to_be_enabled()
+
+
+def test_what_is_not_seen_is_said(run, page):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-films")
+    table = ready(page, 1)
+    chips, heads = table.locator(".st-chips"), table.locator("thead th[data-column]")
+    table.get_by_role("button", name="Columns").click()
+    for name in ("genre", "year"):
+        table.locator(".st-choice", has_text=name).locator("input").uncheck()
+    expect(chips).to_contain_text("2 columns hidden")
+    chips.get_by_role("button", name="show all columns").click()
+    expect(heads).to_have_count(6)
+    expect(chips).to_be_empty()
+    table.get_by_role("button", name="Summaries").click()
+    expect(chips).to_be_empty()
+    table.locator(".st-search").fill("volcano")
+    expect(chips).to_have_text("summaries are of all 10,000 rows")
 
 
 def test_a_column_has_one_filter_and_its_panel_shows_that_one(run, page):
