@@ -158,7 +158,7 @@ class PagedTable(anywidget.AnyWidget):
         answer: Callable[[dict[str, Any]], dict[str, Any] | None] | None = getattr(
             self, f"_answer_{kind}", None
         )
-        if answer is None:
+        if answer is None:  # a nudge, which only carries an acknowledgement
             return
         # Taken now, in the order in which people asked.
         ticket = self._pages.lane.ticket() if kind == "page" else None

@@ -6,6 +6,7 @@ const BUSY_MS = 150;
 const SILENT_MS = 8000;
 const ASK_BUNDLE_AGAIN_MS = 25000;
 const TYPING_MS = 300;
+const NUDGE_MS = 14;
 const GONE = ["restarting", "autorestarting", "terminating", "dead"];
 
 function h(tag, props = {}, ...children) {
@@ -155,7 +156,11 @@ class TableView {
     if (page) for (const [other, asked] of this.pending) if (asked.page) this.pending.delete(other);
     return new Promise((resolve) => {
       this.pending.set(id, { resolve, page });
-      if (this.send({ kind, id, ...content })) this.watch();
+      if (!this.send({ kind, id, ...content })) return;
+      this.watch();
+      // Jupyter's server holds the answer back until the browser has acknowledged the packet before it, which
+      // browsers put off for 40 ms unless there is something to send.
+      setTimeout(() => { if (this.pending.has(id)) this.send({ kind: "nudge" }); }, NUDGE_MS);
     });
   }
 
