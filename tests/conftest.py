@@ -81,6 +81,7 @@ class Reply:
     text: str = ""
     result: dict[str, Any] | None = None
     displays: list[dict[str, Any]] = field(default_factory=list)
+    metadata: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     raw: list[dict[str, Any]] = field(default_factory=list)
 
@@ -97,6 +98,7 @@ class Reply:
             self.result = content["data"]
         elif kind == "display_data":
             self.displays.append(content["data"])
+            self.metadata.append(content["metadata"])
         elif kind == "update_display_data":
             self.updates.append(content["data"])
         elif kind == "error":

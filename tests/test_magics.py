@@ -398,3 +398,28 @@ def test_a_table_of_a_kernel_answers_a_browser(kernel):
             break
     assert data["content"]["found"] == int(kernel.value("(r.pandas().genre == 'horror').sum()"))
     assert kernel.value("r.filtered.num_rows") == str(data["content"]["found"])
+
+
+COLAB = """
+import sys, types
+output = types.ModuleType("google.colab.output")
+output.enable_custom_widget_manager = lambda: None
+output._widgets = types.SimpleNamespace(_installed_url="https://colab.example/manager.js")
+sys.modules["google.colab.output"] = output
+"""
+
+
+def test_colab_is_told_where_widgets_come_from(kernel):
+    widget = "application/vnd.jupyter.widget-view+json"
+    kernel.run(COLAB)
+    try:
+        for code in ("%sutro_results job-demo-films", "%sutro_jobs", "%sutro_browse"):
+            reply = kernel.run(code)
+            told = [
+                metadata[widget]["colab"]["custom_widget_manager"]["url"]
+                for data, metadata in zip(reply.displays, reply.metadata, strict=True)
+                if widget in data
+            ]
+            assert told == ["https://colab.example/manager.js"], code
+    finally:
+        kernel.run("del sys.modules['google.colab.output']")

@@ -101,6 +101,11 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         except SutroError:
             return "<JobBrowser>"
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        # A box of ipywidgets does not tell Colab what the widgets in it need.
+        _, metadata = self._tasks.panel._repr_mimebundle_() or ({}, {})
+        return super()._repr_mimebundle_(**kwargs), metadata
+
     @property
     def is_abandoned(self) -> bool:
         """Whether it was on a page, and is on none any more: its cell was run again, or deleted."""

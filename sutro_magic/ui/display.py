@@ -96,11 +96,11 @@ class Display:
             formatter.pop(f"{module}.{name}", None)
         self.shell.display_formatter.formatters["text/plain"].pop("sutro_magic.models.JobList", None)
 
-    def show(self, bundle: dict[str, Any]) -> None:
+    def show(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Display a mimebundle now."""
         from IPython.display import display
 
-        display(bundle, raw=True)  # type: ignore[no-untyped-call]
+        display(bundle, raw=True, metadata=metadata)  # type: ignore[no-untyped-call]
 
     def results(self, results: Results, bound: Bound | None = None) -> dict[str, Any]:
         """Render a `Results`, bound to a variable or not."""
@@ -124,7 +124,7 @@ class Display:
                 page_length=self._page_length(),
                 hides=view.token,
             )
-            self.show(table.widget_bundle(widget))
+            self.show(*table.widget_bundle(widget))
         return table.mimebundle(view, html=True)
 
     def saved(self, results: Results, path: Path) -> str:
@@ -155,7 +155,7 @@ class Display:
                 page_length=self._page_length(),
                 hides=view.token,
             )
-            self.show(table.widget_bundle(widget))
+            self.show(*table.widget_bundle(widget))
         return table.mimebundle(view, html=self.notebook)
 
     def profile(self, profile: Profile) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class Display:
             page_length=self._page_length(),
             hides=view.token,
         )
-        self.show(table.widget_bundle(widget))
+        self.show(*table.widget_bundle(widget))
         return table.mimebundle(view, html=True)
 
     def _comparison(self, comparison: Comparison) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class Display:
         """Render the job browser, and a line that stays of it in a saved notebook."""
         from sutro_magic.ui import static, table
 
-        self.show(table.widget_bundle(browser, BROWSER_TEXT))
+        self.show(*table.widget_bundle(browser, BROWSER_TEXT))
         return {"text/plain": BROWSER_TEXT, "text/html": static.note_to_html(BROWSER_TEXT, browser.token)}
 
     def _jobs(self, jobs: JobList) -> dict[str, Any]:

@@ -165,19 +165,24 @@ def mimebundle(view: TableView, *, html: bool) -> dict[str, Any]:
 
 def widget_bundle(
     widget: Any, text: str = "Interactive table: run this cell to use it. Its first rows:"
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Render an interactive table, which hides the static table of the same rows while it lives.
 
     It is an output of its own, because JupyterLab shows an output's widget or nothing: in a notebook
     that was saved and opened again, the static table beside it is what can still be read.
+
+    Returns
+    -------
+    tuple of dict
+        The output and its metadata, in which Colab is told where widgets are had from.
     """
     from anywidget import AnyWidget
 
     kind = AnyWidget if isinstance(widget, AnyWidget) else type(widget)
     bundle = kind._repr_mimebundle_(widget)  # without the fallback of a table of its own
-    data = bundle[0] if isinstance(bundle, tuple) else bundle or {}
+    data, metadata = bundle or ({}, {})
     found = {kind: value for kind, value in data.items() if kind.startswith("application/")}
-    return found | {"text/plain": text}
+    return found | {"text/plain": text}, metadata
 
 
 def jobs_table(jobs: JobList) -> pa.Table:
