@@ -44,6 +44,10 @@ class Excerpt(str):
         return excerpt
 
 
+COUNTS = {b"shown": b"count"}
+"""Metadata of an Arrow column of such counts."""
+
+
 class Count(int):
     """How many there are of something, shown with separators; a number of somebody's data is shown as it is."""
 

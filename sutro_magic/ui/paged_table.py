@@ -22,7 +22,7 @@ from sutro_magic.errors import ArgumentError, SupersededError, SutroError
 from sutro_magic.questions import Question, is_sortable, kind_of, parse_question
 from sutro_magic.summaries import list_values, summarize
 from sutro_magic.ui import bundle, rows
-from sutro_magic.ui.cells import in_one_line, one_line
+from sutro_magic.ui.cells import COUNTS, in_one_line, one_line
 from sutro_magic.unexpected import explain
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class PagedTable(anywidget.AnyWidget):
                 "name": one_line(field.name, 80),
                 "kind": kind_of(field.type),
                 "sortable": is_sortable(field.type),
+                "counts": COUNTS.items() <= (field.metadata or {}).items(),
             }
             for field in head.schema
         ]

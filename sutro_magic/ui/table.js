@@ -51,7 +51,7 @@ async function takeBundle(buffers) {
 
 // --- cells --------------------------------------------------------------------------------------------------
 
-function cellNode(value, kind) {
+function cellNode(value, kind, counts = false) {
   if (value === null) return h("span", { class: "st-null", "aria-label": "null", title: "null" }, "∅");
   const [text, length] = Array.isArray(value) ? value : [value, null];
   if (text === "" && kind === "text") {
@@ -59,7 +59,7 @@ function cellNode(value, kind) {
   }
   const odd = kind !== "text" && ["NaN", "inf", "-inf"].includes(text);
   const plain = kind !== "text" && kind !== "nested"; // a node less for each number
-  if (plain && !odd && length === null) return document.createTextNode(text);
+  if (plain && !odd && length === null) return document.createTextNode(counts ? grouped(text) : text);
   const node = h("span", { class: odd ? "st-null" : "st-cell", dir: kind === "text" ? "auto" : undefined }, text);
   if (length !== null) {
     const left = typeof length === "number" ? `… (+${grouped(length - text.length)})` : `… (${length})`;
@@ -407,7 +407,7 @@ class TableView {
     this.body.replaceChildren(...this.setup.rows.map((row) => h(
       "tr", {},
       this.lead ? h("td", { class: "st-lead" }, this.leadNode(row[0])) : null,
-      ...this.setup.columns.map((column, i) => h("td", { class: this.layout[i] }, cellNode(row[i + 1], column.kind))),
+      ...this.setup.columns.map((column, i) => h("td", { class: this.layout[i] }, cellNode(row[i + 1], column.kind, column.counts))),
     )));
     if (!this.setup.rows.length) {
       this.body.append(h("tr", {}, h("td", { colspan: this.setup.columns.length + this.lead, class: "st-none" }, `no ${this.setup.noun}s`)));
@@ -423,7 +423,7 @@ class TableView {
     this.body.replaceChildren();
     const columns = setup.columns.map((column, i) => ({
       data: i + 1, ariaTitle: column.name || "unnamed", orderable: column.sortable, className: this.layout[i], type: "string",
-      render: (value, type) => (type === "display" ? cellNode(value, column.kind) : ""),
+      render: (value, type) => (type === "display" ? cellNode(value, column.kind, column.counts) : ""),
     }));
     if (this.lead) {
       columns.unshift({ data: 0, orderable: false, className: "st-lead", render: (row, type) => (type === "display" ? this.leadNode(row) : "") });
@@ -823,7 +823,7 @@ class TableView {
       const column = this.setup.columns[i];
       const text = value.pretty ?? value.text;
       const shown = text === null || text === "" || column.kind === "number"
-        ? h("div", {}, cellNode(text, column.kind))
+        ? h("div", {}, cellNode(text, column.kind, column.counts))
         : h("pre", { dir: "auto", class: value.pretty ? "st-json" : "st-text" }, text);
       const copy = text ? button("Copy", "copy the whole value", async () => {
         let full = value;

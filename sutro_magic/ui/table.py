@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.ui import words
-from sutro_magic.ui.cells import LONGEST_CELL, Count, Excerpt, one_line, value_of
+from sutro_magic.ui.cells import COUNTS, LONGEST_CELL, Count, Excerpt, one_line, value_of
 from sutro_magic.ui.static import (
     PLAIN_ROWS,
     PairsView,
@@ -195,18 +195,21 @@ def jobs_table(jobs: JobList) -> pa.Table:
         else None
         for job in jobs
     ]
-    return pa.table(
-        {
-            "job": pa.array([job.job_id for job in jobs], pa.string()),
-            "name": pa.array([job.name for job in jobs], pa.string()),
-            "status": pa.array([job.status.value for job in jobs], pa.string()),
-            "model": pa.array([job.model for job in jobs], pa.string()),
-            "rows": pa.array([job.num_rows for job in jobs], pa.int64()),
-            "created (UTC)": pa.array([job.created for job in jobs], pa.timestamp("s")),
-            "took": pa.array(took, pa.duration("us")),
-            "cost (USD)": pa.array([job.cost for job in jobs], pa.float64()),
-        }
-    )
+    columns = {
+        "job": pa.array([job.job_id for job in jobs], pa.string()),
+        "name": pa.array([job.name for job in jobs], pa.string()),
+        "status": pa.array([job.status.value for job in jobs], pa.string()),
+        "model": pa.array([job.model for job in jobs], pa.string()),
+        "rows": pa.array([job.num_rows for job in jobs], pa.int64()),
+        "created (UTC)": pa.array([job.created for job in jobs], pa.timestamp("s")),
+        "took": pa.array(took, pa.duration("us")),
+        "cost (USD)": pa.array([job.cost for job in jobs], pa.float64()),
+    }
+    fields = [
+        pa.field(name, column.type, metadata=COUNTS if name == "rows" else None)
+        for name, column in columns.items()
+    ]
+    return pa.table(columns, schema=pa.schema(fields))
 
 
 def static_bundle(view: TableView | PairsView, *, html: bool) -> dict[str, Any]:

@@ -122,6 +122,7 @@ def test_words_and_numbers_are_not_broken_where_there_is_little_room(lab_server,
         "%sutro_cache info job-demo-million",
         "%sutro_compare job-demo-reviews job-demo-opinion",
         "%sutro_profile job-demo-reviews",
+        "%sutro_jobs --search opinion",
     ]
     page.set_viewport_size({"width": 800, "height": 1000})
     notebook(lab_server.root / "narrow.ipynb", cells)
@@ -132,6 +133,7 @@ def test_words_and_numbers_are_not_broken_where_there_is_little_room(lab_server,
     )
     run_all(page)
     expect(cell_output(page, 1)).to_contain_text("1,000,000")
+    expect(cell_output(page, 5).locator("tr:visible", has_text="A second opinion")).to_contain_text("2,000")
     broken = """
         nodes => nodes.flatMap((node) => {
           const text = node.firstChild;
