@@ -74,7 +74,7 @@ def test_a_table_is_plain_text_cut_to_the_width_of_the_terminal(ipython, columns
 def test_in_a_narrow_terminal_columns_are_left_out_and_no_number_is_cut(ipython):
     done = ipython("-c", "%sutro_jobs --limit 5", columns=60)
     table = rows_of(done.stdout)
-    assert any("  10000  " in line for line in table) and "of 8 columns" in table[-1]
+    assert any("  10,000  " in line for line in table) and "of 8 columns" in table[-1]
     done = ipython("-c", "%sutro_jobs --limit 5", columns=40)
     table = rows_of(done.stdout)
     assert max(width(line) for line in table) <= 40 and "rows" not in table[0].split()
