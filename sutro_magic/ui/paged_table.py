@@ -23,6 +23,7 @@ from sutro_magic.questions import Question, is_sortable, kind_of, parse_question
 from sutro_magic.summaries import list_values, summarize
 from sutro_magic.ui import bundle, rows
 from sutro_magic.ui.cells import COUNTS, in_one_line, one_line
+from sutro_magic.ui.scripts import script
 from sutro_magic.unexpected import explain
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ class PagedTable(anywidget.AnyWidget):
         How many rows the table shows, over all pages.
     """
 
-    _esm = _HERE / "table.js"
+    _esm = script(
+        "table_cells", "table_bundle", "table_frame", "table_panels", "table_row", "table_summaries", "table"
+    )
     _css = _HERE / "table.css"
     _setup = traitlets.Dict().tag(sync=True)
     selected_rows = traitlets.List(traitlets.Int()).tag(sync=True)

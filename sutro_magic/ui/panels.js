@@ -2,20 +2,6 @@
 // state what there is to be seen; whatever comes from there is text of strangers and reaches the page through
 // textContent only.
 
-const GONE = ["restarting", "autorestarting", "terminating", "dead"];
-
-function h(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(props)) {
-    if (value === undefined || value === null || value === false) continue;
-    if (name === "class") node.className = value;
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children.filter((child) => child !== null && child !== undefined)); // text stays text
-  return node;
-}
-
 const button = (label, title, onclick, more = {}) =>
   h("button", { type: "button", class: "sb-button", title, onclick, ...more }, label);
 
@@ -132,11 +118,6 @@ function drawTasks(state, root, tell) {
 }
 
 const VIEWS = { list: drawList, facts: drawFacts, tasks: drawTasks };
-
-// Else keys typed here are commands to the notebook: x would cut the cell.
-function keepKeys(event) {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
-}
 
 function render({ model, el }) {
   const root = h("div", { class: "sutro-panel tex2jax_ignore mathjax_ignore" });

@@ -17,6 +17,7 @@ import traitlets
 
 from sutro_magic.errors import SutroError
 from sutro_magic.ui.cells import one_line
+from sutro_magic.ui.scripts import script
 from sutro_magic.unexpected import explain
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Panel(anywidget.AnyWidget):
         Class of a static output that is not to be seen while this lives.
     """
 
-    _esm = _HERE / "panels.js"
+    _esm = script("panels")
     _css = _HERE / "panels.css"
     _view = traitlets.Unicode().tag(sync=True)
     _watched = traitlets.Bool().tag(sync=True)
