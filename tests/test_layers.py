@@ -32,6 +32,7 @@ FRONT_ENDS = {"IPython", "ipywidgets", "itables", "anywidget", "traitlets", "ipy
 LONGEST = 450
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+SCRIPTS = sorted(PACKAGE.rglob("*.js"))
 NAMES = [str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".") for path in MODULES]
 
 
@@ -83,6 +84,6 @@ def test_below_the_widgets_nobody_knows_of_a_front_end(path):
         assert not {name.partition(".")[0] for name in imports_of(path)} & FRONT_ENDS
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=[*NAMES, *(path.name for path in SCRIPTS)])
 def test_a_module_is_short_enough_to_hold_one_idea(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
