@@ -52,7 +52,6 @@ def results_parser() -> MagicParser:
         ),
     )
     add = parser.add_argument
-    parser.on_extra = "A name with spaces needs quotes: 'my job'. A variable is bound with --name VAR."
     add("job", metavar="JOB_ID", help="id of the job, a unique beginning of it, or the job's exact name")
     add(
         "--format",

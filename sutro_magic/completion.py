@@ -8,7 +8,6 @@ IPython offers there (names of Python, files) would be noise.
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +19,7 @@ from sutro_magic.arguments import STATUSES
 from sutro_magic.errors import shorten
 from sutro_magic.parsing import MagicParser, OneOf
 from sutro_magic.sql_completion import find_body, words
+from sutro_magic.typed import as_typed, can_be_typed, plain, split
 
 if TYPE_CHECKING:
     import argparse
@@ -166,7 +166,7 @@ def _logical_line(context: CompletionContext) -> tuple[str, str]:
 
 def _place(before: str, after: str) -> Place | None:
     """Return where the cursor stands; None inside a comment."""
-    words, fragment = _split(before)
+    *words, fragment = split(before)
     if any(word == "#" for word in words):
         return None
     quote = fragment[:1] if fragment[:1] in {"'", '"'} else ""
@@ -175,38 +175,13 @@ def _place(before: str, after: str) -> Place | None:
         following = after[: end + 1]
     else:
         following = re.split(r"\s", after, maxsplit=1)[0]
-    later, last = _split(after[len(following) :])
+    later = split(after[len(following) :])
     return Place(
-        words=[_unquoted(word) for word in words],
+        words=[plain(word) for word in words],
         fragment=fragment,
         following=following.removesuffix(";") if following == after.rstrip() else following,
-        later=[_unquoted(word) for word in (*later, last) if word],
+        later=[plain(word) for word in later if word],
     )
-
-
-def _split(text: str) -> tuple[list[str], str]:
-    """Return whole words as they are written, and the beginning of the last one."""
-    words: list[str] = []
-    word, quote = "", ""
-    for character in text:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in {"'", '"'}:
-            quote = character
-        elif character.isspace():
-            if word:
-                words.append(word)
-            word = ""
-            continue
-        word += character
-    return words, word
-
-
-def _unquoted(word: str) -> str:
-    try:
-        return "".join(shlex.split(word))
-    except ValueError:
-        return word
 
 
 # --- what could stand there --------------------------------------------------------------------------
@@ -236,7 +211,7 @@ class _Offers:
         if not fitting and words:  # a word in the middle of an id is what people remember
             fitting = [offer for offer in offers if offer.is_free and words in offer.value.casefold()]
         for offer in fitting:
-            text = _quoted(offer.value, quote) if offer.is_free or quote else offer.value
+            text = as_typed(offer.value, quote) if offer.is_free or quote else offer.value
             if self.place.following:
                 if not text.endswith(self.place.following) or text == self.place.following:
                     continue
@@ -368,9 +343,9 @@ class _Offers:
         shared = _shared_names(jobs)
         for job in jobs:
             kind = _kind_of(job)
-            if _can_be_typed(job.job_id):
+            if can_be_typed(job.job_id):
                 yield Offer(job.job_id, kind, is_free=True)
-            if job.name and job.name not in shared and _can_be_typed(job.name):
+            if job.name and job.name not in shared and can_be_typed(job.name):
                 yield Offer(
                     job.name, f"{kind}, {job.job_id}" if job.job_id.isprintable() else kind, is_free=True
                 )
@@ -406,25 +381,3 @@ def _kind_of(job: SeenJob) -> str:
 def _shared_names(jobs: list[SeenJob]) -> set[str]:
     names = Counter(job.name for job in jobs if job.name)
     return {name for name, number in names.items() if number > 1}
-
-
-def _can_be_typed(text: str) -> bool:
-    """Tell whether a text of other people's may stand on the line of a magic.
-
-    IPython evaluates ``{expression}`` and ``$name`` there, so a name that holds them could run code.
-    """
-    return (
-        text.isprintable()
-        and not set(text) & set("{}$\\")
-        and not text.startswith("-")
-        and bool(text.strip())
-    )
-
-
-def _quoted(text: str, quote: str) -> str:
-    if not quote and shlex.quote(text) == text:
-        return text
-    for mark in (quote or "'", "'", '"'):
-        if mark not in text:
-            return f"{mark}{text}{mark}"
-    return shlex.quote(text)

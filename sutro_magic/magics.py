@@ -12,6 +12,7 @@ from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
 from sutro_magic.parsing import HelpRequested, MagicParser
 from sutro_magic.settings import Settings, say
+from sutro_magic.typed import as_typed
 from sutro_magic.ui.display import Bound, Display
 from sutro_magic.variables import check_variable
 from sutro_magic.working import working
@@ -53,7 +54,8 @@ def _documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
         def magic(*args: Any) -> Any:
             try:
                 return function(*args)
-            except SutroError:
+            except SutroError as error:
+                parser().type_anew(args[1], error)
                 raise
             except Exception as error:
                 from sutro_magic.unexpected import explain
@@ -351,7 +353,8 @@ class SutroMagics(Magics, Settings):
         if options is None:
             return None
         job = options.job
-        interrupted = f"the job goes on. %sutro_wait {job} waits on, %sutro_status {job} looks once."
+        word = as_typed(job)
+        interrupted = f"the job goes on. %sutro_wait {word} waits on, %sutro_status {word} looks once."
         with self._progress(interrupted) as progress:
             return self.session.wait(
                 job, options.timeout, on_poll=progress.on_poll, on_progress=progress.on_progress

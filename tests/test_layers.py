@@ -11,7 +11,7 @@ import sutro_magic
 
 PACKAGE = Path(sutro_magic.__file__).parent
 FLOORS = [
-    {"errors", "models"},
+    {"errors", "models", "typed"},
     {
         "addresses", "batch_rows", "cache", "cache_entry", "canonical", "checking", "client", "connections", "container", "credentials", "csv_rows",
         "disks", "download", "eviction", "formats", "growth", "json_columns", "locks", "parquet_footer", "parquet_pages", "partials",

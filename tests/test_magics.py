@@ -202,7 +202,7 @@ BAD_LINES = [
     ("%sutro_cache clear job_1234", "holds nothing", "%sutro_cache list"),
     ("%sutro_cache list job_12345", "takes no job", "%sutro_cache info job_12345"),
     ("%sutro_demo fautl", "no action 'fautl'", "Did you mean fault"),
-    ("%sutro_results job_12345 other", "one too many", "--name VAR"),
+    ("%sutro_results job_12345 other", "one too many", "%sutro_results job_12345 --name other"),
     ("%sutro_results $undefined", "undefined is not defined", "defines it"),
     ("%sutro_results {undefined}", "undefined is not defined", "defines it"),
     ("%sutro_results 'job", "quotation mark", "quotes"),
