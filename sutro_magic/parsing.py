@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import functools
 import re
 import shlex
 from itertools import takewhile
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from sutro_magic.errors import ArgumentError, JobNotFoundError
+from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
 from sutro_magic.typed import as_typed, can_be_typed, plain, split
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
+T = TypeVar("T")
 WIDTH = 92
 MOST_GUESSES = 3
 LONGEST_COMMAND = 200
@@ -164,6 +166,29 @@ class MagicParser(argparse.ArgumentParser):
         if 0 < len(begin) <= MOST_GUESSES:
             return f"Did you mean {' or '.join(begin)}? "
         return did_you_mean(flag, self._option_string_actions)
+
+
+def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
+    """Give a magic its help, its parser for completion, and two lines for what nobody foresaw."""
+
+    def document(function: Any) -> Any:
+        @functools.wraps(function)
+        def magic(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except SutroError as error:
+                parser().type_anew(args[1], error)
+                raise
+            except Exception as error:
+                from sutro_magic.unexpected import explain
+
+                raise explain(error) from error
+
+        magic.__doc__ = parser().format_help()
+        magic.parser = parser  # type: ignore[attr-defined]
+        return magic
+
+    return document
 
 
 def _refuse_unexpanded(words: list[str], line: str, variables: Container[str]) -> None:
