@@ -17,6 +17,7 @@ from IPython.core.completer import SimpleCompletion
 
 from sutro_magic.arguments import STATUSES
 from sutro_magic.errors import shorten
+from sutro_magic.packages import installed
 from sutro_magic.parsing import MagicParser, OneOf
 from sutro_magic.sql_completion import find_body, words
 from sutro_magic.typed import as_typed, can_be_typed, plain, split
@@ -285,7 +286,7 @@ class _Offers:
 
     def _values(self, action: argparse.Action) -> Iterator[Offer]:
         if isinstance(action.type, OneOf):
-            yield from (Offer(name, action.type.what) for name in action.type.names)
+            yield from (Offer(name, action.type.what) for name in installed(action.type.names))
         elif action.metavar == "STATUS":
             yield from (Offer(name, "status") for name in STATUSES)
         elif action.metavar == "JOB_ID":
