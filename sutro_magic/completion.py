@@ -2,13 +2,15 @@
 
 One matcher of IPython's newer kind. It knows what can stand at the cursor from the parser of the magic, and
 values from what the session has seen; it asks no service. Inside our magics it stands alone, since what
-IPython offers there (names of Python, files) would be noise.
+IPython offers there (names of Python, files where none belongs) would be noise.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from sutro_magic.seen import SeenJob
 
 NO_BREAK = str.maketrans(" -", "\N{NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}")
+FOLDER = "folder"
 MOST = 200
 """More would not be read; typing on finds the others."""
 
@@ -120,8 +123,6 @@ def _complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> di
     if place is not None:
         offers = _Offers(make_parser(), place, shell, magics)
         completions = list(islice(offers.completions(), MOST))
-        if offers.is_path:
-            return None  # files are completed by IPython
         fragment = offers.fragment  # known now: of --format=c, only the c is completed
         if not context.text_until_cursor.endswith(fragment):
             completions = []  # a word that begins on the line before, behind a backslash
@@ -195,7 +196,6 @@ class _Offers:
         self.parser = parser
         self.place = place
         self.fragment = place.fragment
-        self.is_path = False
         self._shell = shell
         self._magics = magics
         self._flags: dict[str, argparse.Action] = parser._option_string_actions  # noqa: SLF001 - argparse has no other way
@@ -213,6 +213,8 @@ class _Offers:
             fitting = [offer for offer in offers if offer.is_free and words in offer.value.casefold()]
         for offer in fitting:
             text = as_typed(offer.value, quote) if offer.is_free or quote else offer.value
+            if offer.kind == FOLDER:
+                text = text.rstrip("'\"")  # what is in it follows
             if self.place.following:
                 if not text.endswith(self.place.following) or text == self.place.following:
                     continue
@@ -292,7 +294,7 @@ class _Offers:
         elif action.metavar == "JOB_ID":
             yield from self._jobs()
         elif action.metavar == "PATH":
-            self.is_path = True
+            yield from _paths(self.fragment.lstrip("'\""))
         elif action.metavar == "VAR":
             yield from self._variables()
         elif action.metavar == "DF":
@@ -355,6 +357,19 @@ class _Offers:
 def _beside(kind: str, shell: Any) -> str:
     # JupyterLab gives this text no more room than its longest word and prints the rest over the next row.
     return kind.translate(NO_BREAK) if hasattr(shell, "kernel") else kind
+
+
+def _paths(typed: str) -> Iterator[Offer]:
+    """Yield the folders, then the files, whose paths begin with a text."""
+    parent, begin = os.path.split(typed)
+    before = typed[: len(typed) - len(begin)]
+    with suppress(OSError, ValueError), os.scandir(os.path.expanduser(parent) or ".") as found:  # noqa: PTH111 - Path.expanduser raises where there is no home
+        entries = sorted((not entry.is_dir(), entry.name) for entry in found)
+        for is_file, name in entries:
+            if can_be_typed(before + name) and (not name.startswith(".") or begin.startswith(".")):
+                yield Offer(
+                    f"{before}{name}{'' if is_file else '/'}", "file" if is_file else FOLDER, is_free=True
+                )
 
 
 def _takes_a_value(action: argparse.Action) -> bool:

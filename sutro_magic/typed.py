@@ -14,7 +14,8 @@ def as_typed(text: str, quote: str = "") -> str:
     quote : str
         The mark that it begins with already, if it does.
     """
-    if not quote and shlex.quote(text) == text:
+    words = text.replace("~", "_")  # of a home folder, and harmless here: no shell reads the line
+    if not quote and shlex.quote(words) == words:
         return text
     for mark in (quote or "'", "'", '"'):
         if mark not in text:
