@@ -52,7 +52,6 @@ def results_parser() -> MagicParser:
         ),
     )
     add = parser.add_argument
-    parser.on_extra = "A name with spaces needs quotes: 'my job'. A variable is bound with --name VAR."
     add("job", metavar="JOB_ID", help="id of the job, a unique beginning of it, or the job's exact name")
     add(
         "--format",
@@ -212,7 +211,8 @@ def compare_parser() -> MagicParser:
             "c = %sutro_compare job-demo-reviews job-demo-opinion  # c.fields, c.differing, c.rows",
         ],
         "Rows are aligned by their place, so all jobs have the same number of rows; inputs are fetched to check\n"
-        "that they are the same. Equal is the same value; null equals null. Job A is the first, B the second.",
+        "that they are the same. Equal is the same value; null equals null. Job A is the first, B the second.\n"
+        "Mean abs. difference, of numbers: the mean of |A - B|, over the rows where both have one.",
         usage="%(prog)s JOB_ID JOB_ID [JOB_ID ...] [--name VAR] [--as TYPE] [--no-inputs]",
     )
     parser.on_extra = "Put all jobs first, then the flags. A name with spaces needs quotes: 'my job'."
@@ -223,7 +223,11 @@ def compare_parser() -> MagicParser:
         metavar="JOB_ID",
         help="ids, unique beginnings of them, or exact names: 2 to 6 jobs",
     )
-    add("--name", metavar="VAR", help="bind the aligned rows, after success")
+    add(
+        "--name",
+        metavar="VAR",
+        help="bind all aligned rows, after success: those that differ in most fields first",
+    )
     add(
         "--as",
         dest="as_type",

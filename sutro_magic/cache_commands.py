@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sutro_magic.checking import keep_if_sound
-from sutro_magic.errors import ArgumentError, JobNotFoundError
-from sutro_magic.naming import closest
+from sutro_magic.errors import ArgumentError, JobNotFoundError, shorten
+from sutro_magic.naming import meant_instead
+from sutro_magic.typed import as_typed
 from sutro_magic.ui import table, words
 from sutro_magic.ui.static import TableView
 
@@ -31,7 +32,7 @@ def run(
     """Do what a line of ``%sutro_cache`` says; told how many bytes of how many are verified."""
     if options.job and options.action not in {"info", "verify", "clear"}:
         raise ArgumentError(
-            f"%sutro_cache {options.action} takes no job.", hint=f"%sutro_cache info {options.job}"
+            f"%sutro_cache {options.action} takes no job.", hint=f"%sutro_cache info {as_typed(options.job)}"
         )
     if options.action == "path":
         print(session.cache.directory)  # noqa: T201 - the answer
@@ -80,7 +81,7 @@ def _verify(
         before += entry.size
         if not sound:
             bad += 1
-        again = None if sound else f"%sutro_results {entry.request.job_id}{_flags(entry)}"
+        again = None if sound else f"%sutro_results {as_typed(entry.request.job_id)}{_flags(entry)}"
         state = "sound" if sound else "damaged, deleted"
         rows.append([entry.request.job_id, words.size(entry.size), state, again])
     caption = [
@@ -141,12 +142,14 @@ def _entries_of(session: Session, job: str | None, *, whole: bool = False) -> li
             )
         if matches:
             return matches
-    close = closest(job, sorted({name for e in entries for name in (e.request.job_id, e.label)}))
-    raise JobNotFoundError(
-        f"The cache holds nothing of {job[:60]!r}.",
+    not_found = JobNotFoundError(
+        f"The cache holds nothing of {shorten(job)!r}.",
         job_id=job,
-        hint=(f"Did you mean {close}? " if close else "") + "%sutro_cache list shows what it holds.",
+        hint="%sutro_cache list shows what it holds.",
     )
+    # One entry for each set of columns, so a job may stand there several times.
+    held = dict.fromkeys((e.request.job_id, e.job.name if e.job else None) for e in entries)
+    raise meant_instead(not_found, list(held), "%sutro_cache list shows what it holds.")
 
 
 def _parse_age(text: str) -> timedelta:

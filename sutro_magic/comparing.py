@@ -55,7 +55,7 @@ class Pair:
         Cohen's kappa, agreement beyond chance, null being a value like others; None without a confusion matrix, and
         where both jobs always say the same one value.
     mean_difference : float or None
-        Of numbers: the mean of their absolute difference, over the rows where both are there.
+        Of numbers: the mean of the absolute differences ``|left - right|``, over the rows where both are there.
     labels : tuple
         Of fields with at most `MOST_VALUES` values that are no floats: the values; None for null.
     confusion : tuple of tuple of int
@@ -96,7 +96,7 @@ class Comparison:
     notes : tuple of str
         What is not compared, and why.
     rows : Results
-        The aligned rows, those that differ in most fields first: ``_row``, `DIFFERS`, ``inputs``, and of each field one
+        All aligned rows, those that differ in most fields first: ``_row``, `DIFFERS`, ``inputs``, and of each field one
         column for each job: ``label_A``, ``label_B``…
     """
 
@@ -337,7 +337,7 @@ def _notes_on_unparsed(jobs: Sequence[_Side]) -> list[str]:
     ]
     said = (
         f"Outputs that could not be parsed: {', '.join(counts)}. They agree only where their texts (_raw) are the same, "
-        "and count in no kappa, mean difference or confusion matrix."
+        "and count in no kappa, mean absolute difference or confusion matrix."
     )
     return [said] if counts else []
 

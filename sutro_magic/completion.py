@@ -2,14 +2,15 @@
 
 One matcher of IPython's newer kind. It knows what can stand at the cursor from the parser of the magic, and
 values from what the session has seen; it asks no service. Inside our magics it stands alone, since what
-IPython offers there (names of Python, files) would be noise.
+IPython offers there (names of Python, files where none belongs) would be noise.
 """
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,8 +19,10 @@ from IPython.core.completer import SimpleCompletion
 
 from sutro_magic.arguments import STATUSES
 from sutro_magic.errors import shorten
+from sutro_magic.packages import installed
 from sutro_magic.parsing import MagicParser, OneOf
 from sutro_magic.sql_completion import find_body, words
+from sutro_magic.typed import as_typed, can_be_typed, plain, split
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from sutro_magic.seen import SeenJob
 
 NO_BREAK = str.maketrans(" -", "\N{NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}")
+FOLDER = "folder"
 MOST = 200
 """More would not be read; typing on finds the others."""
 
@@ -119,8 +123,6 @@ def _complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> di
     if place is not None:
         offers = _Offers(make_parser(), place, shell, magics)
         completions = list(islice(offers.completions(), MOST))
-        if offers.is_path:
-            return None  # files are completed by IPython
         fragment = offers.fragment  # known now: of --format=c, only the c is completed
         if not context.text_until_cursor.endswith(fragment):
             completions = []  # a word that begins on the line before, behind a backslash
@@ -166,7 +168,7 @@ def _logical_line(context: CompletionContext) -> tuple[str, str]:
 
 def _place(before: str, after: str) -> Place | None:
     """Return where the cursor stands; None inside a comment."""
-    words, fragment = _split(before)
+    *words, fragment = split(before)
     if any(word == "#" for word in words):
         return None
     quote = fragment[:1] if fragment[:1] in {"'", '"'} else ""
@@ -175,38 +177,13 @@ def _place(before: str, after: str) -> Place | None:
         following = after[: end + 1]
     else:
         following = re.split(r"\s", after, maxsplit=1)[0]
-    later, last = _split(after[len(following) :])
+    later = split(after[len(following) :])
     return Place(
-        words=[_unquoted(word) for word in words],
+        words=[plain(word) for word in words],
         fragment=fragment,
         following=following.removesuffix(";") if following == after.rstrip() else following,
-        later=[_unquoted(word) for word in (*later, last) if word],
+        later=[plain(word) for word in later if word],
     )
-
-
-def _split(text: str) -> tuple[list[str], str]:
-    """Return whole words as they are written, and the beginning of the last one."""
-    words: list[str] = []
-    word, quote = "", ""
-    for character in text:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in {"'", '"'}:
-            quote = character
-        elif character.isspace():
-            if word:
-                words.append(word)
-            word = ""
-            continue
-        word += character
-    return words, word
-
-
-def _unquoted(word: str) -> str:
-    try:
-        return "".join(shlex.split(word))
-    except ValueError:
-        return word
 
 
 # --- what could stand there --------------------------------------------------------------------------
@@ -219,7 +196,6 @@ class _Offers:
         self.parser = parser
         self.place = place
         self.fragment = place.fragment
-        self.is_path = False
         self._shell = shell
         self._magics = magics
         self._flags: dict[str, argparse.Action] = parser._option_string_actions  # noqa: SLF001 - argparse has no other way
@@ -236,7 +212,9 @@ class _Offers:
         if not fitting and words:  # a word in the middle of an id is what people remember
             fitting = [offer for offer in offers if offer.is_free and words in offer.value.casefold()]
         for offer in fitting:
-            text = _quoted(offer.value, quote) if offer.is_free or quote else offer.value
+            text = as_typed(offer.value, quote) if offer.is_free or quote else offer.value
+            if offer.kind == FOLDER:
+                text = text.rstrip("'\"")  # what is in it follows
             if self.place.following:
                 if not text.endswith(self.place.following) or text == self.place.following:
                     continue
@@ -310,13 +288,13 @@ class _Offers:
 
     def _values(self, action: argparse.Action) -> Iterator[Offer]:
         if isinstance(action.type, OneOf):
-            yield from (Offer(name, action.type.what) for name in action.type.names)
+            yield from (Offer(name, action.type.what) for name in installed(action.type.names))
         elif action.metavar == "STATUS":
             yield from (Offer(name, "status") for name in STATUSES)
         elif action.metavar == "JOB_ID":
             yield from self._jobs()
         elif action.metavar == "PATH":
-            self.is_path = True
+            yield from _paths(self.fragment.lstrip("'\""))
         elif action.metavar == "VAR":
             yield from self._variables()
         elif action.metavar == "DF":
@@ -368,9 +346,9 @@ class _Offers:
         shared = _shared_names(jobs)
         for job in jobs:
             kind = _kind_of(job)
-            if _can_be_typed(job.job_id):
+            if can_be_typed(job.job_id):
                 yield Offer(job.job_id, kind, is_free=True)
-            if job.name and job.name not in shared and _can_be_typed(job.name):
+            if job.name and job.name not in shared and can_be_typed(job.name):
                 yield Offer(
                     job.name, f"{kind}, {job.job_id}" if job.job_id.isprintable() else kind, is_free=True
                 )
@@ -379,6 +357,19 @@ class _Offers:
 def _beside(kind: str, shell: Any) -> str:
     # JupyterLab gives this text no more room than its longest word and prints the rest over the next row.
     return kind.translate(NO_BREAK) if hasattr(shell, "kernel") else kind
+
+
+def _paths(typed: str) -> Iterator[Offer]:
+    """Yield the folders, then the files, whose paths begin with a text."""
+    parent, begin = os.path.split(typed)
+    before = typed[: len(typed) - len(begin)]
+    with suppress(OSError, ValueError), os.scandir(os.path.expanduser(parent) or ".") as found:  # noqa: PTH111 - Path.expanduser raises where there is no home
+        entries = sorted((not entry.is_dir(), entry.name) for entry in found)
+        for is_file, name in entries:
+            if can_be_typed(before + name) and (not name.startswith(".") or begin.startswith(".")):
+                yield Offer(
+                    f"{before}{name}{'' if is_file else '/'}", "file" if is_file else FOLDER, is_free=True
+                )
 
 
 def _takes_a_value(action: argparse.Action) -> bool:
@@ -406,25 +397,3 @@ def _kind_of(job: SeenJob) -> str:
 def _shared_names(jobs: list[SeenJob]) -> set[str]:
     names = Counter(job.name for job in jobs if job.name)
     return {name for name, number in names.items() if number > 1}
-
-
-def _can_be_typed(text: str) -> bool:
-    """Tell whether a text of other people's may stand on the line of a magic.
-
-    IPython evaluates ``{expression}`` and ``$name`` there, so a name that holds them could run code.
-    """
-    return (
-        text.isprintable()
-        and not set(text) & set("{}$\\")
-        and not text.startswith("-")
-        and bool(text.strip())
-    )
-
-
-def _quoted(text: str, quote: str) -> str:
-    if not quote and shlex.quote(text) == text:
-        return text
-    for mark in (quote or "'", "'", '"'):
-        if mark not in text:
-            return f"{mark}{text}{mark}"
-    return shlex.quote(text)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from sutro_magic import credentials
 from sutro_magic.demo import DemoService
-from sutro_magic.errors import ArgumentError
+from sutro_magic.errors import ArgumentError, shorten
 from sutro_magic.eviction import DEMO_IDENTITY
+from sutro_magic.naming import closest
 from sutro_magic.ui.static import PairsView
 
 if TYPE_CHECKING:
@@ -98,8 +99,20 @@ def _set_fault(service: DemoService, name: str | None, display: Display) -> None
         service.clear_faults()
         _say("No fault is on.")
     else:
+        if name not in service.FAULTS:
+            raise _unknown_fault(name, service)
         service.set_fault(name)
         _say(f"Fault on: {name}: {service.FAULTS[name]} %sutro_demo fault off ends it.")
+
+
+def _unknown_fault(name: str, service: DemoService) -> ArgumentError:
+    close = closest(name.lower(), service.FAULTS)
+    there = (
+        f"Did you mean {close}? Type %sutro_demo fault {close}"
+        if close
+        else f"There are: {', '.join(service.FAULTS)}."
+    )
+    return ArgumentError(f"There is no fault {shorten(name)!r}.", hint=there)
 
 
 def _say(text: str) -> None:

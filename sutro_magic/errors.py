@@ -177,7 +177,19 @@ class JobError(SutroError):
 
 
 class JobNotFoundError(JobError):
-    """The service knows no such job."""
+    """The service knows no such job.
+
+    Attributes
+    ----------
+    meant : str
+        The id or the name that was likely meant; empty where none or several come close.
+    """
+
+    meant = ""
+
+    def propose(self, command: str) -> None:
+        """Say what to type instead, as it can be copied."""
+        self._hint = _printable(f"Did you mean {shorten(self.meant)}? Type {command}")
 
 
 class JobNotReadyError(JobError):

@@ -16,6 +16,7 @@ from sutro_magic.errors import (
 )
 from sutro_magic.outcomes import just_succeeded, raise_unless_succeeded
 from sutro_magic.remote_file import RemoteFile
+from sutro_magic.typed import as_typed
 from sutro_magic.waiting import Listeners, wait_for
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class Fetching:
                 raise JobNotReadyError(
                     f"The service has no results of {job_id} yet, or never will: {refusal.message}",
                     job_id=job_id,
-                    hint=f"%sutro_wait {job_id} waits for it.",
+                    hint=f"%sutro_wait {as_typed(job_id)} waits for it.",
                 ) from None
             raise refusal from None
         if not job.status.is_final and wishes.wait:

@@ -26,6 +26,7 @@ from sutro_magic.errors import CacheError, CorruptResultsError, ResultsTooLargeE
 from sutro_magic.json_columns import read_columns
 from sutro_magic.parquet_footer import check_footer
 from sutro_magic.row_groups import ROW_GROUP_ROWS, RowGroupWriter
+from sutro_magic.typed import as_typed
 from sutro_magic.views import canonical_schema, convert, read_batches, read_schema
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _map_asked(names: Sequence[str], request: ResultsRequest) -> tuple[Column, .
         if asked and not there:
             error = CorruptResultsError(
                 f"`{name}` was asked for, but the service sent no such column.",
-                hint=f"Leave off {flag}, or ask again: %sutro_results {request.job_id} {flag} --refresh",
+                hint=f"Leave off {flag}, or ask again: %sutro_results {as_typed(request.job_id)} {flag} --refresh",
             )
             error.flag = flag
             raise error
@@ -273,5 +274,5 @@ def _title(head: bytes) -> str:
 
 def _hint(request: ResultsRequest, kind: BodyKind) -> str:
     if kind in {BodyKind.ZIP, BodyKind.JSON}:
-        return f"Try the other wire format: %sutro_results {request.job_id} --format parquet"
-    return f"Fetch it again: %sutro_results {request.job_id} --refresh"
+        return f"Try the other wire format: %sutro_results {as_typed(request.job_id)} --format parquet"
+    return f"Fetch it again: %sutro_results {as_typed(request.job_id)} --refresh"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any, Literal
 
 from sutro_magic.errors import ArgumentError, shorten
 from sutro_magic.naming import closest
 from sutro_magic.sql_tables import is_table, to_arrow
+from sutro_magic.typed import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -153,14 +153,8 @@ class Joining:
         levels = [name for name in self._levels() if name in names and name not in both]
         if not both and not levels:
             return
-        first = [*both, *levels][0]
-        renamed = f"{{{first!r}: {first + '_before'!r}}}"
-        how = {
-            "arrow": ".rename_columns([…])",
-            "polars": f".rename({renamed})",
-            "pandas": f".rename(columns={renamed})" if both else f".rename_axis(index={renamed})",
-        }[self.as_type]
-        hint = f"Rename them first, like {self.name} = {self.name}{how}"
+        renaming = f"{self.name} = {self.name}{self._rename(both, levels, results.columns)}"
+        hint = f"Rename them first: {renaming}"
         if self._on is None and self._rows() != results.num_rows:
             made = set(results.unfolding.columns if results.unfolding else ()) | {
                 "outputs",
@@ -168,10 +162,27 @@ class Joining:
             }
             likely = next((name for name in [*both, *levels] if name not in made), None)
             if likely is not None:
-                hint = f"--on {shlex.quote(likely)} finds rows by it, if it is an ID. Or rename: {self.name} = {self.name}{how}"
+                hint = f"--on {as_typed(likely)} finds rows by it, if it is an ID. Or rename: {renaming}"
         raise ArgumentError(
             f"{self.name} and the results both have {_listed([*both, *levels])}: one name cannot stand for two columns.",
             hint=hint,
+        )
+
+    def _rename(self, columns: list[str], levels: list[str], right: list[str]) -> str:
+        """Return the call that renames columns, and levels of an index of pandas, to names that nothing has."""
+        taken = {str(name) for name in (*self._columns(), *self._levels(), *right)}
+        new = {}
+        for name in (*columns, *levels):
+            new[name] = f"{name}_before"
+            while new[name] in taken:
+                new[name] += "_"
+            taken.add(new[name])
+        if self.as_type != "pandas":
+            call = "rename" if self.as_type == "polars" else "rename_columns"
+            return f".{call}({new!r})"
+        of_columns, of_levels = ({name: new[name] for name in names} for names in (columns, levels))
+        return (f".rename(columns={of_columns!r})" if columns else "") + (
+            f".rename_axis(index={of_levels!r})" if levels else ""
         )
 
     def _matched(self, table: pa.Table, results: Results, on: str) -> pa.Table:
@@ -287,7 +298,7 @@ def _find(name: str, variables: Mapping[str, Any]) -> tuple[Any, Kind]:
     close = closest(name, [key for key, other in variables.items() if key[:1] != "_" and is_table(other)])
     raise ArgumentError(
         f"--join: there is no variable {shorten(name)}.",
-        hint=f"Did you mean {close}?"
+        hint=f"Did you mean --join {close} instead?"
         if close
         else "--join DF, the variable with the frame that the job was made from",
     )
@@ -298,7 +309,7 @@ def _no_column(where: str, on: str, columns: Iterable[Any]) -> ArgumentError:
     close = closest(on, names)
     return ArgumentError(
         f"--on: {where} has no column {shorten(on)}; there {'is' if len(names) == 1 else 'are'} {_listed(names) or 'none'}.",
-        hint=f"Did you mean {close}?"
+        hint=f"Did you mean --on {as_typed(close)} instead?"
         if close
         else "Name the ID column that both have, or leave out --on to join by position.",
     )

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from traitlets import observe
 
 from sutro_magic import arguments
 from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
-from sutro_magic.parsing import HelpRequested, MagicParser
+from sutro_magic.parsing import HelpRequested, MagicParser, documented
 from sutro_magic.settings import Settings, say
+from sutro_magic.typed import as_typed
 from sutro_magic.ui.display import Bound, Display
 from sutro_magic.variables import check_variable
 from sutro_magic.working import working
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from sutro_magic.credentials import Credentials
@@ -42,29 +41,6 @@ MAGIC_NAMES = (
     "sutro_login",
     "sutro_demo",
 )
-T = TypeVar("T")
-
-
-def _documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
-    """Give a magic its help, its parser for completion, and two lines for what nobody foresaw."""
-
-    def document(function: Any) -> Any:
-        @functools.wraps(function)
-        def magic(*args: Any) -> Any:
-            try:
-                return function(*args)
-            except SutroError:
-                raise
-            except Exception as error:
-                from sutro_magic.unexpected import explain
-
-                raise explain(error) from error
-
-        magic.__doc__ = parser().format_help()
-        magic.parser = parser  # type: ignore[attr-defined]
-        return magic
-
-    return document
 
 
 @magics_class
@@ -146,7 +122,7 @@ class SutroMagics(Magics, Settings):
 
     # --- results ------------------------------------------------------------------------------
 
-    @_documented(arguments.results_parser)
+    @documented(arguments.results_parser)
     @line_magic
     def sutro_results(self, line: str) -> Any:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.results_parser(), line)
@@ -221,11 +197,13 @@ class SutroMagics(Magics, Settings):
                 quiet.add(results)
             return value
         if not options.quiet:  # before it is bound, so that nothing is when it cannot be shown
-            self.display.show(self.display.results(results, Bound(options.name, as_type)))
+            from sutro_magic.bound_file import bound_as
+
+            self.display.show(self.display.results(results, bound_as(options.name, as_type, results)))
         self.shell.user_ns[options.name] = value
         return None
 
-    @_documented(arguments.sql_parser)
+    @documented(arguments.sql_parser)
     @cell_magic
     def sutro_sql(self, line: str, cell: str) -> Any:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.sql_parser(), line)
@@ -257,7 +235,7 @@ class SutroMagics(Magics, Settings):
             value = results.to(as_type)
         return self._hand_over(results, value, options, as_type)
 
-    @_documented(arguments.profile_parser)
+    @documented(arguments.profile_parser)
     @line_magic
     def sutro_profile(self, line: str) -> Any:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.profile_parser(), line)
@@ -271,7 +249,7 @@ class SutroMagics(Magics, Settings):
             results = self._fetch(options.job, progress, inputs=options.inputs, logprobs=options.logprobs)
             return profile(results, progress.on_columns)
 
-    @_documented(arguments.compare_parser)
+    @documented(arguments.compare_parser)
     @line_magic
     def sutro_compare(self, line: str) -> Any:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.compare_parser(), line)
@@ -320,7 +298,7 @@ class SutroMagics(Magics, Settings):
 
     # --- jobs ---------------------------------------------------------------------------------
 
-    @_documented(arguments.jobs_parser)
+    @documented(arguments.jobs_parser)
     @line_magic
     def sutro_jobs(self, line: str) -> Any:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.jobs_parser(), line)
@@ -335,7 +313,7 @@ class SutroMagics(Magics, Settings):
         self.shell.user_ns[options.name] = frame
         return None
 
-    @_documented(arguments.status_parser)
+    @documented(arguments.status_parser)
     @line_magic
     def sutro_status(self, line: str) -> Any:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.status_parser(), line)
@@ -344,14 +322,15 @@ class SutroMagics(Magics, Settings):
         with self._progress("run the cell again to look at the job."):
             return self.session.job(options.job)
 
-    @_documented(arguments.wait_parser)
+    @documented(arguments.wait_parser)
     @line_magic
     def sutro_wait(self, line: str) -> Any:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.wait_parser(), line)
         if options is None:
             return None
         job = options.job
-        interrupted = f"the job goes on. %sutro_wait {job} waits on, %sutro_status {job} looks once."
+        word = as_typed(job)
+        interrupted = f"the job goes on. %sutro_wait {word} waits on, %sutro_status {word} looks once."
         with self._progress(interrupted) as progress:
             return self.session.wait(
                 job, options.timeout, on_poll=progress.on_poll, on_progress=progress.on_progress
@@ -359,7 +338,7 @@ class SutroMagics(Magics, Settings):
 
     # --- the job browser ----------------------------------------------------------------------
 
-    @_documented(arguments.browse_parser)
+    @documented(arguments.browse_parser)
     @line_magic
     def sutro_browse(self, line: str) -> Any:  # noqa: D102 - documented by its parser
         if self._parse(arguments.browse_parser(), line) is None:
@@ -387,7 +366,7 @@ class SutroMagics(Magics, Settings):
 
     # --- cache --------------------------------------------------------------------------------
 
-    @_documented(arguments.cache_parser)
+    @documented(arguments.cache_parser)
     @line_magic
     def sutro_cache(self, line: str) -> None:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.cache_parser(), line)
@@ -400,7 +379,7 @@ class SutroMagics(Magics, Settings):
 
     # --- credentials --------------------------------------------------------------------------
 
-    @_documented(arguments.login_parser)
+    @documented(arguments.login_parser)
     @line_magic
     def sutro_login(self, line: str) -> None:  # noqa: D102 - documented by its parser
         try:
@@ -419,7 +398,7 @@ class SutroMagics(Magics, Settings):
 
     # --- demo ---------------------------------------------------------------------------------
 
-    @_documented(arguments.demo_parser)
+    @documented(arguments.demo_parser)
     @line_magic
     def sutro_demo(self, line: str) -> None:  # noqa: D102 - documented by its parser
         options = self._parse(arguments.demo_parser(), line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from operator import index
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from sutro_magic.errors import ArgumentError, JobNotFoundError, shorten
 from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
 from sutro_magic.parquet_footer import MAX_ROWS
+from sutro_magic.typed import as_typed, can_be_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 LONGEST_JOB_ID = 200
 LONGEST_LIST = 5
+MOST_GUESSES = 3
+SHORTEST_WORD = 3
+"""A shorter text is in too many names to say which one is meant."""
+LEAST_RATIO = 0.6
 
 
 def clean_job(job_id: object) -> str:
@@ -155,11 +161,76 @@ def resolve_job(text: str, jobs: Sequence[Job], not_found: JobNotFoundError) -> 
         raise JobNotFoundError(
             f"{text} is among the jobs, but the service has no results of it.",
             job_id=text,
-            hint=f"%sutro_status {text} says how it is; results are kept for a limited time.",
+            hint=f"%sutro_status {as_typed(text)} says how it is; results are kept for a limited time.",
         )
-    close = closest(text, sorted(names))
-    if close:
-        raise JobNotFoundError(
-            not_found.message, job_id=text, hint=f"Did you mean {close}? %sutro_jobs lists all."
-        ) from None
-    raise not_found
+    raise meant_instead(not_found, [(job.job_id, job.name) for job in jobs]) from None
+
+
+def meant_instead(
+    not_found: JobNotFoundError,
+    jobs: Sequence[tuple[str, str | None]],
+    otherwise: str = "%sutro_jobs lists all.",
+) -> JobNotFoundError:
+    """Return the error that a job is not there, with the jobs that may have been meant.
+
+    Parameters
+    ----------
+    not_found : JobNotFoundError
+    jobs : sequence of tuple
+        Ids and names.
+    otherwise : str
+        What lists the jobs.
+    """
+    found = likely(not_found.job_id, jobs)
+    if not found:
+        return not_found
+    shown = ", ".join(as_typed(word) for word in found[:MOST_GUESSES])
+    more = ", …" if len(found) > LONGEST_LIST else ""
+    error = JobNotFoundError(
+        not_found.message,
+        job_id=not_found.job_id,
+        hint=f"Did you mean {'one of ' if len(found) > 1 else ''}{shown}{more}? {otherwise}",
+    )
+    error.meant = found[0] if len(found) == 1 else ""
+    return error
+
+
+def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Return the jobs that a text may stand for: those that have all its words, else the one most like it.
+
+    Parameters
+    ----------
+    text : str
+    jobs : iterable of tuple
+        Ids and names.
+
+    Returns
+    -------
+    list of str
+        Names or, where a name is not there, is not the only one or cannot be typed, ids.
+    """
+    usable = [(job_id, name) for job_id, name in jobs if can_be_typed(job_id)]
+    number = Counter(name for _, name in usable)
+    called = {
+        job_id: name if name and number[name] == 1 and can_be_typed(name) else job_id
+        for job_id, name in usable
+    }
+    words = text.casefold().split()
+    found = [
+        called[job_id]
+        for job_id, name in usable
+        if all(word in f"{job_id} {name or ''}".casefold() for word in words)
+    ]
+    if found and len(text) >= SHORTEST_WORD:
+        return found
+    known = {name.casefold(): called[job_id] for job_id, name in usable if name}
+    known |= {job_id.casefold(): job_id for job_id, _ in usable}
+    close = closest(text.casefold(), known)
+    return [known[close]] if close and _are_alike(text.casefold(), close) else []
+
+
+def _are_alike(text: str, other: str) -> bool:
+    """Tell whether two texts are alike beyond the words that both begin with: ``job-demo-`` says nothing."""
+    common = next((i for i, pair in enumerate(zip(text, other, strict=False)) if len(set(pair)) > 1), 0)
+    start = max(text.rfind(mark, 0, common) for mark in "-_ ") + 1
+    return difflib.SequenceMatcher(None, text[start:], other[start:]).ratio() >= LEAST_RATIO

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sutro_magic.errors import JobCancelledError, JobFailedError, JobNotReadyError, shorten
 from sutro_magic.models import JobStatus
+from sutro_magic.typed import as_typed
 
 if TYPE_CHECKING:
     from sutro_magic.models import Job
@@ -24,7 +25,7 @@ def raise_unless_succeeded(job: Job) -> None:
         raise JobFailedError(
             f"{job.title} failed{reason}",
             job_id=job.job_id,
-            hint=f"%sutro_status {job.job_id} shows its details; a failed job has no results.",
+            hint=f"%sutro_status {as_typed(job.job_id)} shows its details; a failed job has no results.",
         )
     if job.status is JobStatus.CANCELLED:
         raise JobCancelledError(
@@ -35,7 +36,7 @@ def raise_unless_succeeded(job: Job) -> None:
     raise JobNotReadyError(
         f"{job.title} is not finished: it is {job.status.value}.",
         job_id=job.job_id,
-        hint=f"%sutro_wait {job.job_id} waits for it; %sutro_results {job.job_id} --wait fetches it, too.",
+        hint=f"%sutro_wait {as_typed(job.job_id)} waits for it; %sutro_results {as_typed(job.job_id)} --wait fetches it, too.",
     )
 
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import functools
 import re
 import shlex
-from typing import TYPE_CHECKING, NoReturn
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from sutro_magic.errors import ArgumentError
+from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
+from sutro_magic.typed import as_typed, can_be_typed, plain, split
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
+T = TypeVar("T")
 WIDTH = 92
+MOST_GUESSES = 3
+LONGEST_COMMAND = 200
+"""A longer line would hide what is new in it."""
 
 
 class HelpRequested(Exception):  # noqa: N818 - not an error
@@ -64,7 +71,7 @@ class MagicParser(argparse.ArgumentParser):
         _refuse_unexpanded(words, line, variables)
         known, unknown = self.parse_known_args(words)
         if unknown:
-            self._refuse(unknown[0])
+            self._refuse(unknown, getattr(known, "job", None))
         return known
 
     def error(self, message: str) -> NoReturn:
@@ -72,6 +79,38 @@ class MagicParser(argparse.ArgumentParser):
         raise ArgumentError(
             f"{self.prog}: {_plain(message)}.", hint=f"{self.prog}? shows all flags and examples."
         )
+
+    def type_anew(self, line: str, error: Exception) -> None:
+        """Let the error of an unknown job propose the whole line, with the job that was likely meant.
+
+        Parameters
+        ----------
+        line : str
+            What was typed after the magic's name.
+        error : Exception
+            Left as it is unless it knows which job was meant.
+        """
+        if not isinstance(error, JobNotFoundError) or not error.meant:
+            return
+        words = [word for word in split(line.partition(" # ")[0].removesuffix(";")) if word]
+        values = {
+            place + 1
+            for place, word in enumerate(words)
+            if word in self._option_string_actions and self._option_string_actions[word].nargs != 0
+        }
+        found = [
+            place
+            for place, word in enumerate(words)
+            if plain(word).strip() == error.job_id and place not in values
+        ]
+        if not found:  # as in a list of jobs that Python made
+            return
+        job = as_typed(error.meant)
+        words[found[-1]] = job  # the first may be an action: %sutro_cache info info
+        command = " ".join([self.prog, *words])
+        if len(command) > LONGEST_COMMAND:
+            command = f"{self.prog} {job}"
+        error.propose(command)
 
     def _split(self, line: str) -> list[str]:
         for comment in re.finditer(r"(?:^|\s)#(?=\s|$)", line):
@@ -87,17 +126,69 @@ class MagicParser(argparse.ArgumentParser):
                 hint="Put names with spaces in quotes: 'my job'.",
             ) from None
 
-    def _refuse(self, word: str) -> NoReturn:
+    def _refuse(self, unknown: list[str], job: str | None) -> NoReturn:
+        word = unknown[0]
         if not word.startswith("-"):
             raise ArgumentError(
                 f"{self.prog}: one too many: {cut(word)}.",
-                hint=self.on_extra or f"{self.prog}? shows all flags and examples.",
+                hint=self.on_extra
+                or self._one_job(job, unknown)
+                or f"{self.prog}? shows all flags and examples.",
             )
         flag = word.partition("=")[0]
-        hint = did_you_mean(flag, self._option_string_actions)
         raise ArgumentError(
-            f"{self.prog} has no flag {cut(flag)}.", hint=f"{hint}{self.prog}? shows all flags and examples."
+            f"{self.prog} has no flag {cut(flag)}.",
+            hint=f"{self._meant_flag(flag)}{self.prog}? shows all flags and examples.",
         )
+
+    def _one_job(self, job: str | None, unknown: list[str]) -> str:
+        """Say what to do about words after the job: they are its name, a variable, or another job."""
+        if job is None:
+            return ""
+        extra = list(takewhile(lambda word: not word.startswith("-"), unknown))
+        name = " ".join([job, *extra])
+        if not re.search(r"[-_\d]", job) and can_be_typed(name) and len(name) <= LONGEST_COMMAND:
+            return f"A name with spaces needs quotes: {self.prog} {as_typed(name)}"
+        if "--name" in self._option_string_actions and extra[0].isidentifier() and extra[0][:3] != job[:3]:
+            return f"A variable is bound with --name: {self.prog} {as_typed(job)} --name {cut(extra[0])}"
+        return f"One job at a time: {self.prog} {as_typed(job)}"
+
+    def _meant_flag(self, flag: str) -> str:
+        """Ask for the flags that begin like a flag that is not there, else for the one that looks most like it."""
+        stem = flag.strip("-")
+        if not stem:
+            return ""
+        for action in self._option_string_actions.values():
+            if isinstance(action.type, OneOf) and stem.lower() in action.type.names:
+                return f"Did you mean {action.option_strings[0]} {stem.lower()}? "
+        names = dict.fromkeys(action.option_strings[0] for action in self._option_string_actions.values())
+        begin = [name for name in names if name.startswith(f"--{stem}")]
+        if 0 < len(begin) <= MOST_GUESSES:
+            return f"Did you mean {' or '.join(begin)}? "
+        return did_you_mean(flag, self._option_string_actions)
+
+
+def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
+    """Give a magic its help, its parser for completion, and two lines for what nobody foresaw."""
+
+    def document(function: Any) -> Any:
+        @functools.wraps(function)
+        def magic(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except SutroError as error:
+                parser().type_anew(args[1], error)
+                raise
+            except Exception as error:
+                from sutro_magic.unexpected import explain
+
+                raise explain(error) from error
+
+        magic.__doc__ = parser().format_help()
+        magic.parser = parser  # type: ignore[attr-defined]
+        return magic
+
+    return document
 
 
 def _refuse_unexpanded(words: list[str], line: str, variables: Container[str]) -> None:

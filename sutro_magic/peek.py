@@ -25,6 +25,7 @@ from sutro_magic.parquet_pages import check_pages
 from sutro_magic.provenance import Peeked
 from sutro_magic.results import Results
 from sutro_magic.sources import ResultsFile
+from sutro_magic.typed import as_typed
 from sutro_magic.views import decode, opened
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
             return FirstRows(taken, table, file.size, file.fetched)
     except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
         raise CorruptResultsError(
-            "The Parquet file cannot be read.", hint=f"%sutro_results {request.job_id} fetches all of it."
+            "The Parquet file cannot be read.",
+            hint=f"%sutro_results {as_typed(request.job_id)} fetches all of it.",
         ) from error
 
 
@@ -127,7 +129,7 @@ def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
         job_id = entry.request.job_id
         raise CacheError(
             f"The results of {job_id} are no longer in the cache.",
-            hint=f"%sutro_results {job_id} fetches them again.",
+            hint=f"%sutro_results {as_typed(job_id)} fetches them again.",
         ) from None
     return FirstRows(taken, entry.table, entry.size, 0)
 
@@ -198,7 +200,7 @@ class _PeekedFile(ResultsFile):
         """Raise, since this is not the file of the results."""
         raise ArgumentError(
             "These are the first rows of the results of a job: there is no file of them.",
-            hint=f"Use .pandas(), .polars() or .arrow(); %sutro_results {self.request.job_id} fetches the whole file.",
+            hint=f"Use .pandas(), .polars() or .arrow(); %sutro_results {as_typed(self.request.job_id)} fetches the whole file.",
         )
 
 
@@ -209,7 +211,7 @@ def _read_footer(file: RemoteFile, request: ResultsRequest) -> list[list[Chunk]]
     if trailer[4:] != b"PAR1" or length + TAIL_BYTES > file.size:
         raise CorruptResultsError(
             f"What the storage has of {request.job_id} is no Parquet file.",
-            hint=f"%sutro_results {request.job_id} --format csv asks in another way.",
+            hint=f"%sutro_results {as_typed(request.job_id)} --format csv asks in another way.",
         )
     if length > file.fetched:
         _check_share(file, request, length, "its footer alone is that large")
@@ -234,10 +236,10 @@ def _check_memory(
 ) -> None:
     if taken <= most:
         return
-    fewer = f"%sutro_results {request.job_id} --peek 1, or fetch the whole without --peek."
+    fewer = f"%sutro_results {as_typed(request.job_id)} --peek 1, or fetch the whole without --peek."
     raise PeekError(
         f"The first {f'{rows:,} rows' if rows > 1 else 'row'} of {request.job_id} {'take' if rows > 1 else 'takes'} more than {_megabytes(most)} of memory.",
-        hint=fewer if rows > 1 else f"%sutro_results {request.job_id} fetches the whole.",
+        hint=fewer if rows > 1 else f"%sutro_results {as_typed(request.job_id)} fetches the whole.",
         size=file.size,
     )
 
@@ -250,7 +252,7 @@ def _check_share(file: RemoteFile, request: ResultsRequest, missing: int, why: s
     raise PeekError(
         f"A look at the first rows of {job_id} would fetch {_megabytes(min(cost, file.size))} of "
         f"{_megabytes(file.size)}: {why}.",
-        hint=f"%sutro_results {job_id} fetches all of it, and keeps it.",
+        hint=f"%sutro_results {as_typed(job_id)} fetches all of it, and keeps it.",
         cost=min(cost, file.size),
         size=file.size,
     )

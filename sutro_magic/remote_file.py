@@ -13,6 +13,7 @@ import urllib3
 from sutro_magic.errors import PeekError, ServiceError, ServiceUnreachableError
 from sutro_magic.replies import content_length
 from sutro_magic.transfer import OK, PARTIAL, is_passing, strong_etag
+from sutro_magic.typed import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -144,7 +145,7 @@ class RemoteFile(io.RawIOBase):
             size = content_length(response) if response.status_code == OK else None
             raise PeekError(
                 f"A look at {self._origin.name} is not possible: its storage does not send parts of a file.",
-                hint=f"%sutro_results {self._origin.name} fetches all of it, and keeps it.",
+                hint=f"%sutro_results {as_typed(self._origin.name)} fetches all of it, and keeps it.",
                 cost=size,
                 size=size,
             )
@@ -167,7 +168,7 @@ class RemoteFile(io.RawIOBase):
         if size != self.size or (first, last) != wanted:
             raise ServiceError(
                 f"The storage sent another part of {self._origin.name} than was asked for.",
-                hint=f"%sutro_results {self._origin.name} fetches all of it.",
+                hint=f"%sutro_results {as_typed(self._origin.name)} fetches all of it.",
             )
         return first, last
 

@@ -36,12 +36,24 @@ def _kept(setting: Any, owner: Any, value: object, possible: str) -> Any:
 
 
 class Enum(traitlets.Enum[Any]):
-    """One of some words."""
+    """One of some words.
+
+    Parameters
+    ----------
+    objection : callable, optional
+        Says what is wrong with one of them here, and nothing if it can be.
+    """
+
+    def __init__(self, *args: Any, objection: Callable[[str], str] = lambda _word: "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._objection = objection
 
     def validate(self, obj: Any, value: Any) -> Any:
         """Return the value, or the earlier one."""
         try:
-            return super().validate(obj, value)
+            word: str = super().validate(obj, value)
+            wrong = self._objection(word)
+            return _kept(self, obj, value, wrong) if wrong else word
         except TraitError:
             from difflib import get_close_matches
 
@@ -130,6 +142,17 @@ def no_limit(text: str) -> str:
     return ""
 
 
+def no_package(as_type: str) -> str:
+    """Say why a type cannot be bound here; nothing if it can."""
+    from sutro_magic.packages import how_to_install, is_missing
+
+    return (
+        f"{as_type} is not installed here, {how_to_install(as_type)} installs it"
+        if is_missing(as_type)
+        else ""
+    )
+
+
 def no_folder(text: str) -> str:
     """Say why a path cannot be a folder to write to; nothing if it can, or is empty."""
     if not text:
@@ -154,7 +177,9 @@ class Settings(Configurable):
     )
     inputs = Bool(False, help="Include the prompts where --inputs does not say.").tag(config=True)
     logprobs = Bool(False, help="Include log probabilities where --logprobs does not say.").tag(config=True)
-    as_type = Enum(AS_TYPES, "pandas", help="What --name binds where --as does not say.").tag(config=True)
+    as_type = Enum(
+        AS_TYPES, "pandas", objection=no_package, help="What --name binds where --as does not say."
+    ).tag(config=True)
     page_length = Int(10, min=1, max=1000, help="Rows on one page of a table.").tag(config=True)
     cache_dir = Unicode(
         "",

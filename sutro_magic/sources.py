@@ -13,6 +13,7 @@ from sutro_magic import container
 from sutro_magic.dask_frames import dask_of_arrow, dask_of_parquet, dask_of_rows
 from sutro_magic.errors import CacheError
 from sutro_magic.eviction import hold
+from sutro_magic.typed import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -238,7 +239,7 @@ class ResultsFile:
         job_id = self._request.job_id
         return CacheError(
             f"The results of {job_id} are no longer in the cache.",
-            hint=f"%sutro_results {job_id} fetches them again.",
+            hint=f"%sutro_results {as_typed(job_id)} fetches them again.",
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sutro_magic import stopping
 from sutro_magic.errors import ArgumentError, ServiceError, WaitTimeoutError
 from sutro_magic.outcomes import raise_unless_succeeded
+from sutro_magic.typed import as_typed
 from sutro_magic.watching import JobWatch, may_pass
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def wait_for(
         raise WaitTimeoutError(
             f"{job.title} is still {job.status.value} after {timeout:g} s.",
             job_id=job.job_id,
-            hint=f"The job goes on. %sutro_wait {job.job_id} waits on.",
+            hint=f"The job goes on. %sutro_wait {as_typed(job.job_id)} waits on.",
         )
     # Its last word: the reason of a failure, the number of rows.
     job = client.get_job(job.job_id, patience=patience)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -219,6 +220,16 @@ def test_the_magic_binds_the_aligned_rows(kernel):
     assert kernel.run("%config SutroMagics.as_type = 'path'").ok
     assert kernel.run(f"{PAIR} --name again").ok and kernel.value("len(again)") == "2000"
     kernel.run("%config SutroMagics.as_type = 'pandas'")
+
+
+def test_a_mean_of_absolute_differences_is_called_so(kernel):
+    told = kernel.run("%sutro_compare --help").text
+    assert "Mean abs. difference, of numbers: the mean of |A - B|" in told and "bind all aligned rows" in told
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    figures = kernel.run(PAIR).displays[0]
+    for text in (figures["text/plain"], figures["text/html"], readme):
+        assert "mean abs. difference" in text and "mean difference" not in text
+    assert "`--name` binds all aligned rows" in readme
 
 
 def test_mistakes_are_one_clear_error_and_bind_nothing(kernel):

@@ -271,6 +271,38 @@ def test_login_offers_the_addresses_that_are_configured(tab, kernel, demo):
     assert done.offers == ["https://acme.example", "https://api.sutro.sh"]
 
 
+def test_save_offers_folders_and_files_and_nothing_else(tab, kernel, tmp_path):
+    for name in ("data", "my data", "data/deep"):
+        (tmp_path / name).mkdir()
+    for name in ("films.csv", "my data/a b.csv", "data/films.parquet", ".hidden.csv", "$HOME.csv", "{x}.csv"):
+        (tmp_path / name).touch()
+    before = kernel.value("__import__('os').getcwd()")
+    kernel.run(f"%cd -q {tmp_path}\ndatabase = films = 1")
+    try:
+        done = tab("%sutro_results job_12345 --save |")
+        assert done.offers == ["data/", "'my data/", "films.csv"]
+        assert done.beside["data/"] == "folder" and done.beside["films.csv"] == "file"
+        for typed, offers in {
+            "--save da|": ["data/"],
+            "--save=fi|": ["films.csv"],
+            "--save fi| --overwrite": ["films.csv"],
+            "--save data/|": ["data/deep/", "data/films.parquet"],
+            "--save 'my d|": ["'my data/"],
+            "--save 'my data/|": ["'my data/a b.csv'"],
+            "--save .|": [".hidden.csv"],
+            "--save nowhere/|": [],
+            "--save prin|": [],
+            f"--save {tmp_path}/fil|": [f"{tmp_path}/films.csv"],
+        }.items():
+            assert tab(f"x = %sutro_results job_12345 {typed}").offers == offers, typed
+        home = Path(kernel.value("__import__('pathlib').Path.home()"))
+        (home / "kept.csv").touch()
+        assert tab("%sutro_results job_12345 --save ~/ke|").offers == ["~/kept.csv"]
+        (home / "kept.csv").unlink()
+    finally:
+        kernel.run(f"%cd -q {before}")
+
+
 def test_whatever_breaks_tab_gives_nothing_and_says_nothing(tab, listed):
     listed.run(f"{MAGICS}.known = lambda: 1 / 0")
     assert tab("%sutro_results job|").offers == []

@@ -199,6 +199,76 @@ def test_the_closest_match_is_offered(kernel, line, meant):
     assert re.search(rf"Did you mean '?{re.escape(meant)}\b", second), second
 
 
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("%sutro_results 'Ten thousand filmz'", "%sutro_results 'Ten thousand films'"),
+        ("%sutro_results films", "%sutro_results 'Ten thousand films'"),
+        ("%sutro_results 'films TEN' --name films  # mine", "%sutro_results 'Ten thousand films' --name films"),
+        ("%sutro_results films --name=films --quiet;", "%sutro_results 'Ten thousand films' --name=films --quiet"),
+        ("%sutro_results million --peek 3", "%sutro_results 'A million lines of weather' --peek 3"),
+        ("%sutro_status awk", "%sutro_status 'Awkward texts <b>\"quoted\"</b>, & more'"),
+        ("%sutro_profile museum", "%sutro_profile 'Labels of a small museum'"),
+        ("%sutro_compare job-demo-reviews job-demo-opinon", "%sutro_compare job-demo-reviews job-demo-opinion"),
+        ("%sutro_cache info films", "%sutro_cache info 'Ten thousand films'"),
+        ("%sutro_results Ten thousand films --raw", "%sutro_results 'Ten thousand films'"),
+        ("%sutro_results job_12345 df", "%sutro_results job_12345 --name df"),
+        ("%sutro_status job_12345 job-demo-zoo", "%sutro_status job_12345"),
+        ("%sutro_demo fault half_parket", "%sutro_demo fault half_parquet"),
+    ],
+)  # fmt: skip
+def test_a_command_that_a_hint_proposes_runs_as_it_stands(kernel, line, command):
+    kernel.run("%sutro_demo" if "fault" in line else "")
+    kernel.run("%sutro_results job-demo-films --quiet --name x" if "cache" in line else "")
+    _, second = kernel.run(line).traceback.splitlines()
+    proposed = second[second.index(" %sutro_") + 1 :]
+    again = kernel.run(proposed)
+    kernel.run("%sutro_demo stop" if "fault" in line else "")
+    assert proposed == command
+    assert again.ok, again.traceback
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("%sutro_results zoo", "one of 'Zoo mail of this morning', 'Letters to the zoo'? %sutro_jobs"),
+        ("%sutro_results job-demo-running", "%sutro_jobs lists the jobs"),  # only job-demo- is alike
+        ("%sutro_results job_12345 -n x", "Did you mean --name? "),
+        ("%sutro_results job_12345 -r", "Did you mean --raw or --refresh? "),
+        ("%sutro_results job_12345 --include", "Did you mean --include-inputs? "),
+        ("%sutro_results job_12345 --csv", "Did you mean --format csv? "),
+        ("%sutro_results job_12345 --pandas", "Did you mean --as pandas? "),
+        ("%sutro_results job_12345 -", "%sutro_results? shows"),
+        ("%sutro_demo fault nosuch", "There are: slow, cut, "),
+    ],
+)
+def test_a_guess_is_good_or_left_out(kernel, line, hint):
+    kernel.run("%sutro_demo" if "fault" in line else "")
+    reply = kernel.run(line)
+    kernel.run("%sutro_demo stop" if "fault" in line else "")
+    assert (
+        reply.traceback.splitlines()[1]
+        .removeprefix("  -> ")
+        .removeprefix("Did you mean ")
+        .startswith(hint.removeprefix("Did you mean "))
+    ), reply.traceback
+
+
+def test_a_name_that_cannot_be_typed_is_not_proposed():
+    from sutro_magic.naming import likely
+
+    jobs = [
+        ("job-1", "weather {now}"),
+        ("job-2", "a $weather"),
+        ("--all", "weather"),
+        ("a", "same"),
+        ("b", "same"),
+    ]
+    assert likely("weather", jobs) == ["job-1", "job-2"]
+    assert likely("wether {now}", jobs) == ["job-1"]
+    assert likely("same", jobs) == ["a", "b"], "a name that two jobs share names neither"
+
+
 def magic_functions():
     from IPython.core.interactiveshell import InteractiveShell  # noqa: F401 - its module sets magics up
 

@@ -186,12 +186,12 @@ def test_a_column_that_is_called_by_a_number_is_found(tmp_path, in_index):
         ("frame = letters.head(599)", "", "frame has 599 rows and the results have 600", "--on COLUMN"),
         ("frame = letters.head(0)", "", "frame has 0 rows and the results have 600", "--on COLUMN"),
         ("frame = zoo", "", "frame and the results both have letter_id, outputs, confidence_score", "'letter_id_before'"),
-        ("frame = zoo", "--on letter_id", "both have outputs, confidence_score", "frame.rename(columns={'outputs': 'outputs_before'})"),
+        ("frame = zoo", "--on letter_id", "both have outputs, confidence_score", "frame.rename(columns={'outputs': 'outputs_before', 'confidence_score': 'confidence_score_before'})"),
         ("frame = polars.DataFrame({'outputs': range(600)})", "", "both have outputs", "frame.rename({'outputs'"),
         ("frame = polars.DataFrame({'letter_id': range(1000, 1050)})", "", "both have letter_id", "--on letter_id finds rows by it"),
         ("frame = zoo.set_index('letter_id')[[]]", "", "frame and the results both have letter_id", "frame.rename_axis(index={'letter_id'"),
-        ("frame = letters", "--on letter_id", "--on: frame has no column letter_id; there is letter.", "Did you mean letter?"),
-        ("frame = letters", "--on letter", "The results of Letters to the zoo (job-demo-zoo) has no column letter;", "letter_id?"),
+        ("frame = letters", "--on letter_id", "--on: frame has no column letter_id; there is letter.", "Did you mean --on letter instead?"),
+        ("frame = letters", "--on letter", "The results of Letters to the zoo (job-demo-zoo) has no column letter;", "--on letter_id instead?"),
         ("frame = pandas.DataFrame({'letter_id': ['1000', '1001']})", "--on letter_id", "letter_id is ", "--format parquet"),
         ("frame = pandas.DataFrame({'letter_id': [-1, -2]})", "--on letter_id", "No letter_id of frame is in the results", "job"),
         ("frame = pandas.DataFrame({'letter_id': [1000.5]})", "--on letter_id", "values that no ID of the results can have", "type"),
@@ -199,7 +199,7 @@ def test_a_column_that_is_called_by_a_number_is_found(tmp_path, in_index):
         ("frame = 7", "", "frame is of type int", "--join DF"),
         ("frame = polars.LazyFrame({'a': [1]})", "", "frame is of type LazyFrame", "frame.collect()"),
         ("frame = %sutro_results job-demo-zoo", "", "frame is of type Results", "frame.pandas()"),
-        ("frames = letters", "", "there is no variable frame", "Did you mean frames?"),
+        ("frames = letters", "", "there is no variable frame", "Did you mean --join frames instead?"),
         ("frame = pandas.concat([letters, letters], axis=1)", "", "names that stand twice", "name of its own"),
         ("frame = letters", "--as polars", "--join and --as do not go together", "leave the other flag out"),
         ("frame = letters", "--peek", "--join and --peek do not go together", "leave the other flag out"),
@@ -211,6 +211,31 @@ def test_what_does_not_fit_is_one_clear_error_and_changes_nothing(letters, make,
     first, second = failed(join(letters, f"--join frame {line} --name joined"))
     assert said in first and hint in second
     assert letters.value("joined, letters.equals(before)") == "(1, True)"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "zoo",
+        "zoo.assign(outputs_before=1)",
+        "zoo.set_index(['letter_id', 'outputs'])",
+        "polars.DataFrame(zoo)",
+        "pyarrow.Table.from_pandas(zoo)",
+    ],
+)
+def test_the_renaming_that_is_proposed_names_all_columns_and_runs(letters, make):
+    letters.run(f"frame = {make}")
+    _, hint = failed(join(letters, "--join frame --name joined"))
+    assert letters.run(hint[hint.index("frame = ") :]).ok, hint
+    reply = join(letters, "--join frame --name joined")
+    assert reply.ok, reply.traceback
+
+
+def test_a_column_with_a_space_is_proposed_in_quotes(letters):
+    letters.run("frame = letters.rename(columns={'letter': 'letter id'})")
+    assert (
+        failed(join(letters, "--join frame --on 'letter ids'"))[1] == "Did you mean --on 'letter id' instead?"
+    )
 
 
 def test_ids_that_stand_twice_in_the_results_are_refused(letters):

@@ -11,7 +11,7 @@ import sutro_magic
 
 PACKAGE = Path(sutro_magic.__file__).parent
 FLOORS = [
-    {"errors", "models"},
+    {"errors", "models", "typed"},
     {
         "addresses", "batch_rows", "cache", "cache_entry", "canonical", "checking", "client", "connections", "container", "credentials", "csv_rows",
         "disks", "download", "eviction", "formats", "growth", "json_columns", "locks", "parquet_footer", "parquet_pages", "partials",
@@ -25,7 +25,7 @@ FLOORS = [
     },
     {"fetching", "job_feed", "joining", "looking", "naming", "outcomes", "seen", "session", "sql", "variables", "waiting", "watching", "wider"},
     {"ui"},
-    {"arguments", "cache_commands", "completion", "extension", "magics", "parsing", "result_flags", "login", "demo_commands", "settings", "sql_completion", "working"},
+    {"arguments", "bound_file", "cache_commands", "completion", "extension", "magics", "parsing", "result_flags", "login", "demo_commands", "settings", "sql_completion", "working"},
 ]  # fmt: skip
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FRONT_ENDS = {"IPython", "ipywidgets", "itables", "anywidget", "traitlets", "ipykernel"}

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+import scripted
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -202,7 +203,7 @@ BAD_LINES = [
     ("%sutro_cache clear job_1234", "holds nothing", "%sutro_cache list"),
     ("%sutro_cache list job_12345", "takes no job", "%sutro_cache info job_12345"),
     ("%sutro_demo fautl", "no action 'fautl'", "Did you mean fault"),
-    ("%sutro_results job_12345 other", "one too many", "--name VAR"),
+    ("%sutro_results job_12345 other", "one too many", "%sutro_results job_12345 --name other"),
     ("%sutro_results $undefined", "undefined is not defined", "defines it"),
     ("%sutro_results {undefined}", "undefined is not defined", "defines it"),
     ("%sutro_results 'job", "quotation mark", "quotes"),
@@ -363,6 +364,31 @@ def test_login_asks_for_the_key_checks_it_and_saves_only_when_told(kernel, demo)
     assert json.loads(config.read_text())["api_url"] == f"{demo.url}/v1"
     assert demo.api_key not in str([wrong.raw, right.raw, saved.raw])
     config.unlink()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("{nothing_there}", "does not look like a Sutro deployment"),
+        pytest.param("http://127.0.0.1:9", "cannot be reached", marks=pytest.mark.slow),  # five tries
+    ],
+)
+def test_login_says_whom_it_asks_and_talks_of_the_flag(kernel, tmp_path, url, why):
+    with scripted.scripted(tmp_path) as (service, _):
+        url = url.format(nothing_there=service.url)
+        reply = kernel.run(f"%sutro_login --url {url}", answer="sk_mine")
+    asked, *retried = reply.text.strip().splitlines()
+    assert asked == f"Asking {url} whether the key is good…"
+    assert len(retried) == (why == "cannot be reached"), "each reason once"
+    first, second = reply.traceback.splitlines()
+    assert why in first and "--url" in second and "SUTRO_API_URL" not in second
+    assert kernel.run("%sutro_jobs --limit 1").ok, "the earlier credentials are still there"
+
+
+def test_login_with_a_url_that_cannot_be_talks_of_the_flag_before_it_asks_for_a_key(kernel):
+    for url in ("acme.example", "http://acme.example", "''"):
+        first, second = kernel.run(f"%sutro_login --url {url}").traceback.splitlines()
+        assert "The deployment URL cannot be used" in first and "Check the address after --url" in second
 
 
 def test_an_embedded_demo_s_results_outlive_its_port_and_key(kernel):

@@ -94,6 +94,32 @@ def test_the_path_stays_the_artifact_of_the_service(kernel):
     )
 
 
+@pytest.mark.parametrize(
+    ("flags", "made", "table"),
+    [
+        (
+            "",
+            "the Parquet artifact as the service made it",
+            "the table below, with outputs unfolded, 10,000 x 6",
+        ),
+        ("--raw", "the Parquet artifact as the service made it", "the table below, 10,000 x 1"),
+        ("--format csv --inputs", "a Parquet file made of the CSV", "with outputs unfolded, 10,000 x 7"),
+    ],
+)
+def test_a_path_is_described_by_its_file_and_not_by_the_table_that_is_shown(kernel, flags, made, table):
+    reply = kernel.run(f"%sutro_results job-demo-films --as path --name path {flags}")
+    metadata = "__import__('pyarrow.parquet').parquet.read_metadata(path)"
+    rows, columns, size = (
+        kernel.value(f"{metadata}.num_rows, {metadata}.num_columns, path.stat().st_size")
+        .strip("()")
+        .split(", ")
+    )
+    [line] = [line for line in caption(reply).splitlines() if line.startswith("path: ")]
+    plural = "s" if columns != "1" else ""
+    assert f"path: path of {made}" in line and table in line
+    assert f", {words.size(int(size))}, {int(rows):,} rows x {columns} column{plural}; " in line
+
+
 def test_a_derived_result_has_no_path_and_says_what_to_use(kernel):
     kernel.run("r = %sutro_results job-demo-broken")
     reply = kernel.run("r.errors.path")

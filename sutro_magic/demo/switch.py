@@ -152,6 +152,6 @@ class FaultSwitch:
 
 def _unknown(kind: str, name: object, known: Iterable[str]) -> ArgumentError:
     names = list(known)
-    close = get_close_matches(str(name), names, n=1, cutoff=0.4)
+    close = get_close_matches(str(name), names, n=1)
     hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}"
     return ArgumentError(f"There is no {kind} called {name!r}.", hint=hint)

@@ -108,7 +108,7 @@ def percent(part: int, total: int) -> str:
     return f"{100 * part / total:.1f}%" if total else "-"
 
 
-_HEAD = ["field", "jobs", "agreement", "Cohen's kappa", "mean difference"]
+_HEAD = ["field", "jobs", "agreement", "Cohen's kappa", "mean abs. difference"]
 
 
 def _agreements(comparison: Comparison) -> Iterator[tuple[str, str, int, Pair | None]]:

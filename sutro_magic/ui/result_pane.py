@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from sutro_magic.errors import ArgumentError, SutroError
+from sutro_magic.packages import installed
 from sutro_magic.saving import check_target
 from sutro_magic.ui import words
 from sutro_magic.ui.cells import one_line
@@ -66,7 +67,9 @@ class ResultPane:
         self.part.tooltip = "which rows: all, those that search and filters leave, or those with a tick"
         self.name = widgets.Text(placeholder="name", continuous_update=True, layout={"width": "16em"})
         self.name.tooltip = "name of the variable"
-        self.as_type = widgets.Dropdown(options=list(NAMED_TYPES), value=as_type, layout={"width": "8em"})
+        types = installed(NAMED_TYPES)
+        first = as_type if as_type in types else types[0]
+        self.as_type = widgets.Dropdown(options=types, value=first, layout={"width": "8em"})
         self.as_type.tooltip = "type of the variable"
         self.bind = widgets.Button(
             description="Bind",

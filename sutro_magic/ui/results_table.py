@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from sutro_magic.errors import ArgumentError, SutroError
+from sutro_magic.packages import installed
 from sutro_magic.questions import Question
 from sutro_magic.results import AS_TYPES, Results
 from sutro_magic.ui import words
@@ -90,8 +91,10 @@ class ResultsTable(PagedTable):
         self.observe(self._ticked, "selected_rows")
 
     def _offers(self, results: Results) -> dict[str, Any]:
+        types = installed(NAMED_TYPES)
+        first = self._as_type if self._as_type in types else types[0]
         return {
-            "bind": {"types": list(NAMED_TYPES), "type": self._as_type} if self._bind else None,
+            "bind": {"types": types, "type": first} if self._bind else None,
             "prompts": results.with_inputs is not None,
         }
 
