@@ -185,7 +185,7 @@ def meant_instead(
     if not found:
         return not_found
     shown = ", ".join(as_typed(word) for word in found[:MOST_GUESSES])
-    more = ", …" if len(found) > LONGEST_LIST else ""
+    more = ", …" if len(found) > MOST_GUESSES else ""
     error = JobNotFoundError(
         not_found.message,
         job_id=not_found.job_id,

@@ -269,6 +269,14 @@ def test_a_name_that_cannot_be_typed_is_not_proposed():
     assert likely("same", jobs) == ["a", "b"], "a name that two jobs share names neither"
 
 
+def test_of_many_guesses_the_first_are_named_and_that_there_are_more():
+    from sutro_magic.naming import meant_instead, unknown_job
+
+    jobs = [(f"job-{i}", f"Reviews, part {i}") for i in range(4)]
+    hints = [meant_instead(unknown_job("reviews", "here"), jobs[:count]).hint for count in (3, 4)]
+    assert "'Reviews, part 2'?" in hints[0] and "'Reviews, part 2', …?" in hints[1]
+
+
 def magic_functions():
     from IPython.core.interactiveshell import InteractiveShell  # noqa: F401 - its module sets magics up
 
