@@ -14,7 +14,24 @@ function h(tag, props = {}, ...children) {
   return node;
 }
 
-// Else keys typed in a widget are commands to the notebook: x would cut the cell. What is typed with Ctrl or Alt gets there.
-function keepKeys(event) {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+// Keys typed in a widget are no commands to the notebook: x would cut the cell. Notebook 7 hears of a key before the
+// widget does; it and JupyterLab pass over an element with this mark. What is typed with Ctrl or Alt gets there.
+const MARK = "data-lm-suppress-shortcuts";
+const isOurs = ({ ctrlKey, metaKey, altKey }) => !ctrlKey && !metaKey && !altKey;
+
+function markKey(event) {
+  const { target } = event;
+  if (!isOurs(event) || !target.closest?.(".sutro-table, .sutro-browser, .sutro-panel")) return;
+  target.setAttribute(MARK, "true");
+  setTimeout(() => target.removeAttribute(MARK)); // when everybody has heard of the key
+}
+
+if (!globalThis.__sutroMagicKeys) { // once for a page
+  globalThis.__sutroMagicKeys = true;
+  window.addEventListener("keydown", markKey, true);
+}
+
+// For front ends that do not know the mark.
+function keepKey(event) {
+  if (isOurs(event)) event.stopPropagation();
 }

@@ -121,9 +121,7 @@ const VIEWS = { list: drawList, facts: drawFacts, tasks: drawTasks };
 
 function render({ model, el }) {
   const root = h("div", { class: "sutro-panel tex2jax_ignore mathjax_ignore" });
-  // Also for the buttons and fields around us, once we are in the page.
-  const placed = new ResizeObserver(() => (el.closest(".sutro-browser") ?? root).addEventListener("keydown", keepKeys));
-  placed.observe(el);
+  root.addEventListener("keydown", keepKey);
   const dead = h("div", { class: "sb-note sb-warn sb-dead", role: "alert" }, "The kernel behind this is gone. Run the cell again.");
   dead.hidden = true;
   const die = () => { dead.hidden = !model.get("_watched"); root.setAttribute("inert", ""); };
@@ -152,7 +150,6 @@ function render({ model, el }) {
   }
   return () => {
     leave?.();
-    placed.disconnect();
     kernel?.statusChanged?.disconnect(onStatus);
     model.off("change:_state", draw);
   };

@@ -45,7 +45,7 @@ const frameMethods = {
     this.drawPlain();
     this.root.addEventListener("keydown", (event) => {
       this.onKey(event);
-      keepKeys(event);
+      keepKey(event);
     });
     this.el.classList.add("sutro-results");
     this.el.replaceChildren(this.root);

@@ -808,7 +808,10 @@ def test_it_works_in_notebook_7(page, traffic, demo, tmp_path):
     root = tmp_path / "notebooks"
     root.mkdir()
     with lab(root, notebook7=True) as server:
-        notebook(root / "seven.ipynb", ["%load_ext sutro_magic", "r = %sutro_results job-demo-films\nr"])
+        notebook(
+            root / "seven.ipynb",
+            ["%load_ext sutro_magic", "r = %sutro_results job-demo-films\nr", "%sutro_browse"],
+        )
         open_notebook(page, server, "seven.ipynb")
         set_kernel_env(
             page,
@@ -829,4 +832,27 @@ def test_it_works_in_notebook_7(page, traffic, demo, tmp_path):
         expect(table.locator(".st-pane")).to_be_visible()
         if SCREENSHOTS:
             page.screenshot(path=Path(SCREENSHOTS) / "paged-notebook7.png")
+
+        # It hears of keys before the widgets do: they are no commands all the same.
+        cells = page.locator(".jp-Notebook .jp-Cell")
+        shown = table.locator(".st-bar b").inner_text()
+        for key in ("a", "b", "x", "ArrowDown"):
+            page.keyboard.press(key)
+        expect(table.locator(".st-bar b")).not_to_have_text(shown)
+        page.keyboard.press("Escape")
+        expect(table.locator(".st-pane")).to_be_hidden()
+        table.locator(".st-search").press("Shift+Enter")
+        table.locator("th", has_text="score").locator(".dt-column-order").focus()
+        page.keyboard.press("Shift+Enter")
+        expect(table.locator(".st-order")).to_have_count(2)  # sorted by it as well
+        expect(table.locator(".st-search")).to_have_value("volcano")
+        browser = page.locator(".sutro-browser")
+        jobs = browser.locator("tr[data-key]")
+        jobs.nth(1).click()
+        for key in ("a", "x", "ArrowDown"):
+            page.keyboard.press(key)
+        expect(jobs.nth(2)).to_be_focused()
+        browser.get_by_role("button", name="Refresh").focus()
+        page.keyboard.press("x")
+        expect(cells).to_have_count(3)
     assert external_requests(traffic) == []
