@@ -190,7 +190,10 @@ class Pages:
         return found
 
     def _numbered(self, table: pa.Table) -> pa.Table:
-        return table.append_column("_row", pa.array(self._row_numbers()))
+        numbers = pa.array(self._row_numbers())
+        if not table.num_columns:  # such a table has no rows
+            return pa.table({"_row": numbers})
+        return table.append_column("_row", numbers)
 
     def _row_numbers(self) -> Rows:
         if self._numbers is None:

@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sutro_magic.errors import ArgumentError, shorten
 
@@ -253,12 +254,14 @@ def _ungrouped(text: str) -> str:
     """Take away the commas that part groups of three digits; ``2,5`` is no number here, nor is it 25."""
     if _GROUPED.fullmatch(text):
         return text.replace(",", "")
+    if "_" in text:  # Python's own way, which nobody means here
+        raise ValueError(text)
     if "," in text:
         raise ArgumentError(
             f"{shorten(text, 40)!r} can be read in two ways.",
             hint="Write a point before decimals, like 2.5; commas part groups of three digits, like 1,234,567.",
         )
-    return text.replace("_", "")
+    return text
 
 
 def _parse_filter(entry: Mapping[str, Any], schema: pa.Schema) -> Filter:
@@ -290,15 +293,26 @@ def _parse_filter(entry: Mapping[str, Any], schema: pa.Schema) -> Filter:
 def _parse_time(text: str, kind: pa.DataType, *, upper: bool) -> date | datetime | time:
     if pa.types.is_time(kind):
         return time.fromisoformat(text)
+    moment = datetime.fromisoformat(text)
     if upper and pa.types.is_timestamp(kind):
         with suppress(ValueError):
-            return datetime.combine(date.fromisoformat(text), time.max)
-    moment = datetime.fromisoformat(text)
+            moment = datetime.combine(date.fromisoformat(text), time.max)
     if moment.tzinfo is not None:
         from datetime import UTC
 
         moment = moment.astimezone(UTC).replace(tzinfo=None)
+    elif pa.types.is_timestamp(kind) and kind.tz is not None:
+        moment = _in_utc(moment, kind.tz, upper=upper)
     return moment.date() if pa.types.is_date(kind) else moment
+
+
+def _in_utc(moment: datetime, zone: str, *, upper: bool) -> datetime:
+    """Read a time as cells show it, in the zone of its column; of an hour that there is twice, take it all."""
+    first, last = ("latest", "earliest") if upper else ("earliest", "latest")
+    naive = pa.scalar(moment, pa.timestamp("us"))
+    local = pc.assume_timezone(naive, zone, ambiguous=first, nonexistent=last)
+    found: datetime = local.cast(pa.timestamp("us")).as_py()
+    return found
 
 
 def _place(column: Any, schema: pa.Schema) -> int:

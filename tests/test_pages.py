@@ -279,13 +279,34 @@ def test_every_type_of_column_can_be_shown_and_those_with_an_order_sorted():
     assert pages.rows(Question(search="NEEDLE")).tolist() == [0]
     assert pages.rows(Question(order=(Order(5),))).tolist() == [1, 0]  # by text, not by code
     for column, low, high in (
-        (2, "2026-01-31T12:00", "2026-01-31T12:00"),
+        (2, "2026-01-31T13:00", "2026-01-31T13:00"),  # as its cell says it
         (2, "2026-01-31T13:00+01:00", ""),
         (0, "2026-01-31", "2026-01-31"),
         (1, "01:00", ""),
     ):
         asked = {"filters": [{"column": column, "kind": "range", "min": low, "max": high}]}
         assert pages.rows(parse_question(asked, table.schema)).tolist() == [0], asked
+
+
+def test_a_day_in_a_column_with_a_zone_has_the_hours_that_it_has_there():
+    hours = [dt.datetime(2026, 3, 28, tzinfo=dt.UTC) + dt.timedelta(minutes=30 * i) for i in range(192)]
+    hours += [moment.replace(month=10, day=moment.day - 5) for moment in hours if moment.month == 3]
+    table = pa.table({"at": pa.array(hours, pa.timestamp("us", "Europe/Berlin"))})
+    local = table["at"].to_pandas()
+    pages = Pages(lambda: table)
+    for day in ("2026-03-28", "2026-03-29", "2026-10-25"):
+        asked = {"filters": [{"column": 0, "kind": "range", "min": day, "max": day}]}
+        found = pages.rows(parse_question(asked, table.schema))
+        assert len(found) == (local.dt.strftime("%Y-%m-%d") == day).sum() > 0
+    asked = {
+        "filters": [{"column": 0, "kind": "range", "min": "2026-10-25 02:00", "max": "2026-10-25 02:30"}]
+    }
+    assert len(pages.rows(parse_question(asked, table.schema))) == 4  # the hour is there twice
+
+
+def test_a_search_where_there_is_no_text_finds_nothing():
+    table = pa.table({"a": [1, 2], "v": [[1.5], [2.5]]})
+    assert len(Pages(lambda: table).rows(Question(search="1"))) == 0
 
 
 def test_a_range_is_refused_where_nothing_can_lie_in_it_and_a_day_has_all_its_hours():
@@ -323,7 +344,7 @@ def test_a_comma_that_may_stand_for_decimals_is_not_guessed_at(bound):
     assert 1234567.5 in fine.values  # noqa: PD011 - no frame
 
 
-@pytest.mark.parametrize("bound", ["x", "1e999999999", "nan", "inf", "1" * 60])
+@pytest.mark.parametrize("bound", ["x", "1_0", "1e999999999", "nan", "inf", "1" * 60])
 def test_a_bound_that_is_no_number_is_said(bound):
     asked = {"filters": [{"column": 3, "kind": "range", "min": bound}]}
     with pytest.raises(ArgumentError) as caught:

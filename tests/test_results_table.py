@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
@@ -11,7 +12,7 @@ from sutro_magic.pages import Pages
 from sutro_magic.sources import ResultsFile
 from sutro_magic.ui import ResultsTable
 from sutro_magic.ui.paged_table import PagedTable
-from sutro_magic.ui.rows import PAGE_BYTES, encode, page_lengths, pretty_json
+from sutro_magic.ui.rows import PAGE_BYTES, detail, encode, page_lengths, pretty_json
 
 pytestmark = pytest.mark.slow
 
@@ -300,3 +301,43 @@ def test_a_table_of_jobs_has_no_ticks_and_no_row_numbers():
     rows = pa.table({"job": ["a", "b"]})
     setup = PagedTable(Pages(lambda: rows), rows, num_rows=2, noun="job")._setup
     assert not setup["ticks"] and not setup["numbered"]
+
+
+def test_durations_and_bytes_are_shown_to_their_last_digit():
+    seconds = [0, -5, 86_399.7, 432_003, None]
+    shown = ["0:00:00", "-0:00:05", "23:59:59.7", "5 days 0:00:03", None]
+    micros = [None if value is None else round(value * 1e6) for value in seconds]
+    table = pa.table(
+        {"d": pa.array(micros, pa.duration("us")), "n": pa.array([1, -1, 0, None, 2], pa.duration("ns"))}
+    )
+    rows = encode(range(5), table)
+    assert [row[1] for row in rows] == shown
+    assert [row[2] for row in rows] == [
+        "0:00:00.000000001",
+        "-0:00:00.000000001",
+        "0:00:00",
+        None,
+        "0:00:00.000000002",
+    ]
+    assert [detail(table.slice(i, 1))[0]["text"] for i in range(5)] == shown
+    data = bytes(range(256)) * 400
+    held = pa.table({"b": [data], "nested": [{"b": b"\xff\x00", "t": timedelta(seconds=1.5)}]})
+    cut, nested = detail(held)
+    assert cut["cut"] and data.hex(" ").startswith(cut["text"]) and len(cut["text"]) > 100_000
+    assert detail(held, whole=0)[0]["text"] == data.hex(" ")
+    assert json.loads(nested["text"]) == {"b": "ff 00", "t": "0:00:01.5"}
+    assert encode([0], held)[0][1].endswith("… (102,400 bytes)")
+
+
+def test_a_table_without_text_offers_no_search(session):
+    vectors = ResultsTable(session.results("job-demo-vectors"))
+    assert not vectors._setup["searchable"]
+    assert ResultsTable(session.results("job-demo-films"))._setup["searchable"]
+
+
+def test_two_tables_of_the_same_results_do_not_take_away_the_ticks_of_each_other(session):
+    results = session.results("job-demo-films")
+    first, second = ResultsTable(results), ResultsTable(results)
+    first.selected_rows = [3, 5]
+    Asked(second).ask("page", **page(search="horror"))
+    assert list(results.ticked) == [3, 5]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from functools import singledispatch
 from typing import Any
 
 NULL = "∅"
@@ -60,7 +61,7 @@ def cell_text(value: object, limit: int = LONGEST_CELL) -> str:
         return NULL
     if value == "":
         return EMPTY
-    return one_line(f"{value:,}" if isinstance(value, Count) else _as_text(value), limit)
+    return one_line(_as_text(value), limit)
 
 
 def one_line(text: str, limit: int = LONGEST_CELL) -> str:
@@ -98,20 +99,63 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+@singledispatch
 def _as_text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float):
-        return "NaN" if math.isnan(value) else repr(value)
-    if isinstance(value, datetime):
-        zone = "" if value.tzinfo is None else " %Z"  # %Z of UTC is UTC
-        return value.strftime(f"%Y-%m-%d %H:%M:%S{zone}")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=_json_fallback)
     return str(value)
 
 
-def _json_fallback(value: Any) -> str:
-    return str(value)
+@_as_text.register
+def _(value: bool) -> str:
+    return "true" if value else "false"
+
+
+@_as_text.register
+def _(value: Count) -> str:
+    return f"{value:,}"
+
+
+@_as_text.register
+def _(value: float) -> str:
+    return "NaN" if math.isnan(value) else repr(value)
+
+
+@_as_text.register
+def _(value: timedelta) -> str:
+    return exact_duration(value)
+
+
+@_as_text.register
+def _(value: datetime) -> str:
+    zone = "" if value.tzinfo is None else " %Z"  # %Z of UTC is UTC
+    return value.strftime(f"%Y-%m-%d %H:%M:%S{zone}")
+
+
+@_as_text.register
+def _(value: date) -> str:
+    return value.isoformat()
+
+
+@_as_text.register(list)
+@_as_text.register(dict)
+def _(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=plain_value)
+
+
+def exact_duration(value: timedelta) -> str:
+    """Say a duration to its last digit: ``0:00:05``, ``-0:00:05``, ``5 days 0:00:03.25``."""
+    nanos = getattr(value, "nanoseconds", 0)  # of pandas, beyond the microseconds
+    micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+    total = micros * 1_000 + nanos
+    seconds, fraction = divmod(abs(total), 1_000_000_000)
+    days, seconds = divmod(seconds, 86_400)
+    text = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    text += f".{fraction:09d}".rstrip("0") if fraction else ""
+    sign = "-" if total < 0 else ""
+    return f"{sign}{days} day{'s' if days > 1 else ''} {text}" if days else f"{sign}{text}"
+
+
+def plain_value(value: object) -> str:
+    """Say a value inside a nested one, which JSON has no word for."""
+    if isinstance(value, bytes):
+        return value.hex(" ")
+    return exact_duration(value) if isinstance(value, timedelta) else str(value)

@@ -14,6 +14,11 @@ function h(tag, props = {}, ...children) {
   return node;
 }
 
+// Puts the focus on the first of these that is on the page: where what had it goes, the keyboard goes on from there.
+function focusFirst(...nodes) {
+  nodes.find((node) => node?.isConnected && node.getClientRects().length)?.focus({ preventScroll: true });
+}
+
 // Keys typed in a widget are no commands to the notebook: x would cut the cell. Notebook 7 hears of a key before the
 // widget does; it and JupyterLab pass over an element with this mark. What is typed with Ctrl or Alt gets there.
 const MARK = "data-lm-suppress-shortcuts";

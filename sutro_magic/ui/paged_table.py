@@ -19,7 +19,7 @@ import traitlets
 
 from sutro_magic.engine import Lane
 from sutro_magic.errors import ArgumentError, SupersededError, SutroError
-from sutro_magic.questions import Question, is_sortable, kind_of, parse_question
+from sutro_magic.questions import Question, is_searchable, is_sortable, kind_of, parse_question
 from sutro_magic.summaries import list_values, summarize
 from sutro_magic.ui import bundle, rows
 from sutro_magic.ui.cells import COUNTS, in_one_line, one_line
@@ -140,6 +140,7 @@ class PagedTable(anywidget.AnyWidget):
             "columns": columns,
             "numbered": "_row" not in head.schema.names and noun == "row",
             "ticks": noun == "row",
+            "searchable": any(is_searchable(field.type) for field in head.schema),
             "caption": [one_line(line, 600) for line in caption if line],
             "noun": noun,
             "total": num_rows,

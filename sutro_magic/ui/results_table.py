@@ -103,9 +103,8 @@ class ResultsTable(PagedTable):
             results.ticked = tuple(change["new"])
 
     def _touched(self, question: Any) -> None:
-        for results in self._handles:
+        for results in self._handles:  # and no ticks: another table of the same results may have some
             results.touch(self._pages, question)
-            results.ticked = tuple(self.selected_rows)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         # A notebook that is opened without a kernel shows the plain rows instead.
@@ -131,6 +130,7 @@ class ResultsTable(PagedTable):
         ticked = content.get("part") == "selected"
         if ticked and not self.selected_rows:
             raise ArgumentError("No rows are ticked.", hint="Tick some, or bind the rows shown.")
+        self._ticked({"new": self.selected_rows})
         part = self.results.selected if ticked else self.results.filtered
         return {"said": bind(str(content.get("name", "")), part, as_type)}
 
@@ -169,6 +169,7 @@ class ResultsTable(PagedTable):
             self._pages = pages
             self._handles.append(fetched)
             self._touched(Question())
+            self._ticked({"new": self.selected_rows})
             self._lists = self._moved_lists(fetched)
             described = self._describe(
                 head,

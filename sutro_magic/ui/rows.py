@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sutro_magic.questions import kind_of
-from sutro_magic.ui import words
-from sutro_magic.ui.cells import LONGEST_CELL, cell_text, in_lines, in_one_line, value_of
+from sutro_magic.ui.cells import LONGEST_CELL, cell_text, in_lines, in_one_line, plain_value, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,8 +119,8 @@ def _property(column: pa.ChunkedArray, limit: int | None) -> dict[str, Any]:
             **({"pretty": in_lines(pretty)} if pretty and pretty != value else {}),
         }
     if kind == "nested":
-        text = json.dumps(value, ensure_ascii=False, default=str)
-        pretty = json.dumps(value, ensure_ascii=False, default=str, indent=2)
+        text = json.dumps(value, ensure_ascii=False, default=plain_value)
+        pretty = json.dumps(value, ensure_ascii=False, default=plain_value, indent=2)
         cut = pretty if limit is None else pretty[:limit]
         return {
             "text": in_lines(text[:limit]),
@@ -129,6 +128,9 @@ def _property(column: pa.ChunkedArray, limit: int | None) -> dict[str, Any]:
             "cut": len(cut) < len(pretty),
             "pretty": in_lines(cut),
         }
+    if isinstance(value, bytes):
+        most = len(value) if limit is None else limit // 3
+        return {"text": value[:most].hex(" "), "length": 3 * len(value), "cut": most < len(value)}
     return {"text": text_of(value)}
 
 
@@ -159,9 +161,9 @@ def _nested(scalar: pa.Scalar, limit: int) -> Cell:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         values = scalar.values
         if len(values) > LONGEST_LIST:
-            text = json.dumps(values[:LONGEST_LIST].to_pylist(), ensure_ascii=False, default=str)
+            text = json.dumps(values[:LONGEST_LIST].to_pylist(), ensure_ascii=False, default=plain_value)
             return [in_one_line(text[: min(limit, len(text) - 1)]), f"{len(values):,} elements"]
-    text = json.dumps(value_of(scalar), ensure_ascii=False, default=str)
+    text = json.dumps(value_of(scalar), ensure_ascii=False, default=plain_value)
     return _cut(text[:limit], len(text), limit)
 
 
@@ -172,12 +174,8 @@ def _cut(start: str, length: int, limit: int) -> Cell:
 
 def text_of(value: object) -> str:
     """Say a value that is no text; whole, but for a long run of bytes."""
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, timedelta):
-        return words.duration(value.total_seconds())
     if isinstance(value, bytes):
         return value[:40].hex(" ") + (f" … ({len(value):,} bytes)" if len(value) > 40 else "")  # noqa: PLR2004
     if isinstance(value, datetime) and value.microsecond:

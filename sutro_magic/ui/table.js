@@ -22,7 +22,12 @@ class TableView {
     this.number = 0;
     this.id = Math.random().toString(36).slice(2);
     this.onMessage = (message, buffers) => this.receive(message, buffers);
-    this.onSetup = () => { const view = this.view(); this.teardown(); this.build(view); };
+    this.onSetup = () => {
+      const [view, focused] = [this.view(), this.el.contains(document.activeElement)];
+      this.teardown();
+      this.build(view);
+      if (focused) focusFirst(this.search, this.root.querySelector(".st-button"));
+    };
     this.onTicks = () => this.showTicks();
     // JupyterLab's manager knows its kernel, others may not; where it is not known, the next question finds out.
     this.kernel = model.widget_manager?.kernel;
@@ -120,6 +125,7 @@ class TableView {
       search: this.search.value, seed: this.seed, open: this.open, start: this.dt.page.info().start, length: this.dt.page.len(),
       filters: [...this.filters].map(([i, filter]) => [columns[i].name, filter]),
       order: this.dt.order().filter(([column, dir]) => dir && column >= this.lead).map(([column, dir]) => [columns[column - this.lead].name, dir]),
+      summaries: this.root.classList.contains("st-summaries"),
       hidden: columns.filter((_, i) => !this.dt.column(i + this.lead).visible()).map(({ name }) => name),
     };
   }
@@ -134,7 +140,7 @@ class TableView {
     if (view.open !== null) this.afterDraw = () => this.showRow(view.open);
     this.restored = {
       order: view.order.map(([name, dir]) => [at(name) + this.lead, dir]), displayStart: view.start, pageLength: view.length,
-      hidden: view.hidden.map((name) => at(name) + this.lead),
+      hidden: view.hidden.map((name) => at(name) + this.lead), summaries: view.summaries,
     };
   }
 
@@ -199,6 +205,7 @@ class TableView {
     });
     this.goTo.hidden = setup.total === 0;
     this.footer.replaceChildren();
+    if (this.restored?.summaries) this.showSummaries(true);
     if (this.restored?.hidden.length) {
       this.dt.columns(this.restored.hidden).visible(false);
       this.drawChips();
@@ -334,7 +341,9 @@ class TableView {
     if (answer && answer.found < answer.total && this.root.classList.contains("st-summaries")) {
       chips.push(h("span", { class: "st-status" }, `summaries are of all ${plural(answer.total, this.setup.noun)}`));
     }
+    const focused = this.chips.contains(document.activeElement);
     this.chips.replaceChildren(...chips);
+    if (focused) focusFirst(this.chips.querySelector("button"), this.search, this.root.querySelector(".st-button"));
   }
 
   // --- ticks ---

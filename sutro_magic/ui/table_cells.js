@@ -22,6 +22,7 @@ function cellNode(value, kind, counts = false) {
 }
 
 const beginning = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
+const quoted = (text, most) => `“${beginning(text, most)}”`; // the text "null" is no null, and spaces are seen
 
 const SHORT = 32;
 const LONG = 80;

@@ -71,18 +71,14 @@ const frameMethods = {
       type: "search", class: "st-search", placeholder: `Search ${noun}s`, "aria-label": `search all ${noun}s`,
       oninput: () => { clearTimeout(this.typing); this.typing = setTimeout(() => this.redraw(), TYPING_MS); },
     });
+    this.search.hidden = !this.setup.searchable;
     const button = (label, title, onclick) => h("button", { type: "button", class: "st-button", title, onclick }, label);
-    const summaries = button("Summaries", "what each column holds: nulls, distinct values, ranges", () => {
-      const on = this.root.classList.toggle("st-summaries");
-      summaries.setAttribute("aria-pressed", on);
-      this.drawChips();
-      if (on) this.summarize();
-    });
+    this.summaries = button("Summaries", "what each column holds: nulls, distinct values, ranges", () => this.showSummaries(!this.root.classList.contains("st-summaries")));
     return h(
       "div", { class: "st-tools" }, this.search,
       button("Shuffle", `${noun}s in random order: a fair sample to look at`, () => this.shuffle()),
       columns.length > 1 ? button("Columns", "show and hide columns", () => this.showColumns()) : null,
-      summaries,
+      this.summaries,
       this.setup.prompts ? button("Fetch prompts", "add the column of prompts", () => this.showPrompts()) : null,
       this.setup.bind ? button("Bind…", "make a variable of only the rows that are shown or ticked", () => this.showBind()) : null,
       this.status,

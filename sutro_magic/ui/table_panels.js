@@ -19,7 +19,7 @@ const panelMethods = {
     this.panel.hidden = true;
     this.panel.dataset.name = "";
     this.countParts = null;
-    if (focused) this.opener?.focus();
+    if (focused) focusFirst(this.opener, this.root.querySelector(".st-button"));
   },
 
   showColumns() {
@@ -84,7 +84,7 @@ const panelMethods = {
         const label = choices.find(([value]) => value === how.value)[1];
         const wordless = ["empty", "null", "not null"].includes(how.value);
         if (!text.value && ["contains", "starts"].includes(how.value)) set(null); // all texts do
-        else set(wordless ? { kind: how.value } : { kind: how.value, text: text.value }, wordless ? label : `${label} “${beginning(text.value, 40)}”`);
+        else set(wordless ? { kind: how.value } : { kind: how.value, text: text.value }, wordless ? label : `${label} ${quoted(text.value, 40)}`);
       };
       const text = h("input", { type: "text", "aria-label": "text", onkeydown: onEnter(act) });
       if (before && has(choices)) { how.value = before.kind; text.value = before.text ?? ""; }
@@ -112,15 +112,16 @@ const panelMethods = {
     const answer = await this.ask("values", { column: i });
     if (!answer.values?.length) return;
     const ticked = new Set(before?.kind === "values" ? before.ticked : []);
+    const inList = (value) => (column.kind === "text" && value && (value !== value.trim() || value === "null") ? quoted(value, LONG) : value);
     const list = answer.values.map(([value, count], number) => {
       const box = h("input", { type: "checkbox", onchange: () => {
         box.checked ? ticked.add(number) : ticked.delete(number);
-        const names = [...ticked].map((at) => answer.values[at][0]).map((name) => (name === null ? "null" : beginning(name, 30) || '""'));
+        const names = [...ticked].map((at) => answer.values[at][0]).map((name) => (name === null ? "∅" : column.kind === "text" ? quoted(name, 30) : name));
         const text = names.length > MOST_NAMED ? `is one of ${names.length} values` : `is ${names.join(" or ")}`;
         set(ticked.size ? { kind: "values", ticked: [...ticked] } : null, text);
       } });
       box.checked = ticked.has(number);
-      return h("label", { class: "st-choice" }, box, " ", cellNode(value, "text"), " ", h("span", { class: "st-more" }, grouped(count)));
+      return h("label", { class: "st-choice" }, box, " ", cellNode(inList(value), "text"), " ", h("span", { class: "st-more" }, grouped(count)));
     });
     resets.push((kind) => {
       if (kind === "values") return;
@@ -133,6 +134,7 @@ const panelMethods = {
   async showPrompts() {
     const said = h("span", {}, "Looking how large they are…");
     const fetch = h("button", { type: "button", class: "st-button", onclick: async () => {
+      this.search.focus({ preventScroll: true }); // what is disabled has no focus
       fetch.disabled = true;
       said.textContent = "Fetching…";
       const answer = await this.ask("prompts");
@@ -140,7 +142,7 @@ const panelMethods = {
     } }, "Fetch the prompts");
     if (!this.showPanel("prompts", h("b", {}, "Prompts"), said, fetch)) return;
     const answer = await this.ask("prompts_size");
-    if (answer.said) said.textContent = answer.said;
+    said.textContent = answer.said ?? "How large they are is not known now.";
   },
 
   showBind() {

@@ -3,6 +3,13 @@
 const ONE_LINE = 26;
 
 const summaryMethods = {
+  showSummaries(on) {
+    this.root.classList.toggle("st-summaries", on);
+    this.summaries.setAttribute("aria-pressed", on);
+    this.drawChips();
+    if (on) this.summarize();
+  },
+
   summarize() {
     this.seen ??= new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {

@@ -232,7 +232,7 @@ def test_turning_jumping_sorting_searching_filtering_and_shuffling(run, page, tr
     table.locator("th", has_text="genre").locator(".st-menu").click()
     panel = table.locator(".st-panel")
     panel.locator(".st-choice", has_text="horror").locator("input").check()
-    expect(table.locator(".st-chip")).to_have_text("genre is horror✕")
+    expect(table.locator(".st-chip")).to_have_text("genre is “horror”✕")
     expect(first_row(table)).to_contain_text("horror")
     table.locator("th", has_text="year").locator(".st-menu").click()
     panel.get_by_label("from").fill("1990")
@@ -407,13 +407,65 @@ def test_prompts_are_offered_with_their_size_and_fetched(run, page, traffic):
     run("%load_ext sutro_magic", "%sutro_results job-demo-reviews")
     table = ready(page, 1)
     expect(table.locator("th", has_text="inputs")).to_have_count(0)
+    table.get_by_role("button", name="Summaries").click()
     table.get_by_role("button", name="Fetch prompts").click()
     expect(table.locator(".st-panel")).to_contain_text("to fetch.")
     table.locator(".st-panel").get_by_role("button", name="Fetch the prompts").click()
     expect(table.locator("th", has_text="inputs")).to_be_visible()
     expect(table.get_by_role("button", name="Fetch prompts")).to_have_count(0)
     expect(table.locator(".dt-info")).to_have_text("rows 1 to 10 of 2,000")
+    expect(table.get_by_role("button", name="Summaries")).to_have_attribute("aria-pressed", "true")
+    expect(table.locator("th", has_text="label").locator(".st-summary")).to_contain_text("distinct")
+    expect(table.locator(".st-search")).to_be_focused()
     assert traffic.errors == []
+
+
+def test_prompts_whose_size_nobody_says_are_offered_all_the_same(run, page, demo):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-reviews")
+    table = ready(page, 1)
+    demo.set_fault("401")
+    table.get_by_role("button", name="Fetch prompts").click()
+    expect(table.locator(".st-panel")).to_contain_text("How large they are is not known now.")
+    expect(table.locator(".st-problem")).to_be_visible()
+
+
+def test_null_and_the_text_null_are_told_apart_and_spaces_are_seen(run, page):
+    values = [None, "null", " ", "  lead", "null", " ", "  lead", None]
+    run(MADE, f"t = pa.table({{'txt': {values!r}}})\nshown(t)")
+    table = ready(page, 1)
+    table.get_by_role("button", name="column txt: sort, filter, hide", exact=True).click()
+    panel, chip = table.locator(".st-panel"), table.locator(".st-chip")
+    listed = panel.locator(".st-choice")
+    expect(listed).to_have_count(4)
+    told = {}
+    for place in range(4):
+        listed.nth(place).locator("input").check()
+        expect(chip).to_have_count(1)
+        told[listed.nth(place).inner_text().strip().replace("\n", " ")] = chip.inner_text()
+        listed.nth(place).locator("input").uncheck()
+        expect(chip).to_have_count(0)
+    assert told == {
+        "∅ 2": "txt is ∅✕",
+        "“null” 2": "txt is “null”✕",
+        "“ ” 2": "txt is “ ”✕",
+        "“  lead” 2": "txt is “  lead”✕",
+    }
+
+
+def test_the_keyboard_goes_on_where_what_had_the_focus_has_gone(run, page):
+    run("%load_ext sutro_magic", "%sutro_results job-demo-films")
+    table = ready(page, 1)
+    table.get_by_role("button", name="column genre: sort, filter, hide", exact=True).click()
+    table.locator(".st-panel").get_by_role("button", name="Hide", exact=True).press("Enter")
+    expect(table.locator("th[data-column]", has_text="genre")).to_have_count(0)
+    expect(table.locator(".st-button").first).to_be_focused()
+    table.get_by_role("button", name="Shuffle").click()
+    expect(table.locator(".st-chip")).to_have_count(2)
+    table.locator(".st-chip button").first.press("Enter")
+    expect(table.locator(".st-chip")).to_have_count(1)
+    expect(table.locator(".st-chip button")).to_be_focused()
+    table.locator(".st-chip button").press("Enter")
+    expect(table.locator(".st-search")).to_be_focused()
 
 
 def test_what_one_was_looking_at_is_still_there_with_the_prompts(run, page, traffic):
@@ -434,7 +486,7 @@ def test_what_one_was_looking_at_is_still_there_with_the_prompts(run, page, traf
     expect(info).to_have_text(said)
     expect(first_row(table)).to_have_attribute("data-row", row)
     expect(caption).to_have_text("r: Results, 2,000 x 2")
-    expect(table.locator(".st-chip")).to_contain_text("label is negative")
+    expect(table.locator(".st-chip")).to_contain_text("label is “negative”")
     table.get_by_label("take this filter away").click()
     expect(info).to_have_text("rows 1 to 10 of 2,000")
     assert traffic.errors == []
@@ -499,13 +551,13 @@ def test_a_column_has_one_filter_and_its_panel_shows_that_one(run, page):
     panel, chip = table.locator(".st-panel"), table.locator(".st-chip")
     ticks = panel.locator(".st-choice input")
     panel.locator(".st-choice", has_text="comedy").locator("input").check()
-    expect(chip).to_contain_text("is comedy")
+    expect(chip).to_contain_text("is “comedy”")
     panel.get_by_label("text").fill("ho")
     panel.get_by_role("button", name="Filter").click()
     expect(chip).to_contain_text("contains “ho”")
     expect(ticks.and_(page.locator(":checked"))).to_have_count(0)
     panel.locator(".st-choice", has_text="drama").locator("input").check()
-    expect(chip).to_contain_text("is drama")
+    expect(chip).to_contain_text("is “drama”")
     expect(panel.get_by_label("text")).to_have_value("")
 
 
