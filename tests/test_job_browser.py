@@ -290,7 +290,7 @@ def test_a_fetch_that_fails_says_why_and_can_be_tried_again(browser, demo):
     before = browser.results
     demo.set_fault("half_parquet")
     line = fetch(browser, "job-demo-films", state="failed")
-    assert line["text"] and line["hint"] and browser.results is before
+    assert line["text"] and browser.results is before
     demo.clear_faults()
     say(browser._tasks.panel, kind="act", id=line["id"], action="again")
     until(lambda: browser.results is not before)
@@ -494,6 +494,45 @@ def test_only_the_last_word_on_a_file_is_said(browser, tmp_path):
     target.mkdir()
     browser._result.save.click()
     assert len(said(browser)) == 1 and "is a folder" in said(browser)[0]
+
+
+def test_a_fetch_that_ends_takes_no_table_away_that_is_in_use(browser, demo):
+    fetch(browser, "job-demo-reviews")
+    reviews, table = browser.results, browser._result._table
+    demo.set_fault("slow", seconds=3, times=1)
+    choose(browser, "job-demo-museum")
+    browser._fetch.fetch.click()
+    table._handle_custom_msg(
+        {"kind": "page", "id": "1", "start": 0, "length": 10, "question": {"search": "a"}}, []
+    )
+    browser._result.name.value = "mine"
+    table.selected_rows = [3]
+    line = until(
+        lambda: next((t for t in tasks(browser) if "museum" in t["title"] and t["state"] == "done"), None)
+    )
+    assert browser.results is reviews and browser._result._table is table
+    assert browser._result.name.value == "mine" and list(table.selected_rows) == [3]
+    assert line["hint"].startswith("Show puts them in place of the table") and line["actions"][0][:2] == [
+        "show",
+        "Show",
+    ]
+    assert next(row for row in rows(browser) if row[0][1] == "job-demo-museum")[-1] == "✓"
+    say(browser._tasks.panel, kind="act", id=line["id"], action="show")
+    assert (
+        browser.results.job_id == "job-demo-museum"
+        and browser._result.name.value == "labels_of_a_small_museum"
+    )
+    assert next(t for t in tasks(browser) if t["id"] == line["id"])["hint"] is None
+    fetch(browser, "job-demo-greetings")  # nobody used the table meanwhile
+    assert browser.results.job_id == "job-demo-greetings"
+
+
+@pytest.mark.parametrize("fault", ["half_parquet", "wrong_rows"])
+def test_beside_a_button_no_hint_speaks_of_a_cell(browser, demo, fault):
+    demo.set_fault(fault)
+    line = fetch(browser, "job-demo-haiku", state="failed")
+    assert line["actions"][0][:2] == ["again", "Try again"]
+    assert "%sutro" not in (line["hint"] or "") and "cell" not in (line["hint"] or "")
 
 
 # --- the cache ------------------------------------------------------------------------------------

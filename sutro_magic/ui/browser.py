@@ -75,9 +75,10 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._fetch = FetchPane(
             self.session,
             self._tasks,
-            self._show,
-            lambda job: self._jobs.learn(job),  # noqa: PLW0108 - made below
-            lambda job_id: self._jobs.look(job_id),  # noqa: PLW0108
+            on_results=self._show,
+            on_begin=self._begin,
+            on_job=lambda job: self._jobs.learn(job),  # noqa: PLW0108 - made below
+            on_doubt=lambda job_id: self._jobs.look(job_id),  # noqa: PLW0108
             format=format,
             inputs=inputs,
             logprobs=logprobs,
@@ -131,6 +132,20 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.set_trait("results", results)
         self._jobs.settle(results.job_id)
         self._jobs.forget_cached()
+
+    def _begin(self) -> Callable[[Results], bool]:
+        """Return what is done when a fetch that begins now ends: whoever went on with the table keeps it."""
+        uses = self._result.uses
+
+        def arrive(results: Results) -> bool:
+            if self._result.uses == uses:
+                self._show(results)
+                return True
+            self._jobs.settle(results.job_id)
+            self._jobs.forget_cached()
+            return False
+
+        return arrive
 
     def _open(self, label: str, results: Results) -> None:
         """Show what is in the cache; may be called from any thread."""

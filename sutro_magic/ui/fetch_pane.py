@@ -40,7 +40,9 @@ class FetchPane:
     tasks : Tasks
         Where fetches run.
     on_results : callable
-        Told the results of a fetch, on the kernel's own thread.
+        Told the results of a fetch that somebody wants to see, on the kernel's own thread.
+    on_begin : callable
+        Called when a fetch begins; what it returns is told the results, and answers whether it has shown them.
     on_job : callable
         Told how a job is now, whenever a fetch has asked.
     on_doubt : callable
@@ -54,10 +56,11 @@ class FetchPane:
         self,
         session: Session,
         tasks: Tasks,
+        *,
         on_results: Callable[[Results], None],
+        on_begin: Callable[[], Callable[[Results], bool]],
         on_job: Callable[[Job], None],
         on_doubt: Callable[[str], None],
-        *,
         format: str = "parquet",  # noqa: A002 - the API's own word
         inputs: bool = False,
         logprobs: bool = False,
@@ -65,6 +68,7 @@ class FetchPane:
         self._session = session
         self._tasks = tasks
         self._on_results = on_results
+        self._on_begin = on_begin
         self._on_job = on_job
         self._on_doubt = on_doubt
         self._job: Job | None = None
@@ -174,6 +178,7 @@ class FetchPane:
                 work,
                 self._tasks,
                 then=self._on_results,
+                arrive=self._on_begin(),
                 again=lambda: self._start(job, options),
                 key=(job.job_id, *options.values()),
             )

@@ -60,6 +60,9 @@ class ResultPane:
         self._bind = bind
         self._namespace = namespace
         self._page_length = page_length
+        self._filling = False
+        self.uses = 0
+        """Grows with whatever somebody does here."""
         self._results: Results | None = None
         self._table: ResultsTable | None = None
         narrow = {"width": "auto"}
@@ -108,6 +111,8 @@ class ResultPane:
         self.bind.on_click(lambda _button: self._bind_now())
         self.kind.observe(lambda change: self._follow_kind(change["new"]), "value")
         self.path.observe(lambda change: self._follow_path(change["new"]), "value")
+        for field in (self.part, self.name, self.as_type, self.path, self.kind, self.replace):
+            field.observe(lambda _change: self._use(), "value")
         for choice in (self.part, self.replace):  # an error that was said is answered
             choice.observe(lambda _change: self._check(), "value")
         self.save.on_click(lambda _button: self._save_now())
@@ -124,17 +129,29 @@ class ResultPane:
         self.widget.children = (self._ways_out, self._place)
         if old is not None:
             close_tree(old)
+        self._table.observe(lambda _change: self._use(), "selected_rows")
+        self._table.on_msg(self._heard)
         self.head.show(title=one_line(results.job.title, 120))
         name = suggest_variable(results.job.name or results.job_id)
+        self._filling = True
         self.name.value = name
         self.path.value = f"{name}{ENDINGS[self.kind.value]}"
         self.part.value = "all"
+        self._filling = False
         self._check()
 
     def close(self) -> None:
         """Let go of the table and its memory."""
         for part in (self._ways_out, self._place):
             close_tree(part)
+
+    def _use(self) -> None:
+        if not self._filling:
+            self.uses += 1
+
+    def _heard(self, _table: object, content: dict[str, Any], _buffers: object) -> None:
+        if content.get("kind") in {"page", "row"}:
+            self._use()
 
     # --- a variable -----------------------------------------------------------------------------
 

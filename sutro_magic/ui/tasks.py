@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sutro_magic.ui.worker import Home
 
 State = Literal["running", "done", "failed", "cancelled"]
+NOT_SHOWN = "Show puts them in place of the table below, which is in use."
 MOST_SHOWN = 3
 """Of those that are over, the oldest go first."""
 
@@ -33,7 +34,9 @@ class Task:
         The work; given the task, it tells its `progress` how it goes on and ends soon after `cancelled` is set.
     tasks : Tasks
     then : callable, optional
-        Called with what the work returned, on the kernel's own thread.
+        Called with what the work returned, on the kernel's own thread, and again when somebody wants to see it again.
+    arrive : callable, optional
+        Called instead when the work ends; what it answers with False is there to be shown, and not shown yet.
     again : callable, optional
         Begins the same work anew.
     key : hashable, optional
@@ -52,6 +55,7 @@ class Task:
         tasks: Tasks,
         *,
         then: Callable[[Any], None] = lambda _value: None,
+        arrive: Callable[[Any], bool] | None = None,
         again: Callable[[], object] | None = None,
         key: Hashable = None,
         kind: str = "",
@@ -72,6 +76,7 @@ class Task:
         self._work = work
         self._tasks = tasks
         self._then = then
+        self._arrive = arrive
 
     @property
     def is_at_work(self) -> bool:
@@ -118,21 +123,35 @@ class Task:
             self.summary = self.summary or self.progress.summary() or took
             self.text = "Done; shown as soon as the kernel is free."
             self._tasks.show()
-            self._tasks.home.call(self.finish)
+            self._tasks.home.call(self._hand_over)
 
-    def finish(self) -> None:
-        """Hand over what the work has made; again, where somebody wants to see it again."""
+    def show(self) -> None:
+        """Hand over again what the work has made."""
+        self._hand_over(again=True)
+
+    def _hand_over(self, *, again: bool = False) -> None:
+        shown = True
         try:
-            self._then(self.value)
+            if again or self._arrive is None:
+                self._then(self.value)
+            else:
+                shown = self._arrive(self.value)
         except SutroError as error:
             self._end("failed", error.message, error.hint)
         except Exception as error:  # noqa: BLE001 - shown nowhere else
             known = explain(error)
             self._end("failed", known.message, known.hint)
         else:
-            self._end("done", self.summary, None)
+            self._end("done", self.summary, None if shown else NOT_SHOWN)
 
     def _end(self, state: State, text: str, hint: str | None) -> None:
+        if (
+            state == "failed"
+            and self.again is not None
+            and hint
+            and ("%sutro_" in hint or "the cell" in hint)
+        ):
+            hint = None  # it speaks of a cell: here a button does that
         self.state, self.text, self.hint = state, one_line(text, 600), hint and one_line(hint, 300)
         self._tasks.show()
 
@@ -195,7 +214,7 @@ class Tasks:
         if action == "cancel":
             task.cancel()
         elif action == "show" and task.state == "done":
-            task.finish()
+            task.show()
         elif action in {"again", "dismiss"} and task.state != "running":
             with self._lock:
                 self._tasks.remove(task)
