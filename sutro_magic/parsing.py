@@ -76,9 +76,20 @@ class MagicParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what argparse has to say, with the next step."""
-        raise ArgumentError(
-            f"{self.prog}: {_plain(message)}.", hint=f"{self.prog}? shows all flags and examples."
-        )
+        hint = f"{self.prog}? shows all flags and examples."
+        waiting = re.match(r"argument ([^:/]+)[^:]*: expected", message)
+        if waiting and waiting[1] in self._option_string_actions:
+            hint = f"{self._usual_value(waiting[1])} {hint}"
+        elif message.endswith(": JOB_ID"):
+            hint = f"%sutro_jobs lists the jobs; {hint}"
+        raise ArgumentError(f"{self.prog}: {_plain(message)}.", hint=hint)
+
+    def _usual_value(self, flag: str) -> str:
+        """Say what stands after a flag."""
+        action = self._option_string_actions[flag]
+        if isinstance(action.type, OneOf):
+            return f"Choose one of {', '.join(action.type.names)}."
+        return f"Like this: {flag} {action.metavar};"
 
     def type_anew(self, line: str, error: Exception) -> None:
         """Let the error of an unknown job propose the whole line, with the job that was likely meant.
@@ -143,24 +154,36 @@ class MagicParser(argparse.ArgumentParser):
 
     def _one_job(self, job: str | None, unknown: list[str]) -> str:
         """Say what to do about words after the job: they are its name, a variable, or another job."""
-        if job is None:
+        if job is None or len(self._get_positional_actions()) > 1:
             return ""
         extra = list(takewhile(lambda word: not word.startswith("-"), unknown))
         name = " ".join([job, *extra])
+        if self._flag_of(extra[0]):
+            return f"Did you mean {self._flag_of(extra[0])} {extra[0]}? {self.prog}? shows all flags and examples."
         if not re.search(r"[-_\d]", job) and can_be_typed(name) and len(name) <= LONGEST_COMMAND:
             return f"A name with spaces needs quotes: {self.prog} {as_typed(name)}"
         if "--name" in self._option_string_actions and extra[0].isidentifier() and extra[0][:3] != job[:3]:
             return f"A variable is bound with --name: {self.prog} {as_typed(job)} --name {cut(extra[0])}"
         return f"One job at a time: {self.prog} {as_typed(job)}"
 
+    def _flag_of(self, word: str) -> str:
+        """Return the flag of which a word is one of the values; nothing if it is none."""
+        return next(
+            (
+                action.option_strings[0]
+                for action in self._option_string_actions.values()
+                if isinstance(action.type, OneOf) and word.lower() in action.type.names
+            ),
+            "",
+        )
+
     def _meant_flag(self, flag: str) -> str:
         """Ask for the flags that begin like a flag that is not there, else for the one that looks most like it."""
         stem = flag.strip("-")
         if not stem:
             return ""
-        for action in self._option_string_actions.values():
-            if isinstance(action.type, OneOf) and stem.lower() in action.type.names:
-                return f"Did you mean {action.option_strings[0]} {stem.lower()}? "
+        if self._flag_of(stem):
+            return f"Did you mean {self._flag_of(stem)} {stem.lower()}? "
         names = dict.fromkeys(action.option_strings[0] for action in self._option_string_actions.values())
         begin = [name for name in names if name.startswith(f"--{stem}")]
         if 0 < len(begin) <= MOST_GUESSES:
@@ -230,6 +253,7 @@ _PLAINLY = (
     (r"argument ([^:/]+)[^:]*: invalid int value: (.+)", r"\1 takes a whole number, not \2"),
     (r"argument ([^:/]+)[^:]*: invalid float value: (.+)", r"\1 takes a number, not \2"),
     (r"argument ([^:/]+)[^:]*: expected .*argument.*", r"\1 needs a value after it"),
+    (r"argument ([^:/]+)[^:]*: not allowed with argument ([^:/]+).*", r"\1 and \2 do not go together"),
     (r"argument ([^:/]+)[^:]*: ignored explicit argument (.+)", r"\1 takes no value, so not \2"),
 )
 """What argparse says, and what we say for it."""

@@ -254,6 +254,34 @@ def test_a_guess_is_good_or_left_out(kernel, line, hint):
     ), reply.traceback
 
 
+@pytest.mark.parametrize(
+    ("line", "said", "hint"),
+    [
+        ("%sutro_results", "this is missing: JOB_ID", "%sutro_jobs lists the jobs"),
+        ("%sutro_results job_12345 --name", "--name needs a value", "Like this: --name VAR"),
+        ("%sutro_results job_12345 --format", "--format needs a value", "Choose one of parquet, csv, json."),
+        ("%sutro_results job_12345 --name ''", "The name of the variable is empty", "like df"),
+        ("%sutro_results job_12345 --name 'my var'", "'my var' cannot be", "like my_var"),
+        ("%sutro_results job_12345 --name 2x", "'2x' cannot be", "like df_2x"),
+        ("%sutro_results job_12345 --name 'not '", "'not ' cannot be", "like df"),
+        ("%sutro_results job_12345 --save ''", "The path of the file is empty", "films.csv"),
+        ("%sutro_results job_12345 --save /proc/x.csv", "/proc/x.csv could not be saved", "Choose a folder"),
+        ("%sutro_results job_12345 --raw --unfold", "--unfold and --raw do not go together", "%sutro_results?"),
+        ("%sutro_results job_12345 csv", "one too many: csv", "Did you mean --format csv?"),
+        ("%sutro_cache info job_12345 x", "one too many: x", "%sutro_cache?"),
+        ("%sutro_cache --all", "--all is for clear; nothing was deleted", "%sutro_cache clear --all deletes"),
+        ("%sutro_cache list --older-than 3d", "--older-than is for clear", "clear --older-than 3d deletes"),
+        ("%sutro_cache clear --older-than 999999999d", "Nothing here is as old", "--older-than 12h"),
+        ("%sutro_cache clear --older-than ²d", "is not an age", "--older-than 12h"),
+        ("%sutro_compare job_12345", "2 to 6 jobs, not 1", "%sutro_compare JOB_ID JOB_ID"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_before_anything_is_fetched(kernel, demo, line, said, hint):
+    first, second = kernel.run(line).traceback.splitlines()
+    assert said in first and hint in second
+    assert list(demo.requests) == []
+
+
 def test_a_name_that_cannot_be_typed_is_not_proposed():
     from sutro_magic.naming import likely
 
