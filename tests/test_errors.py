@@ -207,6 +207,7 @@ def test_the_closest_match_is_offered(kernel, line, meant):
         ("%sutro_results 'films TEN' --name films  # mine", "%sutro_results 'Ten thousand films' --name films"),
         ("%sutro_results films --name=films --quiet;", "%sutro_results 'Ten thousand films' --name=films --quiet"),
         ("%sutro_results million --peek 3", "%sutro_results 'A million lines of weather' --peek 3"),
+        ("%sutro_results wether --raw", "%sutro_results 'A million lines of weather' --raw"),
         ("%sutro_status awk", "%sutro_status 'Awkward texts <b>\"quoted\"</b>, & more'"),
         ("%sutro_profile museum", "%sutro_profile 'Labels of a small museum'"),
         ("%sutro_compare job-demo-reviews job-demo-opinon", "%sutro_compare job-demo-reviews job-demo-opinion"),
@@ -232,6 +233,7 @@ def test_a_command_that_a_hint_proposes_runs_as_it_stands(kernel, line, command)
     ("line", "hint"),
     [
         ("%sutro_results zoo", "one of 'Zoo mail of this morning', 'Letters to the zoo'? %sutro_jobs"),
+        ("%sutro_results qwertyuiop", "%sutro_jobs lists the jobs"),
         ("%sutro_results job-demo-running", "%sutro_jobs lists the jobs"),  # only job-demo- is alike
         ("%sutro_results job_12345 -n x", "Did you mean --name? "),
         ("%sutro_results job_12345 -r", "Did you mean --raw or --refresh? "),
