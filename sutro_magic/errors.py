@@ -187,9 +187,9 @@ class JobNotFoundError(JobError):
 
     meant = ""
 
-    def propose(self, command: str) -> None:
-        """Say what to type instead, as it can be copied."""
-        self._hint = _printable(f"Did you mean {shorten(self.meant)}? Type {command}")
+    def propose(self, meant: str, command: str) -> None:
+        """Say what was likely meant, and what to type for it, as it can be copied."""
+        self._hint = _printable(f"{meant} Type {command}")
 
 
 class JobNotReadyError(JobError):

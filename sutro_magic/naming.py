@@ -24,6 +24,8 @@ LONGEST_LIST = 5
 MOST_GUESSES = 3
 SHORTEST_WORD = 3
 """A shorter text is in too many names to say which one is meant."""
+LEAST_OF_AN_ID = 6
+"""A shorter one may stand in a text by chance."""
 LEAST_RATIO = 0.6
 LEAST_OF_A_WORD = 0.75
 """One word is like many others."""
@@ -218,9 +220,12 @@ def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
         job_id: name if name and number[name] == 1 and can_be_typed(name) else job_id
         for job_id, name in usable
     }
-    words = text.casefold().split()
+    words, looks_like_an_id = text.casefold().split(), "-" in text or "_" in text
+    inside = [job_id for job_id, _ in usable if len(job_id) >= LEAST_OF_AN_ID and job_id in text]
+    if len(inside) == 1:  # as in an address
+        return inside
     found = [
-        called[job_id]
+        job_id if looks_like_an_id else called[job_id]
         for job_id, name in usable
         if all(word in f"{job_id} {name or ''}".casefold() for word in words)
     ]

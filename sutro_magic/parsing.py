@@ -10,11 +10,11 @@ import shlex
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
+from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError, shorten
 from sutro_magic.typed import as_typed, can_be_typed, plain, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Container, Iterable, Mapping
 
 T = TypeVar("T")
 WIDTH = 92
@@ -91,7 +91,7 @@ class MagicParser(argparse.ArgumentParser):
             return f"Choose one of {', '.join(action.type.names)}."
         return f"Like this: {flag} {action.metavar};"
 
-    def type_anew(self, line: str, error: Exception) -> None:
+    def type_anew(self, line: str, error: Exception, variables: Mapping[str, object]) -> None:
         """Let the error of an unknown job propose the whole line, with the job that was likely meant.
 
         Parameters
@@ -99,9 +99,17 @@ class MagicParser(argparse.ArgumentParser):
         line : str
             What was typed after the magic's name.
         error : Exception
-            Left as it is unless it knows which job was meant.
+            Left as it is unless it is known which job was meant.
+        variables : mapping
+            Of the notebook: the name of one that holds a text was likely meant as ``{name}``.
         """
-        if not isinstance(error, JobNotFoundError) or not error.meant:
+        if not isinstance(error, JobNotFoundError):
+            return
+        if error.meant:
+            meant, job = f"Did you mean {shorten(error.meant)}?", as_typed(error.meant)
+        elif isinstance(variables.get(error.job_id), str):
+            meant, job = f"{error.job_id} is a variable here.", f"{{{error.job_id}}}"
+        else:
             return
         words = [word for word in split(line.partition(" # ")[0].removesuffix(";")) if word]
         values = {
@@ -116,12 +124,11 @@ class MagicParser(argparse.ArgumentParser):
         ]
         if not found:  # as in a list of jobs that Python made
             return
-        job = as_typed(error.meant)
         words[found[-1]] = job  # the first may be an action: %sutro_cache info info
         command = " ".join([self.prog, *words])
         if len(command) > LONGEST_COMMAND:
             command = f"{self.prog} {job}"
-        error.propose(command)
+        error.propose(meant, command)
 
     def _split(self, line: str) -> list[str]:
         for comment in re.finditer(r"(?:^|\s)#(?=\s|$)", line):
@@ -200,7 +207,7 @@ def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
             try:
                 return function(*args)
             except SutroError as error:
-                parser().type_anew(args[1], error)
+                parser().type_anew(args[1], error, args[0].shell.user_ns)
                 raise
             except Exception as error:
                 from sutro_magic.unexpected import explain

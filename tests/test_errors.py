@@ -207,6 +207,9 @@ def test_the_closest_match_is_offered(kernel, line, meant):
         ("%sutro_results 'films TEN' --name films  # mine", "%sutro_results 'Ten thousand films' --name films"),
         ("%sutro_results films --name=films --quiet;", "%sutro_results 'Ten thousand films' --name=films --quiet"),
         ("%sutro_results million --peek 3", "%sutro_results 'A million lines of weather' --peek 3"),
+        ("%sutro_status https://acme.example/jobs/job-demo-films", "%sutro_status job-demo-films"),
+        ("%sutro_results JOB-DEMO-FILMS --raw", "%sutro_results job-demo-films --raw"),
+        ("%sutro_results which --quiet", "%sutro_results {which} --quiet"),
         ("%sutro_results wether --raw", "%sutro_results 'A million lines of weather' --raw"),
         ("%sutro_status awk", "%sutro_status 'Awkward texts <b>\"quoted\"</b>, & more'"),
         ("%sutro_profile museum", "%sutro_profile 'Labels of a small museum'"),
@@ -220,7 +223,7 @@ def test_the_closest_match_is_offered(kernel, line, meant):
 )  # fmt: skip
 def test_a_command_that_a_hint_proposes_runs_as_it_stands(kernel, line, command):
     kernel.run("%sutro_demo" if "fault" in line else "")
-    kernel.run("%sutro_results job-demo-films --quiet --name x" if "cache" in line else "")
+    kernel.run("%sutro_results job-demo-films --quiet --name x" if "cache" in line else "which = 'job_12345'")
     _, second = kernel.run(line).traceback.splitlines()
     proposed = second[second.index(" %sutro_") + 1 :]
     again = kernel.run(proposed)
