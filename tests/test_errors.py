@@ -287,6 +287,18 @@ def test_a_mistake_is_told_before_anything_is_fetched(kernel, demo, line, said, 
     assert list(demo.requests) == []
 
 
+def test_whoever_has_a_wrong_address_is_told_both_ways_to_set_it(session, demo):
+    demo.set_fault("410")
+    with pytest.raises(errors.ServiceGoneError) as gone:
+        session.jobs()
+    nowhere = sutro_magic.Session(api_url="http://127.0.0.1:9", api_key="sk_mine")
+    nowhere.client.retry = type(session.client.retry)(tries=1)
+    with pytest.raises(errors.ServiceUnreachableError) as unreachable:
+        nowhere.jobs()
+    for caught in (gone, unreachable):
+        assert "%sutro_login --url" in caught.value.hint and "SUTRO_API_URL" in caught.value.hint
+
+
 def test_a_name_that_cannot_be_typed_is_not_proposed():
     from sutro_magic.naming import likely
 
