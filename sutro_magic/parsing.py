@@ -91,19 +91,20 @@ class MagicParser(argparse.ArgumentParser):
             return f"Choose one of {', '.join(action.type.names)}."
         return f"Like this: {flag} {action.metavar};"
 
-    def type_anew(self, line: str, error: Exception, variables: Mapping[str, object]) -> None:
-        """Let the error of an unknown job propose the whole line, with the job that was likely meant.
+    def mend_hint(self, line: str, error: SutroError, variables: Mapping[str, object]) -> None:
+        """Let a hint be what works here: the whole line with the job that was likely meant; no flag of another magic.
 
         Parameters
         ----------
         line : str
             What was typed after the magic's name.
-        error : Exception
+        error : SutroError
             Left as it is unless it is known which job was meant.
         variables : mapping
             Of the notebook: the name of one that holds a text was likely meant as ``{name}``.
         """
         if not isinstance(error, JobNotFoundError):
+            self._use_own_flags(error)
             return
         if error.meant:
             meant, job = f"Did you mean {shorten(error.meant)}?", as_typed(error.meant)
@@ -128,7 +129,19 @@ class MagicParser(argparse.ArgumentParser):
         command = " ".join([self.prog, *words])
         if len(command) > LONGEST_COMMAND:
             command = f"{self.prog} {job}"
-        error.propose(meant, command)
+        error.propose(f"{meant} Type {command}")
+
+    def _use_own_flags(self, error: SutroError) -> None:
+        """Say what does the same as a flag that only ``%sutro_results`` has, as hints about downloads name them."""
+        hint = error.hint or ""
+        if "%sutro_results" in hint:
+            return
+        for theirs, ours in _WITHOUT_FLAGS:
+            flag = re.search(r"--\w+", theirs)
+            if flag and flag[0] not in self._option_string_actions:
+                hint = hint.replace(theirs, ours)
+        if hint != (error.hint or ""):
+            error.propose(hint)
 
     def _split(self, line: str) -> list[str]:
         for comment in re.finditer(r"(?:^|\s)#(?=\s|$)", line):
@@ -207,7 +220,7 @@ def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
             try:
                 return function(*args)
             except SutroError as error:
-                parser().type_anew(args[1], error, args[0].shell.user_ns)
+                parser().mend_hint(args[1], error, args[0].shell.user_ns)
                 raise
             except Exception as error:
                 from sutro_magic.unexpected import explain
@@ -255,6 +268,13 @@ def cut(word: str) -> str:
     return word if len(word) <= 40 else f"{word[:39]}…"  # noqa: PLR2004 - enough to recognise it
 
 
+_WITHOUT_FLAGS = (
+    ("another --format", "another format: %config SutroMagics.format = 'csv'"),
+    ("--format csv", "%config SutroMagics.format = 'csv'"),
+    ("Run the cell again with --refresh", "%sutro_results JOB_ID --refresh fetches it anew"),
+    ("--raw keeps", "%sutro_results JOB_ID --raw keeps"),
+)
+"""What hints say to the users of ``%sutro_results``, and what others can do."""
 _PLAINLY = (
     (r"the following arguments are required", "this is missing"),
     (r"argument ([^:/]+)[^:]*: invalid int value: (.+)", r"\1 takes a whole number, not \2"),

@@ -287,6 +287,23 @@ def test_a_mistake_is_told_before_anything_is_fetched(kernel, demo, line, said, 
     assert list(demo.requests) == []
 
 
+@pytest.mark.parametrize("fault", ["short", "expired_url"])
+def test_no_hint_names_a_flag_that_the_magic_does_not_have(kernel, demo, fault):
+    demo.set_fault(fault)
+    named = kernel.run("%sutro_results job-demo-zoo").traceback.splitlines()[1]
+    other = kernel.run("%sutro_profile job-demo-zoo").traceback.splitlines()[1]
+    demo.clear_faults()
+    assert "--format" in named
+    assert "--" not in other and "%config SutroMagics.format = 'csv'" in other
+    for kind, hint in (
+        (errors.CorruptResultsError, "%sutro_results JOB_ID --refresh"),
+        (errors.ArgumentError, "x"),
+    ):
+        error = kind("It is so.", hint=None if kind is errors.CorruptResultsError else "x")
+        magic_functions()["sutro_profile"].parser().mend_hint("job", error, {})
+        assert hint in error.hint
+
+
 def test_whoever_has_a_wrong_address_is_told_both_ways_to_set_it(session, demo):
     demo.set_fault("410")
     with pytest.raises(errors.ServiceGoneError) as gone:
