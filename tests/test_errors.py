@@ -206,11 +206,13 @@ def test_the_closest_match_is_offered(kernel, line, meant):
         ("%sutro_results films", "%sutro_results 'Ten thousand films'"),
         ("%sutro_results 'films TEN' --name films  # mine", "%sutro_results 'Ten thousand films' --name films"),
         ("%sutro_results films --name=films --quiet;", "%sutro_results 'Ten thousand films' --name=films --quiet"),
-        ("%sutro_results million --peek 3", "%sutro_results 'A million lines of weather' --peek 3"),
+        pytest.param(
+            "%sutro_results million --peek 3", "%sutro_results 'A million lines of weather' --peek 3", marks=pytest.mark.slow
+        ),
         ("%sutro_status https://acme.example/jobs/job-demo-films", "%sutro_status job-demo-films"),
         ("%sutro_results JOB-DEMO-FILMS --raw", "%sutro_results job-demo-films --raw"),
         ("%sutro_results which --quiet", "%sutro_results {which} --quiet"),
-        ("%sutro_results wether --raw", "%sutro_results 'A million lines of weather' --raw"),
+        ("%sutro_status wether", "%sutro_status 'A million lines of weather'"),
         ("%sutro_status awk", "%sutro_status 'Awkward texts <b>\"quoted\"</b>, & more'"),
         ("%sutro_profile museum", "%sutro_profile 'Labels of a small museum'"),
         ("%sutro_compare job-demo-reviews job-demo-opinon", "%sutro_compare job-demo-reviews job-demo-opinion"),
@@ -287,7 +289,9 @@ def test_a_mistake_is_told_before_anything_is_fetched(kernel, demo, line, said, 
     assert list(demo.requests) == []
 
 
-@pytest.mark.parametrize("fault", ["short", "expired_url"])
+@pytest.mark.parametrize(
+    "fault", [pytest.param("short", marks=pytest.mark.slow), "expired_url"]
+)  # many tries
 def test_no_hint_names_a_flag_that_the_magic_does_not_have(kernel, demo, fault):
     demo.set_fault(fault)
     named = kernel.run("%sutro_results job-demo-zoo").traceback.splitlines()[1]
