@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sutro_magic.session import Session
     from sutro_magic.ui.display import Display
 
+MOST_DIGITS = 5
+"""Of an age; there is no date before the year 1."""
 _HOURS = {"h": 1, "d": 24, "w": 24 * 7}
 
 
@@ -34,6 +36,13 @@ def run(
         raise ArgumentError(
             f"%sutro_cache {options.action} takes no job.", hint=f"%sutro_cache info {as_typed(options.job)}"
         )
+    for flag, given in (("--all", options.all), ("--older-than", options.older_than is not None)):
+        if given and options.action != "clear":
+            age = f" {options.older_than}" if flag == "--older-than" else ""
+            raise ArgumentError(
+                f"%sutro_cache {options.action}: {flag} is for clear; nothing was deleted.",
+                hint=f"%sutro_cache clear {flag}{age} deletes, %sutro_cache list shows what there is.",
+            )
     if options.action == "path":
         print(session.cache.directory)  # noqa: T201 - the answer
     elif options.action == "list":
@@ -154,8 +163,9 @@ def _entries_of(session: Session, job: str | None, *, whole: bool = False) -> li
 
 def _parse_age(text: str) -> timedelta:
     number, unit = text[:-1], text[-1:].lower()
-    if unit not in _HOURS or not number.isdigit():
-        raise ArgumentError(
-            f"{text[:40]!r} is not an age.", hint="Say hours, days or weeks: --older-than 12h, 30d, 8w."
-        )
+    hint = "Say hours, days or weeks: --older-than 12h, 30d, 8w."
+    if unit not in _HOURS or not (number.isascii() and number.isdigit()):
+        raise ArgumentError(f"{text[:40]!r} is not an age.", hint=hint)
+    if len(number) > MOST_DIGITS:
+        raise ArgumentError(f"Nothing here is as old as {text[:40]}.", hint=hint)
     return timedelta(hours=int(number) * _HOURS[unit])

@@ -416,7 +416,7 @@ class Client:
         if code == 410:  # noqa: PLR2004
             raise ServiceGoneError(
                 f"{self.place} no longer serves jobs (410).",
-                hint="Set SUTRO_API_URL to your own deployment and SUTRO_API_KEY to a key of it.",
+                hint="%sutro_login --url with the address of your own deployment; or set SUTRO_API_URL and SUTRO_API_KEY.",
                 status_code=code,
             )
         raise ServiceError(

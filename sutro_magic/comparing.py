@@ -133,7 +133,7 @@ def check_number(jobs: Sequence[object]) -> None:
     if not 2 <= len(jobs) <= len(LETTERS):  # noqa: PLR2004 - a comparison
         raise ArgumentError(
             f"A comparison takes 2 to {len(LETTERS)} jobs, not {len(jobs)}.",
-            hint="%sutro_compare JOB_ID JOB_ID",
+            hint="Like %sutro_compare JOB_ID JOB_ID; %sutro_jobs lists the jobs.",
         )
 
 

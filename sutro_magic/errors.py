@@ -69,6 +69,10 @@ class SutroError(Exception):
         """Say what to do next, unless that was said where the error was raised."""
         self._hint = self._hint or _printable(hint)
 
+    def propose(self, hint: str) -> None:
+        """Say what to do next where somebody knows better than the place where it was raised."""
+        self._hint = _printable(hint)
+
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
@@ -186,10 +190,6 @@ class JobNotFoundError(JobError):
     """
 
     meant = ""
-
-    def propose(self, command: str) -> None:
-        """Say what to type instead, as it can be copied."""
-        self._hint = _printable(f"Did you mean {shorten(self.meant)}? Type {command}")
 
 
 class JobNotReadyError(JobError):

@@ -139,7 +139,7 @@ class SutroMagics(Magics, Settings):
         beside = result_flags.check(options, as_type, self.shell.user_ns)
         interrupted = (
             f"nothing was bound{' or saved' if options.save else ''}, and what is complete stays in the cache. "
-            f"{'The job itself goes on. ' if options.wait else ''}Run the cell again to go on."
+            f"{'The job itself goes on. ' if options.wait else ''}Run the cell again."
         )
         as_type = as_type if beside is None else beside.as_type
         if options.peek is not None:
@@ -265,9 +265,7 @@ class SutroMagics(Magics, Settings):
 
         check_number(options.jobs)
         require(as_type)
-        interrupted = (
-            "nothing was bound, and what is complete stays in the cache. Run the cell again to go on."
-        )
+        interrupted = "nothing was bound, and what is complete stays in the cache. Run the cell again."
         with result_flags.asked_by_default(), self._progress(interrupted) as progress:
             fetched = [
                 self._fetch(job, progress, inputs=options.inputs, logprobs=False) for job in options.jobs

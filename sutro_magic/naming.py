@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from operator import index
 from os import PathLike
@@ -23,7 +24,11 @@ LONGEST_LIST = 5
 MOST_GUESSES = 3
 SHORTEST_WORD = 3
 """A shorter text is in too many names to say which one is meant."""
+LEAST_OF_AN_ID = 6
+"""A shorter one may stand in a text by chance."""
 LEAST_RATIO = 0.6
+LEAST_OF_A_WORD = 0.75
+"""One word is like many others."""
 
 
 def clean_job(job_id: object) -> str:
@@ -140,9 +145,9 @@ def mentions(job: Job, text: str) -> bool:
     return any(text.casefold() in word.casefold() for word in words if word)
 
 
-def closest(text: str, names: Iterable[str]) -> str | None:
+def closest(text: str, names: Iterable[str], least: float = 0.6) -> str | None:
     """Return the name that looks most like a text, if any looks like it."""
-    return next(iter(difflib.get_close_matches(text, list(names), n=1)), None)
+    return next(iter(difflib.get_close_matches(text, sorted(names), n=1, cutoff=least)), None)
 
 
 def resolve_job(text: str, jobs: Sequence[Job], not_found: JobNotFoundError) -> str:
@@ -196,7 +201,7 @@ def meant_instead(
 
 
 def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
-    """Return the jobs that a text may stand for: those that have all its words, else the one most like it.
+    """Return the jobs that a text may stand for: those that have all its words, else those most like it.
 
     Parameters
     ----------
@@ -215,9 +220,12 @@ def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
         job_id: name if name and number[name] == 1 and can_be_typed(name) else job_id
         for job_id, name in usable
     }
-    words = text.casefold().split()
+    words, looks_like_an_id = text.casefold().split(), "-" in text or "_" in text
+    inside = [job_id for job_id, _ in usable if len(job_id) >= LEAST_OF_AN_ID and job_id in text]
+    if len(inside) == 1:  # as in an address
+        return inside
     found = [
-        called[job_id]
+        job_id if looks_like_an_id else called[job_id]
         for job_id, name in usable
         if all(word in f"{job_id} {name or ''}".casefold() for word in words)
     ]
@@ -226,7 +234,16 @@ def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
     known = {name.casefold(): called[job_id] for job_id, name in usable if name}
     known |= {job_id.casefold(): job_id for job_id, _ in usable}
     close = closest(text.casefold(), known)
-    return [known[close]] if close and _are_alike(text.casefold(), close) else []
+    if close and _are_alike(text.casefold(), close):
+        return [known[close]]
+    if not text.isalpha():
+        return []
+    word = closest(
+        text.casefold(),
+        {word for name in known for word in re.findall(r"[^\W\d_]{4,}", name)},
+        LEAST_OF_A_WORD,
+    )
+    return likely(word, usable) if word else []
 
 
 def _are_alike(text: str, other: str) -> bool:

@@ -10,11 +10,11 @@ import shlex
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
+from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError, shorten
 from sutro_magic.typed import as_typed, can_be_typed, plain, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Container, Iterable, Mapping
 
 T = TypeVar("T")
 WIDTH = 92
@@ -76,21 +76,41 @@ class MagicParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what argparse has to say, with the next step."""
-        raise ArgumentError(
-            f"{self.prog}: {_plain(message)}.", hint=f"{self.prog}? shows all flags and examples."
-        )
+        hint = f"{self.prog}? shows all flags and examples."
+        waiting = re.match(r"argument ([^:/]+)[^:]*: expected", message)
+        if waiting and waiting[1] in self._option_string_actions:
+            hint = f"{self._usual_value(waiting[1])} {hint}"
+        elif message.endswith(": JOB_ID"):
+            hint = f"%sutro_jobs lists the jobs; {hint}"
+        raise ArgumentError(f"{self.prog}: {_plain(message)}.", hint=hint)
 
-    def type_anew(self, line: str, error: Exception) -> None:
-        """Let the error of an unknown job propose the whole line, with the job that was likely meant.
+    def _usual_value(self, flag: str) -> str:
+        """Say what stands after a flag."""
+        action = self._option_string_actions[flag]
+        if isinstance(action.type, OneOf):
+            return f"Choose one of {', '.join(action.type.names)}."
+        return f"Like this: {flag} {action.metavar};"
+
+    def mend_hint(self, line: str, error: SutroError, variables: Mapping[str, object]) -> None:
+        """Let a hint be what works here: the whole line with the job that was likely meant; no flag of another magic.
 
         Parameters
         ----------
         line : str
             What was typed after the magic's name.
-        error : Exception
-            Left as it is unless it knows which job was meant.
+        error : SutroError
+            Left as it is unless it is known which job was meant.
+        variables : mapping
+            Of the notebook: the name of one that holds a text was likely meant as ``{name}``.
         """
-        if not isinstance(error, JobNotFoundError) or not error.meant:
+        if not isinstance(error, JobNotFoundError):
+            self._use_own_flags(error)
+            return
+        if error.meant:
+            meant, job = f"Did you mean {shorten(error.meant)}?", as_typed(error.meant)
+        elif isinstance(variables.get(error.job_id), str):
+            meant, job = f"{error.job_id} is a variable here.", f"{{{error.job_id}}}"
+        else:
             return
         words = [word for word in split(line.partition(" # ")[0].removesuffix(";")) if word]
         values = {
@@ -105,12 +125,23 @@ class MagicParser(argparse.ArgumentParser):
         ]
         if not found:  # as in a list of jobs that Python made
             return
-        job = as_typed(error.meant)
         words[found[-1]] = job  # the first may be an action: %sutro_cache info info
         command = " ".join([self.prog, *words])
         if len(command) > LONGEST_COMMAND:
             command = f"{self.prog} {job}"
-        error.propose(command)
+        error.propose(f"{meant} Type {command}")
+
+    def _use_own_flags(self, error: SutroError) -> None:
+        """Say what does the same as a flag that only ``%sutro_results`` has, as hints about downloads name them."""
+        hint = error.hint or ""
+        if "%sutro_results" in hint:
+            return
+        for theirs, ours in _WITHOUT_FLAGS:
+            flag = re.search(r"--\w+", theirs)
+            if flag and flag[0] not in self._option_string_actions:
+                hint = hint.replace(theirs, ours)
+        if hint != (error.hint or ""):
+            error.propose(hint)
 
     def _split(self, line: str) -> list[str]:
         for comment in re.finditer(r"(?:^|\s)#(?=\s|$)", line):
@@ -143,24 +174,36 @@ class MagicParser(argparse.ArgumentParser):
 
     def _one_job(self, job: str | None, unknown: list[str]) -> str:
         """Say what to do about words after the job: they are its name, a variable, or another job."""
-        if job is None:
+        if job is None or len(self._get_positional_actions()) > 1:
             return ""
         extra = list(takewhile(lambda word: not word.startswith("-"), unknown))
         name = " ".join([job, *extra])
+        if self._flag_of(extra[0]):
+            return f"Did you mean {self._flag_of(extra[0])} {extra[0]}? {self.prog}? shows all flags and examples."
         if not re.search(r"[-_\d]", job) and can_be_typed(name) and len(name) <= LONGEST_COMMAND:
             return f"A name with spaces needs quotes: {self.prog} {as_typed(name)}"
         if "--name" in self._option_string_actions and extra[0].isidentifier() and extra[0][:3] != job[:3]:
             return f"A variable is bound with --name: {self.prog} {as_typed(job)} --name {cut(extra[0])}"
         return f"One job at a time: {self.prog} {as_typed(job)}"
 
+    def _flag_of(self, word: str) -> str:
+        """Return the flag of which a word is one of the values; nothing if it is none."""
+        return next(
+            (
+                action.option_strings[0]
+                for action in self._option_string_actions.values()
+                if isinstance(action.type, OneOf) and word.lower() in action.type.names
+            ),
+            "",
+        )
+
     def _meant_flag(self, flag: str) -> str:
         """Ask for the flags that begin like a flag that is not there, else for the one that looks most like it."""
         stem = flag.strip("-")
         if not stem:
             return ""
-        for action in self._option_string_actions.values():
-            if isinstance(action.type, OneOf) and stem.lower() in action.type.names:
-                return f"Did you mean {action.option_strings[0]} {stem.lower()}? "
+        if self._flag_of(stem):
+            return f"Did you mean {self._flag_of(stem)} {stem.lower()}? "
         names = dict.fromkeys(action.option_strings[0] for action in self._option_string_actions.values())
         begin = [name for name in names if name.startswith(f"--{stem}")]
         if 0 < len(begin) <= MOST_GUESSES:
@@ -177,7 +220,7 @@ def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
             try:
                 return function(*args)
             except SutroError as error:
-                parser().type_anew(args[1], error)
+                parser().mend_hint(args[1], error, args[0].shell.user_ns)
                 raise
             except Exception as error:
                 from sutro_magic.unexpected import explain
@@ -225,11 +268,19 @@ def cut(word: str) -> str:
     return word if len(word) <= 40 else f"{word[:39]}…"  # noqa: PLR2004 - enough to recognise it
 
 
+_WITHOUT_FLAGS = (
+    ("another --format", "another format: %config SutroMagics.format = 'csv'"),
+    ("--format csv", "%config SutroMagics.format = 'csv'"),
+    ("Run the cell again with --refresh", "%sutro_results JOB_ID --refresh fetches it anew"),
+    ("--raw keeps", "%sutro_results JOB_ID --raw keeps"),
+)
+"""What hints say to the users of ``%sutro_results``, and what others can do."""
 _PLAINLY = (
     (r"the following arguments are required", "this is missing"),
     (r"argument ([^:/]+)[^:]*: invalid int value: (.+)", r"\1 takes a whole number, not \2"),
     (r"argument ([^:/]+)[^:]*: invalid float value: (.+)", r"\1 takes a number, not \2"),
     (r"argument ([^:/]+)[^:]*: expected .*argument.*", r"\1 needs a value after it"),
+    (r"argument ([^:/]+)[^:]*: not allowed with argument ([^:/]+).*", r"\1 and \2 do not go together"),
     (r"argument ([^:/]+)[^:]*: ignored explicit argument (.+)", r"\1 takes no value, so not \2"),
 )
 """What argparse says, and what we say for it."""

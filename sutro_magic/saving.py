@@ -50,6 +50,11 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     ArgumentError
         When nothing can be saved there.
     """
+    if not os.fspath(path).strip():
+        raise ArgumentError(
+            "The path of the file is empty.",
+            hint="Name a file, like films.csv: .parquet, .csv, .jsonl or .ndjson.",
+        )
     target = Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises where there is no home
     shown = shorten(str(target), 200)
     if target.suffix.lower() not in _WRITERS:
@@ -86,6 +91,23 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
         raise ArgumentError(f"{shown} is a link that leads nowhere.", hint="Choose another file.") from None
 
 
+def check_room(target: Path) -> None:
+    """Raise `SutroError` where no file can be made, before hours of work for one: only trying tells for sure.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+        As `check_target` returns it; nothing is there afterwards that was not before.
+    """
+    with _told(target):
+        made = _beside(target)
+        try:
+            os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        finally:
+            with suppress(OSError):
+                made.unlink()
+
+
 def save(
     results: Results,
     path: str | os.PathLike[str],
@@ -114,8 +136,8 @@ def save(
 @contextmanager
 def _whole_or_absent(target: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield an empty file beside the target, which becomes the target when all went well."""
-    made = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
+    made = _beside(target)
+    with _told(target):
         try:
             os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield made
@@ -130,6 +152,17 @@ def _whole_or_absent(target: Path, *, overwrite: bool) -> Iterator[Path]:
             with suppress(OSError):
                 made.unlink()
         _sync(target.parent)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Say in our words why a file could not be written."""
+    try:
+        yield
     except OSError as error:
         reason = (error.strerror or str(error)).rstrip(".")
         shown = shorten(str(target), 200)

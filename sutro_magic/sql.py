@@ -25,7 +25,7 @@ from sutro_magic.errors import (
     without_secrets,
 )
 from sutro_magic.models import Job, ResultsRequest
-from sutro_magic.naming import clean_job, closest, match_job
+from sutro_magic.naming import clean_job, closest, likely, match_job
 from sutro_magic.seen import KnownJobs
 from sutro_magic.sql_answers import collect, plain
 from sutro_magic.sql_tables import is_table, to_arrow
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     Fetch = Callable[[ResultsRequest], Results]
 
 LONGEST_LIST = 5
+FILES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".ndjson", ".xlsx")
+"""Ends of names that are no tables: SQL reads no files."""
 
 READING_FUNCTIONS = frozenset({
     "duckdb_functions", "duckdb_keywords", "duckdb_settings", "duckdb_types", "generate_series", "generate_subscripts",
@@ -318,14 +320,17 @@ class _Search:
             said = f"{shown} is of type {kind} here, which is no table, and no job has that name{why}."
         else:
             said = f"There is no {shown} to read: no table of this notebook has that name, and no job{why}."
+        if name.lower().endswith(FILES):
+            return ArgumentError(said, hint=_LOAD_FIRST)
         tables = [key for key, value in self._variables.items() if key[:1] != "_" and is_table(value)]
         session = self._session
         jobs = KnownJobs(session.credentials.identity, session.cache.directory, session.seen).jobs()
         known = [*tables, *(text for job in jobs for text in (job.job_id, job.name) if text)]
         folded = {text.casefold(): text for text in reversed(known)}
         close = closest(name.casefold(), folded)
-        if close:
-            best = folded[close]
+        meant = [] if close else likely(name, [(job.job_id, job.name) for job in jobs])
+        if close or len(meant) == 1:
+            best = folded[close] if close else meant[0]
             quoted = best if best.isidentifier() else '"{}"'.format(best.replace('"', '""'))
             return ArgumentError(said, hint=f"Did you mean {shorten(quoted, 120)}?")
         return ArgumentError(
@@ -386,12 +391,13 @@ def _hint(said: str, binding: Binding) -> str | None:
     return next((hint for words, hint in _HINTS.items() if words in said), None)
 
 
+_LOAD_FIRST = "SQL reads results and tables of the notebook; load a file first: df = pandas.read_csv(…)"
 _HINTS = {
     'Referenced column "inputs"': "%sutro_results JOB_ID --inputs --quiet fetches the prompts too; then run the cell again.",
     'Referenced column "cumulative_logprobs"': "%sutro_results JOB_ID --logprobs --quiet fetches them; then run the cell again.",
     "Table with name": 'A name with dots or spaces needs double quotes: from "my job"',
     "Catalog Error: Schema": 'A name with dots or spaces needs double quotes: from "my job"',
-    "disabled by configuration": "SQL reads results and tables of the notebook; load a file first: df = pandas.read_csv(…)",
+    "disabled by configuration": _LOAD_FIRST,
     "Values were not provided": "Values are written in braces: where year > {year}",
     "Mixing named and positional": "Values are written in braces: where year > {year}",
     "Referenced column": "describe NAME, in a cell of its own, lists the columns of a table; text stands in single quotes.",

@@ -252,7 +252,7 @@ def _unreachable(url: Secret, failure: str) -> ServiceUnreachableError:
     host = urlsplit(url.reveal()).netloc.rpartition("@")[2]  # before it, a user's name and password may stand
     return ServiceUnreachableError(
         f"{host} cannot be reached: {failure}.",
-        hint="Check the network and SUTRO_API_URL; %sutro_demo works without either.",
+        hint="Check the network and the address, from SUTRO_API_URL or %sutro_login --url; %sutro_demo needs neither.",
     )
 
 

@@ -28,10 +28,12 @@ def check_variable(name: str) -> str:
             f"{name!r} is a keyword of Python, not the name of a variable.",
             hint=f"Choose another, like my_{name}.",
         )
+    if not name.strip():
+        raise ArgumentError("The name of the variable is empty.", hint="Use letters, digits and _, like df.")
     if not name.isidentifier():
         raise ArgumentError(
             f"{name[:60]!r} cannot be the name of a variable.",
-            hint="Use letters, digits and _, like df.",
+            hint=f"Use letters, digits and _, like {_similar(name) or 'df'}.",
         )
     if hasattr(builtins, name) or IPYTHON_NAMES.fullmatch(name):
         stem = name.strip("_")
@@ -40,6 +42,15 @@ def check_variable(name: str) -> str:
             hint=f"Choose another, like {f'my_{stem}' if stem else 'df'}.",
         )
     return name
+
+
+def _similar(name: str) -> str:
+    """Return a name like one that cannot be; nothing if there is none."""
+    similar = re.sub(r"\W+", "_", name).strip("_")
+    similar = f"df_{similar}" if similar[:1].isdigit() else similar
+    fits = similar.isidentifier() and len(similar) <= LONGEST_SUGGESTION
+    taken = keyword.iskeyword(similar) or hasattr(builtins, similar) or IPYTHON_NAMES.fullmatch(similar)
+    return similar if fits and not taken else ""
 
 
 def describe_variable(name: str, namespace: Mapping[str, Any]) -> str | None:

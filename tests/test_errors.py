@@ -206,7 +206,13 @@ def test_the_closest_match_is_offered(kernel, line, meant):
         ("%sutro_results films", "%sutro_results 'Ten thousand films'"),
         ("%sutro_results 'films TEN' --name films  # mine", "%sutro_results 'Ten thousand films' --name films"),
         ("%sutro_results films --name=films --quiet;", "%sutro_results 'Ten thousand films' --name=films --quiet"),
-        ("%sutro_results million --peek 3", "%sutro_results 'A million lines of weather' --peek 3"),
+        pytest.param(
+            "%sutro_results million --peek 3", "%sutro_results 'A million lines of weather' --peek 3", marks=pytest.mark.slow
+        ),
+        ("%sutro_status https://acme.example/jobs/job-demo-films", "%sutro_status job-demo-films"),
+        ("%sutro_results JOB-DEMO-FILMS --raw", "%sutro_results job-demo-films --raw"),
+        ("%sutro_results which --quiet", "%sutro_results {which} --quiet"),
+        ("%sutro_status wether", "%sutro_status 'A million lines of weather'"),
         ("%sutro_status awk", "%sutro_status 'Awkward texts <b>\"quoted\"</b>, & more'"),
         ("%sutro_profile museum", "%sutro_profile 'Labels of a small museum'"),
         ("%sutro_compare job-demo-reviews job-demo-opinon", "%sutro_compare job-demo-reviews job-demo-opinion"),
@@ -219,7 +225,7 @@ def test_the_closest_match_is_offered(kernel, line, meant):
 )  # fmt: skip
 def test_a_command_that_a_hint_proposes_runs_as_it_stands(kernel, line, command):
     kernel.run("%sutro_demo" if "fault" in line else "")
-    kernel.run("%sutro_results job-demo-films --quiet --name x" if "cache" in line else "")
+    kernel.run("%sutro_results job-demo-films --quiet --name x" if "cache" in line else "which = 'job_12345'")
     _, second = kernel.run(line).traceback.splitlines()
     proposed = second[second.index(" %sutro_") + 1 :]
     again = kernel.run(proposed)
@@ -232,6 +238,7 @@ def test_a_command_that_a_hint_proposes_runs_as_it_stands(kernel, line, command)
     ("line", "hint"),
     [
         ("%sutro_results zoo", "one of 'Zoo mail of this morning', 'Letters to the zoo'? %sutro_jobs"),
+        ("%sutro_results qwertyuiop", "%sutro_jobs lists the jobs"),
         ("%sutro_results job-demo-running", "%sutro_jobs lists the jobs"),  # only job-demo- is alike
         ("%sutro_results job_12345 -n x", "Did you mean --name? "),
         ("%sutro_results job_12345 -r", "Did you mean --raw or --refresh? "),
@@ -252,6 +259,65 @@ def test_a_guess_is_good_or_left_out(kernel, line, hint):
         .removeprefix("Did you mean ")
         .startswith(hint.removeprefix("Did you mean "))
     ), reply.traceback
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "hint"),
+    [
+        ("%sutro_results", "this is missing: JOB_ID", "%sutro_jobs lists the jobs"),
+        ("%sutro_results job_12345 --name", "--name needs a value", "Like this: --name VAR"),
+        ("%sutro_results job_12345 --format", "--format needs a value", "Choose one of parquet, csv, json."),
+        ("%sutro_results job_12345 --name ''", "The name of the variable is empty", "like df"),
+        ("%sutro_results job_12345 --name 'my var'", "'my var' cannot be", "like my_var"),
+        ("%sutro_results job_12345 --name 2x", "'2x' cannot be", "like df_2x"),
+        ("%sutro_results job_12345 --name 'not '", "'not ' cannot be", "like df"),
+        ("%sutro_results job_12345 --save ''", "The path of the file is empty", "films.csv"),
+        ("%sutro_results job_12345 --save /proc/x.csv", "/proc/x.csv could not be saved", "Choose a folder"),
+        ("%sutro_results job_12345 --raw --unfold", "--unfold and --raw do not go together", "%sutro_results?"),
+        ("%sutro_results job_12345 csv", "one too many: csv", "Did you mean --format csv?"),
+        ("%sutro_cache info job_12345 x", "one too many: x", "%sutro_cache?"),
+        ("%sutro_cache --all", "--all is for clear; nothing was deleted", "%sutro_cache clear --all deletes"),
+        ("%sutro_cache list --older-than 3d", "--older-than is for clear", "clear --older-than 3d deletes"),
+        ("%sutro_cache clear --older-than 999999999d", "Nothing here is as old", "--older-than 12h"),
+        ("%sutro_cache clear --older-than ²d", "is not an age", "--older-than 12h"),
+        ("%sutro_compare job_12345", "2 to 6 jobs, not 1", "%sutro_compare JOB_ID JOB_ID"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_before_anything_is_fetched(kernel, demo, line, said, hint):
+    first, second = kernel.run(line).traceback.splitlines()
+    assert said in first and hint in second
+    assert list(demo.requests) == []
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param("short", marks=pytest.mark.slow), "expired_url"]
+)  # many tries
+def test_no_hint_names_a_flag_that_the_magic_does_not_have(kernel, demo, fault):
+    demo.set_fault(fault)
+    named = kernel.run("%sutro_results job-demo-zoo").traceback.splitlines()[1]
+    other = kernel.run("%sutro_profile job-demo-zoo").traceback.splitlines()[1]
+    demo.clear_faults()
+    assert "--format" in named
+    assert "--" not in other and "%config SutroMagics.format = 'csv'" in other
+    for kind, hint in (
+        (errors.CorruptResultsError, "%sutro_results JOB_ID --refresh"),
+        (errors.ArgumentError, "x"),
+    ):
+        error = kind("It is so.", hint=None if kind is errors.CorruptResultsError else "x")
+        magic_functions()["sutro_profile"].parser().mend_hint("job", error, {})
+        assert hint in error.hint
+
+
+def test_whoever_has_a_wrong_address_is_told_both_ways_to_set_it(session, demo):
+    demo.set_fault("410")
+    with pytest.raises(errors.ServiceGoneError) as gone:
+        session.jobs()
+    nowhere = sutro_magic.Session(api_url="http://127.0.0.1:9", api_key="sk_mine")
+    nowhere.client.retry = type(session.client.retry)(tries=1)
+    with pytest.raises(errors.ServiceUnreachableError) as unreachable:
+        nowhere.jobs()
+    for caught in (gone, unreachable):
+        assert "%sutro_login --url" in caught.value.hint and "SUTRO_API_URL" in caught.value.hint
 
 
 def test_a_name_that_cannot_be_typed_is_not_proposed():

@@ -492,6 +492,8 @@ def test_what_was_refused_has_changed_no_setting_and_harmless_functions_run(film
         ("\n  -- later\n", "There is no query in this cell.", "select"),
         ("from flims", "There is no flims to read: no table of this notebook has that name, and no job.", "mean films?"),
         ('from "job-demo-flims"', "There is no job-demo-flims to read", 'Did you mean "job-demo-films"?'),
+        ("from weather", "There is no weather to read", 'Did you mean "A million lines of weather"?'),
+        ("from 'films.csv'", "There is no films.csv to read", "load a file first"),
         ('from "Ten thousnd films"', "There is no Ten thousnd films to read", 'Did you mean "Ten thousand films"?'),
         ("from number", "number is of type int here, which is no table", "%sutro_jobs"),
         ("from job-demo-films", 'Parser Error: syntax error at or near "-" (line 1).', '"job-demo-films"'),
