@@ -38,7 +38,7 @@ _MAGIC_BYTES = len(_MAGIC)
 
 # Numbers of fields.
 _SCHEMA, _ROWS, _GROUPS = 2, 3, 4  # of FileMetaData
-_CHILDREN = 5  # of SchemaElement
+_TYPE, _CHILDREN = 1, 5  # of SchemaElement
 _GROUP_COLUMNS, _GROUP_ROWS = 1, 3  # of RowGroup
 _CHUNK_FILE, _CHUNK_METADATA = 1, 3  # of ColumnChunk
 _CODEC, _UNPACKED, _PACKED, _FIRST_PAGE, _DICTIONARY, _STATISTICS = 4, 6, 7, 9, 11, 12  # of ColumnMetaData
@@ -169,16 +169,20 @@ def _check_schema(reader: Reader) -> int:
             open_groups.pop()
         if open_groups:
             open_groups[-1] -= 1
-        children = -1
+        children, typed = 0, False
         for field, kind in reader.fields():
+            typed |= field == _TYPE and kind == I32
             if field == _CHILDREN and kind == I32:
-                children = reader.signed()
+                children = reader.signed32()
             else:
                 reader.skip(kind)
-        if children >= 0:
-            open_groups.append(children)
-        else:
+        if children < 0:
+            raise _misfit()
+        # As Arrow sees it; old writers say of a column of values, too, how many children it has: none.
+        if typed and not children:
             leaves += 1
+        else:
+            open_groups.append(children)
         if len(open_groups) > MAX_DEPTH:
             raise CorruptResultsError(
                 f"The columns of the Parquet file are nested more than {MAX_DEPTH} deep: no results are."

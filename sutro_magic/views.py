@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sutro_magic.batch_rows import rows_at_once, runs
+from sutro_magic.batch_rows import rows_at_once, runs, width_of_nulls
 from sutro_magic.errors import CorruptResultsError
 from sutro_magic.parquet_footer import read_chunks
 
@@ -216,8 +216,14 @@ def decode(
         raise CorruptResultsError("The Parquet file is damaged: its footer can be read in two ways.")
     wanted = None if names is None else set(names)
     chosen = {i: leaf for i, leaf in enumerate(leaves) if wanted is None or _is_read(leaf.path, wanted)}
+    least = sum(
+        width_of_nulls(field.type)
+        for field in parquet.schema_arrow
+        if wanted is None or _is_read(field.name, wanted)
+    )
     for run in runs(rows, range(len(rows)) if row_groups is None else row_groups, batch_size):
-        size = rows_at_once(data, [(rows[group], chunks[group]) for group in run], chosen, batch_size, kept)
+        found = [(rows[group], chunks[group]) for group in run]
+        size = rows_at_once(data, found, chosen, batch_size, kept=kept, least=least)
         yield from parquet.iter_batches(size, row_groups=run, columns=names)
 
 
