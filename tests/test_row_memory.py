@@ -29,20 +29,24 @@ PEAK = """
 import json, sys
 from pathlib import Path
 import pyarrow.parquet as pq
-from sutro_magic import container, parquet_footer, views
+from sutro_magic import container, parquet_footer, structured, views
 from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import SutroError
 def memory(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+def rows(path, table):
+    parquet_footer.check_footer(path)
+    return sum(batch.num_rows for batch in views.read_batches(path, table, inputs=True, logprobs=True))
+def objects(path, table):
+    return structured.unfold(path, table, path.with_suffix(".arrow"), token="t").objects
 container.memory = lambda: 8 << 30
 path = Path(sys.argv[1])
 file = pq.ParquetFile(path)
 table = CanonicalTable(num_rows=file.metadata.num_rows, columns=map_columns(file.schema_arrow.names, "job-4f2a"))
 before = memory("VmRSS")
 try:
-    parquet_footer.check_footer(path)
-    said = str(sum(batch.num_rows for batch in views.read_batches(path, table, inputs=True, logprobs=True)))
+    said = str({"rows": rows, "objects": objects}[sys.argv[2]](path, table))
 except SutroError as error:
     said = type(error).__name__ + ": " + error.message
 print(json.dumps([said, memory("VmHWM") - before]))
@@ -54,10 +58,14 @@ def canonical(path):
     return CanonicalTable(num_rows=file.metadata.num_rows, columns=map_columns(file.schema_arrow.names, JOB))
 
 
-def apart(path):
+def apart(path, what="rows"):
     """Read a file in a process of its own; return what came of it, and by how much the peak exceeded the start."""
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-c", PEAK, str(path), what],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
@@ -309,3 +317,20 @@ def test_a_column_that_says_it_has_no_children_is_one_of_values(tmp_path):
     )
     parquet_footer.check_footer(path)
     assert read_table(path, canonical(path)).to_pydict() == {"id": ["a", "b"], "outputs": ["a", "b"]}
+
+
+# --- unfolding --------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are read from /proc")
+@pytest.mark.parametrize(("share", "most"), [(1, 800 * MB), (3, 420 * MB)], ids=["all", "a third"])
+def test_long_outputs_unfold_in_little_memory(tmp_path, share, most):
+    path, rows = tmp_path / "results.parquet", 600
+    texts = pa.array(['{"a": "' + "x" * 2 * MB + '"}', "no"])
+    which = pa.array([0 if row % share == 0 else 1 for row in range(rows)], pa.int32())
+    pq.write_table(
+        pa.table({JOB: pa.DictionaryArray.from_arrays(which, texts)}), path, compression="zstd", store_schema=False
+    )  # fmt: skip
+    said, peak = apart(path, "objects")
+    assert said == str(rows // share)
+    assert peak < most
