@@ -27,11 +27,13 @@ PLAIN, DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY, RLE_DICTIONARY = 0, 6, 7, 8
 
 PEAK = """
 import json, sys
+from datetime import UTC, datetime
 from pathlib import Path
 import pyarrow.parquet as pq
-from sutro_magic import container, parquet_footer, structured, views
+from sutro_magic import cache_entry, container, parquet_footer, peek, structured, views
 from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import SutroError
+from sutro_magic.models import ResultsRequest
 def memory(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
@@ -40,13 +42,21 @@ def rows(path, table):
     return sum(batch.num_rows for batch in views.read_batches(path, table, inputs=True, logprobs=True))
 def objects(path, table):
     return structured.unfold(path, table, path.with_suffix(".arrow"), token="t").objects
+def look(path, table):
+    request = ResultsRequest(job_id="job-4f2a")
+    entry = cache_entry.CacheEntry(
+        folder=path.parent, request=request, deployment="", fetched=datetime.now(UTC), size=path.stat().st_size,
+        table=table, job=None, sha256="",
+    )
+    found = peek.look_in_cache(entry, 20)
+    return peek.as_results(found, request, None, entry, unfold=False, begin=0).head(1).num_rows, found.num_rows
 container.memory = lambda: 8 << 30
 path = Path(sys.argv[1])
 file = pq.ParquetFile(path)
 table = CanonicalTable(num_rows=file.metadata.num_rows, columns=map_columns(file.schema_arrow.names, "job-4f2a"))
 before = memory("VmRSS")
 try:
-    said = str({"rows": rows, "objects": objects}[sys.argv[2]](path, table))
+    said = str({"rows": rows, "objects": objects, "look": look}[sys.argv[2]](path, table))
 except SutroError as error:
     said = type(error).__name__ + ": " + error.message
 print(json.dumps([said, memory("VmHWM") - before]))
@@ -334,3 +344,16 @@ def test_long_outputs_unfold_in_little_memory(tmp_path, share, most):
     said, peak = apart(path, "objects")
     assert said == str(rows // share)
     assert peak < most
+
+
+# --- the first rows ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are read from /proc")
+def test_a_look_at_long_rows_takes_little_memory(tmp_path):
+    path = tmp_path / "results.parquet"
+    dictionary = dictionary_page(texts(b"x" * 40 * MB), 1)
+    write(path, flat(1, 50, dictionary, repeated(50)), 50)
+    said, peak = apart(path, "look")
+    assert said == "(1, 20)"
+    assert peak < 400 * MB
