@@ -103,14 +103,17 @@ def dask_of_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch], size: int
         dataframe: Any = dask.dataframe  # its functions have no types
         return dataframe.from_pandas(to_pandas(pa.Table.from_batches(batches, schema)), npartitions=1)
     from sutro_magic.unfolded_file import TOKEN
+    from sutro_magic.views import expand, without_dictionaries
 
     folder = tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True)
     path, token = Path(folder.name) / "rows.arrow", "rows"
-    with pa.ipc.new_file(path, schema.with_metadata({TOKEN: token.encode()})) as writer:
+    plain = pa.schema([field.with_type(without_dictionaries(field.type)) for field in schema])
+    with pa.ipc.new_file(path, plain.with_metadata({TOKEN: token.encode()})) as writer:
         for batch in batches:
-            writer.write_batch(batch.replace_schema_metadata({TOKEN: token.encode()}))
+            for written in expand(batch, plain):
+                writer.write_batch(written.replace_schema_metadata({TOKEN: token.encode()}))
     _spilled.append(folder)
-    return dask_of_arrow(path, token, schema)
+    return dask_of_arrow(path, token, plain)
 
 
 def _frame(

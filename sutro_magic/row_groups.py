@@ -28,8 +28,8 @@ class RowGroupWriter:
         The file. If it is not there, it is made such that only its owner can read it.
     keep_room : bool
         Stop with an `OSError` when the disk is nearly full, for a file that nobody knows the size of beforehand.
-    group_bytes : int
-        Rows of so many bytes make a row group, however few they are.
+    group_bytes : int, optional
+        Rows of so many bytes make a row group, however few they are; `ROW_GROUP_BYTES` by default.
     statistics : bool
         Note the least and the largest value of each column; of very long texts, that takes time and memory.
     """
@@ -39,12 +39,12 @@ class RowGroupWriter:
         path: Path,
         *,
         keep_room: bool = False,
-        group_bytes: int = ROW_GROUP_BYTES,
+        group_bytes: int | None = None,
         statistics: bool = True,
     ) -> None:
         self._path = path
         self._statistics = statistics
-        self._group_bytes = group_bytes
+        self._group_bytes = group_bytes or ROW_GROUP_BYTES
         self._keep_room = keep_room
         self._writer: Any = None
         self._waiting: list[pa.RecordBatch] = []

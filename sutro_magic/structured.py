@@ -135,7 +135,7 @@ def unfold(
     OSError
         When the target cannot be written.
     """
-    wire = views.read_schema(source, table, inputs=True, logprobs=True)
+    wire = views.read_schema(source, table, inputs=True, logprobs=True, plain=True)
     if not pa.types.is_string(wire.field("outputs").type):
         return Unfolding(unfolded=False, fits=False, rows=table.num_rows, nulls=0, objects=0)
     job = _Job(source, table, wire, target, token, on_rows)
@@ -167,7 +167,9 @@ class _Job:
         size = views.stored_size(self.source)
         rows = CHUNK_BYTES * self.table.num_rows // max(size, 1)
         rows = min(max(rows, 256), CHUNK_ROWS)
-        for batch in views.read_batches(self.source, self.table, inputs=True, logprobs=True, batch_size=rows):
+        for batch in views.read_batches(
+            self.source, self.table, inputs=True, logprobs=True, plain=True, batch_size=rows
+        ):
             yield from _slices(batch)
 
 

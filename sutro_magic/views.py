@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sutro_magic.batch_rows import rows_at_once, runs, width_of_nulls
+from sutro_magic.batch_rows import DECODED_BYTES, rows_at_once, runs, width_of_nulls
 from sutro_magic.errors import CorruptResultsError
 from sutro_magic.parquet_footer import read_chunks
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 _REFRESH = "Fetch the job again: %sutro_results JOB_ID --refresh"
 
 
-def canonical_schema(table: CanonicalTable, wire: pa.Schema, *, inputs: bool, logprobs: bool) -> pa.Schema:
+def canonical_schema(
+    table: CanonicalTable, wire: pa.Schema, *, inputs: bool, logprobs: bool, plain: bool = False
+) -> pa.Schema:
     """Names and types of a view, without the metadata of whoever wrote the file.
 
     Carried columns keep their type. Outputs that are lists of numbers, booleans or texts stay lists;
@@ -43,19 +45,32 @@ def canonical_schema(table: CanonicalTable, wire: pa.Schema, *, inputs: bool, lo
         Schema of the file.
     inputs, logprobs : bool
         Whether the view has these columns, if the file has.
+    plain : bool
+        Values instead of dictionaries, of which an Arrow file holds only one for each column.
     """
     columns = table.select(inputs=inputs, logprobs=logprobs)
     if any(column.source >= len(wire) for column in columns):
         raise CorruptResultsError("The stored results have lost a column.", hint=_REFRESH)
+    types = [_view_type(column.kind, wire.field(column.source).type) for column in columns]
     return pa.schema(
-        [pa.field(column.name, _view_type(column.kind, wire.field(column.source).type)) for column in columns]
+        [
+            pa.field(column.name, without_dictionaries(kind) if plain else kind)
+            for column, kind in zip(columns, types, strict=True)
+        ]
     )
 
 
-def read_schema(path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool) -> pa.Schema:
+def without_dictionaries(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the same values without a dictionary."""
+    return without_dictionaries(kind.value_type) if pa.types.is_dictionary(kind) else kind
+
+
+def read_schema(
+    path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool, plain: bool = False
+) -> pa.Schema:
     """Return the schema of a view, from the footer alone; parameters and errors as in `read_batches`."""
     with opened(path) as (file, _):
-        return canonical_schema(table, file.schema_arrow, inputs=inputs, logprobs=logprobs)
+        return canonical_schema(table, file.schema_arrow, inputs=inputs, logprobs=logprobs, plain=plain)
 
 
 def stored_size(path: Path) -> int:
@@ -73,6 +88,7 @@ def read_batches(
     logprobs: bool,
     batch_size: int = 65_536,
     row_groups: Sequence[int] | None = None,
+    plain: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Read a view of a results file batch by batch.
 
@@ -88,6 +104,8 @@ def read_batches(
         Most rows in a batch; it has fewer where rows are long.
     row_groups : sequence of int, optional
         Read only these; `table` then has the number of their rows.
+    plain : bool
+        As in `canonical_schema`.
 
     Yields
     ------
@@ -104,7 +122,7 @@ def read_batches(
     stat = path.stat()
     with opened(path) as (file, data):
         wire = file.schema_arrow
-        schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs)
+        schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs, plain=plain)
         names = _names_to_read(wire, columns)
         kept = {
             wire.field(column.source).name
@@ -174,6 +192,18 @@ def convert(
         yield from convert(batch.slice(half), places, schema, first_row=first_row + half)
         return
     yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def expand(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Take the values of a batch out of dictionaries, few rows at once where they are long; `schema` has none."""
+    if batch.schema.equals(schema):
+        yield batch
+        return
+    texts = [column.dictionary for column in batch.columns if pa.types.is_dictionary(column.type)]
+    longest = sum(pc.max(pc.binary_length(text)).as_py() or 0 for text in texts if _is_text(text.type))
+    rows = max(1, DECODED_BYTES // max(1, longest))
+    for start in range(0, batch.num_rows, rows):
+        yield from convert(batch.slice(start, rows), range(len(schema)), schema, first_row=start)
 
 
 def decode(
