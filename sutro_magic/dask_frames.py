@@ -52,7 +52,10 @@ def dask_of_parquet(path: Path, table: CanonicalTable, schema: pa.Schema) -> Any
     nullable = {
         column.name
         for column in table.columns
-        if wire[column.source] not in places or _may_hold_null(groups, places[wire[column.source]])
+        # Of two columns with one name, nobody can tell by that which is which.
+        if wire.count(wire[column.source]) > 1
+        or wire[column.source] not in places
+        or _may_hold_null(groups, places[wire[column.source]])
     }
     counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     rows = {i: count for i, count in enumerate(counts) if count}

@@ -51,6 +51,8 @@ def canonical_schema(
     columns = table.select(inputs=inputs, logprobs=logprobs)
     if any(column.source >= len(wire) for column in columns):
         raise CorruptResultsError("The stored results have lost a column.", hint=_REFRESH)
+    if any(_has_negative_list(wire.field(column.source).type) for column in columns):
+        raise CorruptResultsError("The Parquet file is damaged: it has lists of fewer than no values.")
     types = [_view_type(column.kind, wire.field(column.source).type) for column in columns]
     return pa.schema(
         [
@@ -298,6 +300,15 @@ def _names_to_read(wire: pa.Schema, columns: Sequence[Column]) -> list[str] | No
     if len(set(wire.names)) < len(wire):
         return None
     return [wire.field(column.source).name for column in columns]
+
+
+def _has_negative_list(kind: pa.DataType) -> bool:
+    """Tell whether a type has lists of a negative size, which Arrow finds in no footer, and then makes no array of."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_negative_list(kind.storage_type)
+    if pa.types.is_fixed_size_list(kind) and kind.list_size < 0:
+        return True
+    return any(_has_negative_list(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def _view_type(kind: Kind, wire: pa.DataType) -> pa.DataType:

@@ -134,6 +134,18 @@ def test_nan_and_null_stay_two_things(store):
             assert math.isnan(nan) and null is None and one == 1.0, engine
 
 
+@pytest.mark.parametrize("nulls_first", [True, False])
+def test_columns_of_one_name_have_the_types_that_dask_says(store, nulls_first):
+    numbers = [pa.array([None, 2, 3]), pa.array([1, 2, 3])]
+    columns = numbers if nulls_first else numbers[::-1]
+    table = pa.Table.from_arrays([*columns, pa.array(["a"] * 3)], names=["id", "id", "outputs"])
+    frame = keep(store, table, 2).dask()
+    assert list(frame.columns) == ["id", "id.2", "outputs"]
+    whole = frame.compute(scheduler="sync")
+    assert whole.dtypes.equals(frame.dtypes)
+    assert [whole[name].sum() for name in ("id", "id.2")] == ([5, 6] if nulls_first else [6, 5])
+
+
 def test_all_parts_of_a_dask_column_have_one_type(store):
     table = pa.table(
         {
