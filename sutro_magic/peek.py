@@ -22,7 +22,7 @@ from sutro_magic.batch_rows import BATCH_BYTES
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import ArgumentError, CacheError, CorruptResultsError, PeekError
-from sutro_magic.parquet_footer import TAIL_BYTES, read_chunks
+from sutro_magic.parquet_footer import TAIL_BYTES, Chunks, read_chunks
 from sutro_magic.parquet_pages import check_pages
 from sutro_magic.provenance import Peeked
 from sutro_magic.results import Results
@@ -134,7 +134,7 @@ def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
             def check(taken: int) -> None:
                 _check_memory(entry, entry.request, rows, taken, MOST_DECODED)
 
-            chunks, groups = read_chunks(data, data.size()), _groups(parquet.metadata, rows)
+            chunks, groups = Chunks(data, data.size()), _groups(parquet.metadata, rows)
             home, count = _take(parquet, _decode(parquet, data, chunks, groups, rows), rows, check)
     except FileNotFoundError:
         job_id = entry.request.job_id
@@ -283,7 +283,7 @@ def _describe(parquet: pq.ParquetFile, request: ResultsRequest) -> CanonicalTabl
 
 
 def _decode(
-    parquet: pq.ParquetFile, data: File, chunks: list[list[Chunk]], groups: list[int], rows: int
+    parquet: pq.ParquetFile, data: File, chunks: Chunks | list[list[Chunk]], groups: list[int], rows: int
 ) -> Iterator[pa.RecordBatch]:
     kept = {field.name for field in parquet.schema_arrow if pa.types.is_dictionary(field.type)}
     return decode(

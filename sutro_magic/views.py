@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from sutro_magic.batch_rows import DECODED_BYTES, rows_at_once, runs, width_of_nulls
 from sutro_magic.errors import CorruptResultsError
-from sutro_magic.parquet_footer import read_chunks
+from sutro_magic.parquet_footer import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -210,7 +210,7 @@ def expand(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]
 
 def decode(
     parquet: pq.ParquetFile,
-    chunks: Sequence[Sequence[Chunk]],
+    chunks: Chunks | Sequence[Sequence[Chunk]],
     data: File,
     *,
     names: list[str] | None,
@@ -223,7 +223,7 @@ def decode(
     Parameters
     ----------
     parquet : pyarrow.parquet.ParquetFile
-    chunks : sequence of sequence of Chunk
+    chunks : Chunks or sequence of sequence of Chunk
         Of each row group its columns, as in its footer.
     data : File
         The same file as bytes.
@@ -244,8 +244,8 @@ def decode(
     metadata = parquet.metadata
     rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     leaves = [metadata.schema.column(place) for place in range(metadata.num_columns)]
-    if len(chunks) != len(rows) or any(chunk and len(chunk) != len(leaves) for chunk in chunks):
-        raise CorruptResultsError("The Parquet file is damaged: its footer can be read in two ways.")
+    if len(chunks) != len(rows):
+        raise _two_ways()
     wanted = None if names is None else set(names)
     chosen = {i: leaf for i, leaf in enumerate(leaves) if wanted is None or _is_read(leaf.path, wanted)}
     least = sum(
@@ -255,8 +255,14 @@ def decode(
     )
     for run in runs(rows, range(len(rows)) if row_groups is None else row_groups, batch_size):
         found = [(rows[group], chunks[group]) for group in run]
+        if any(count and len(columns) != len(leaves) for count, columns in found):
+            raise _two_ways()
         size = rows_at_once(data, found, chosen, batch_size, kept=kept, least=least)
         yield from parquet.iter_batches(size, row_groups=run, columns=names)
+
+
+def _two_ways() -> CorruptResultsError:
+    return CorruptResultsError("The Parquet file is damaged: its footer can be read in two ways.")
 
 
 def json_text(value: Any) -> str | None:
@@ -284,10 +290,10 @@ def opened(path: Path) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
 
 
 @lru_cache(maxsize=2)
-def _chunks(path: str, size: int, _modified: int) -> list[list[Chunk]]:
+def _chunks(path: str, size: int, _modified: int) -> Chunks:
     """Read the footer once for all parts of a file that are read one by one."""
     with Path(path).open("rb") as file:
-        return read_chunks(file, size)
+        return Chunks(file, size)
 
 
 def _is_read(leaf: str, names: Collection[str]) -> bool:
