@@ -43,8 +43,10 @@ _SCHEMA, _ROWS, _GROUPS = 2, 3, 4  # of FileMetaData
 _TYPE, _CHILDREN = 1, 5  # of SchemaElement
 _GROUP_COLUMNS, _GROUP_ROWS = 1, 3  # of RowGroup
 _CHUNK_FILE, _CHUNK_METADATA = 1, 3  # of ColumnChunk
-_CODEC, _UNPACKED, _PACKED, _FIRST_PAGE, _DICTIONARY, _STATISTICS = 4, 6, 7, 9, 11, 12  # of ColumnMetaData
+_CODEC, _UNPACKED, _PACKED, _FIRST_PAGE, _DICTIONARY = 4, 6, 7, 9, 11  # of ColumnMetaData
+_STATISTICS, _SIZES = 12, 16  # of ColumnMetaData, too
 _NULLS = 3  # of Statistics
+_DECODED = 1  # of SizeStatistics
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Chunk:
         Parquet's number of the compression.
     nulls : int, optional
         How many of the values are null, by the footer's word.
+    decoded : int, optional
+        Bytes of the texts, each as often as it stands in a row, by the footer's word; not every writer notes them.
     """
 
     start: int
@@ -70,6 +74,7 @@ class Chunk:
     unpacked: int
     codec: int
     nulls: int | None
+    decoded: int | None = None
 
 
 def check_footer(path: Path, check: Callable[[], None] = stopping.check) -> None:
@@ -274,14 +279,16 @@ def _read_group(reader: Reader, columns: int, data_end: int) -> tuple[int, list[
 
 def _read_chunk(reader: Reader) -> Chunk:
     facts = dict.fromkeys((_CODEC, _UNPACKED, _PACKED, _FIRST_PAGE, _DICTIONARY), -1)
-    nulls = None
+    nulls = decoded = None
     for field, kind in reader.fields():
         if field == _CHUNK_METADATA and kind == STRUCT:
             for inner, inner_kind in reader.fields():
                 if inner in facts and inner_kind == (I32 if inner == _CODEC else I64):
                     facts[inner] = reader.signed()
                 elif inner == _STATISTICS and inner_kind == STRUCT:
-                    nulls = _read_nulls(reader)
+                    nulls = _read_number(reader, _NULLS)
+                elif inner == _SIZES and inner_kind == STRUCT:
+                    decoded = _read_number(reader, _DECODED)
                 else:
                     reader.skip(inner_kind)
         elif field == _CHUNK_FILE and kind == BINARY:
@@ -292,17 +299,18 @@ def _read_chunk(reader: Reader) -> Chunk:
     if size < 0:  # no metadata; asking Arrow for them would end the process
         raise _misfit()
     start = min(start, dictionary) if dictionary > 0 else start
-    return Chunk(start, start + size, facts[_UNPACKED], facts[_CODEC], nulls)
+    return Chunk(start, start + size, facts[_UNPACKED], facts[_CODEC], nulls, decoded)
 
 
-def _read_nulls(reader: Reader) -> int | None:
-    nulls = None
+def _read_number(reader: Reader, number: int) -> int | None:
+    """Return one field of a struct."""
+    found = None
     for field, kind in reader.fields():
-        if field == _NULLS and kind == I64:
-            nulls = reader.signed()
+        if field == number and kind == I64:
+            found = reader.signed()
         else:
             reader.skip(kind)
-    return nulls
+    return found
 
 
 def _damaged() -> CorruptResultsError:
