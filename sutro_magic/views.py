@@ -63,8 +63,16 @@ def canonical_schema(
 
 
 def without_dictionaries(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the same values without a dictionary."""
-    return without_dictionaries(kind.value_type) if pa.types.is_dictionary(kind) else kind
+    """Return the type of the same values without dictionaries, those inside lists and structs included."""
+    kinds = pa.types
+    if kinds.is_dictionary(kind):
+        return without_dictionaries(kind.value_type)
+    if kinds.is_struct(kind):
+        return pa.struct([field.with_type(without_dictionaries(field.type)) for field in kind])
+    if kinds.is_list(kind) or kinds.is_large_list(kind):
+        field = kind.value_field.with_type(without_dictionaries(kind.value_type))
+        return pa.large_list(field) if kinds.is_large_list(kind) else pa.list_(field)
+    return kind
 
 
 def read_schema(
@@ -253,7 +261,13 @@ def decode(
         for field in parquet.schema_arrow
         if wanted is None or _is_read(field.name, wanted)
     )
-    for run in runs(rows, range(len(rows)) if row_groups is None else row_groups, batch_size):
+    # Arrow makes no batch of two row groups whose dictionaries are inside lists or structs.
+    nested = any(
+        not pa.types.is_dictionary(field.type) and without_dictionaries(field.type) != field.type
+        for field in parquet.schema_arrow
+    )
+    numbers = range(len(rows)) if row_groups is None else row_groups
+    for run in runs(rows, numbers, 1 if nested else batch_size):
         found = [(rows[group], chunks[group]) for group in run]
         if any(count and len(columns) != len(leaves) for count, columns in found):
             raise _two_ways()

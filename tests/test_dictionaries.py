@@ -21,15 +21,38 @@ ROWS, GROUPS = 1000, 3
 WORDS = [f"group {group} category {row % 9}" for group in range(GROUPS) for row in range(ROWS)]
 
 
+def labels(start):
+    return pa.array(WORDS[start : start + ROWS]).dictionary_encode()
+
+
+PLACES = {
+    "of its own": labels,
+    "in lists": lambda start: pa.ListArray.from_arrays(pa.array(range(ROWS + 1), pa.int32()), labels(start)),
+    "in structs": lambda start: pa.StructArray.from_arrays([labels(start)], ["k"]),
+}
+
+
+@pytest.fixture(params=PLACES)
+def place(request):
+    return request.param
+
+
 @pytest.fixture
-def entry(tmp_path):
+def words(place):
+    return {"of its own": WORDS, "in lists": [[w] for w in WORDS], "in structs": [{"k": w} for w in WORDS]}[
+        place
+    ]
+
+
+@pytest.fixture
+def entry(tmp_path, place):
     folder = tmp_path / "entry"
     folder.mkdir()
     path = folder / RESULTS_FILE
     tables = [
         pa.table(
             {
-                "category": pa.array(WORDS[start : start + ROWS]).dictionary_encode(),
+                "category": PLACES[place](start),
                 JOB: [f'{{"a": {row}}}' for row in range(start, start + ROWS)],
             }
         )
@@ -45,6 +68,11 @@ def entry(tmp_path):
     )  # fmt: skip
 
 
+def has_dictionaries(table):
+    kind = table.schema.field("category").type
+    return views.without_dictionaries(kind) != kind
+
+
 def results(entry, *, unfold):
     cache = ResultsCache(entry.folder.parent)
     return Results.of_entry(
@@ -52,37 +80,37 @@ def results(entry, *, unfold):
     )
 
 
-def test_a_table_that_is_mapped_has_the_values(entry):
+def test_a_table_that_is_mapped_has_the_values(entry, words):
     table = mapped.open_mapped(ResultsCache(entry.folder.parent), entry, inputs=True, logprobs=True, small=0)
-    assert table.schema.field("category").type == pa.string()
-    assert table["category"].to_pylist() == WORDS
+    assert not has_dictionaries(table)
+    assert table["category"].to_pylist() == words
 
 
-def test_a_table_beyond_memory_keeps_its_types(entry, monkeypatch):
+def test_a_table_beyond_memory_keeps_its_types(entry, monkeypatch, words):
     monkeypatch.setattr(container, "memory", lambda: 1000)
     monkeypatch.setattr(
         mapped.open_mapped, "__kwdefaults__", {**mapped.open_mapped.__kwdefaults__, "small": 0}
     )
     found = results(entry, unfold=False)
     assert found.arrow().schema == found.schema
-    assert pa.types.is_dictionary(found.schema.field("category").type)
-    assert found.arrow()["category"].to_pylist() == WORDS
+    assert has_dictionaries(found)
+    assert found.arrow()["category"].to_pylist() == words
 
 
-def test_outputs_unfold_beside_them(entry):
+def test_outputs_unfold_beside_them(entry, words):
     found = results(entry, unfold=None)
     assert found.columns == ["category", "a"]
-    assert found.arrow()["category"].to_pylist() == WORDS
+    assert found.arrow()["category"].to_pylist() == words
     assert found.arrow().schema == found.schema
 
 
 @pytest.mark.parametrize("part", ["filtered", "whole", "unfolded"])
-def test_dask_reads_them(entry, monkeypatch, part):
+def test_dask_reads_them(entry, monkeypatch, part, words):
     pytest.importorskip("dask")
     monkeypatch.setattr(dask_frames, "SMALL_BYTES", 0)
     found = results(entry, unfold=None if part == "unfolded" else False)
     frame = (found.filtered if part == "filtered" else found).dask()
-    assert frame.compute(scheduler="sync")["category"].astype(str).tolist() == WORDS
+    assert frame.compute(scheduler="sync")["category"].astype(object).tolist() == words
 
 
 def test_a_long_category_is_taken_out_for_few_rows_at_once():
