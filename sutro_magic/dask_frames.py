@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 PART_ROWS = 100_000
 """A part has about so many rows."""
+PART_BYTES = 1 << 30
+"""Of text that a part has at most, if a file says how much that is: a small row group may repeat a long prompt in each row."""
+_MOST_PARTS = 100
+"""Of one row group, whatever its footer says."""
 SMALL_BYTES = 4 << 20
 """Rows of so many bytes travel with the graph."""
 
@@ -32,7 +36,7 @@ _spilled: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def dask_of_parquet(path: Path, table: CanonicalTable, schema: pa.Schema) -> Any:
-    """Return a Dask DataFrame of a results file, a row group a part.
+    """Return a Dask DataFrame of a results file, a row group a part; of one with very much text, several parts.
 
     Parameters
     ----------
@@ -52,12 +56,25 @@ def dask_of_parquet(path: Path, table: CanonicalTable, schema: pa.Schema) -> Any
     nullable = {
         column.name
         for column in table.columns
-        if wire[column.source] not in places or _may_hold_null(groups, places[wire[column.source]])
+        # Of two columns with one name, nobody can tell by that which is which.
+        if wire.count(wire[column.source]) > 1
+        or wire[column.source] not in places
+        or _may_hold_null(groups, places[wire[column.source]])
     }
     counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    rows = {i: count for i, count in enumerate(counts) if count}
-    starts = _starts(rows.values())
-    parts = [list(rows), starts[:-1], starts[1:]]
+    wanted = {wire[column.source] for column in table.columns}
+    leaves = [i for name, i in places.items() if name in wanted or name.partition(".")[0] in wanted]
+    parts: list[list[int]] = [[], [], [], [], []]
+    for i, count in enumerate(counts):
+        size = sum(groups[i][leaf].decoded or 0 for leaf in leaves) if count else 0
+        step = max(1, count // _MOST_PARTS, count * PART_BYTES // max(size, PART_BYTES))
+        for skipped in range(0, count, step):
+            for numbers, number in zip(
+                parts, (i, count, skipped, min(step, count - skipped), 0), strict=True
+            ):
+                numbers.append(number)
+    starts = _starts(parts[3])
+    parts[4] = starts[:-1]
     return _frame(_read_group, parts, starts, schema, nullable, path=str(path), table=table)
 
 
@@ -103,14 +120,17 @@ def dask_of_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch], size: int
         dataframe: Any = dask.dataframe  # its functions have no types
         return dataframe.from_pandas(to_pandas(pa.Table.from_batches(batches, schema)), npartitions=1)
     from sutro_magic.unfolded_file import TOKEN
+    from sutro_magic.views import expand, without_dictionaries
 
     folder = tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True)
     path, token = Path(folder.name) / "rows.arrow", "rows"
-    with pa.ipc.new_file(path, schema.with_metadata({TOKEN: token.encode()})) as writer:
+    plain = pa.schema([field.with_type(without_dictionaries(field.type)) for field in schema])
+    with pa.ipc.new_file(path, plain.with_metadata({TOKEN: token.encode()})) as writer:
         for batch in batches:
-            writer.write_batch(batch.replace_schema_metadata({TOKEN: token.encode()}))
+            for written in expand(batch, plain):
+                writer.write_batch(written.replace_schema_metadata({TOKEN: token.encode()}))
     _spilled.append(folder)
-    return dask_of_arrow(path, token, schema)
+    return dask_of_arrow(path, token, plain)
 
 
 def _frame(
@@ -136,28 +156,37 @@ def _frame(
 
 def _read_group(
     group: int,
+    total: int,
+    skipped: int,
+    rows: int,
     start: int,
-    end: int,
     *,
     columns: Sequence[str],
     nullable: list[str],
     path: str,
     table: CanonicalTable,
 ) -> Any:
+    """Read some rows of a row group; those before them are decoded as well, but a few at a time."""
     import pyarrow as pa
 
     from sutro_magic import views
 
     # A frame without columns has rows all the same.
     wanted = [column for column in table.columns if column.name in columns] or table.columns[:1]
-    part = replace(table, num_rows=end - start, columns=tuple(wanted))
+    part = replace(table, num_rows=total, columns=tuple(wanted))
     try:
         schema = views.read_schema(Path(path), part, inputs=True, logprobs=True)
-        batches = views.read_batches(Path(path), part, inputs=True, logprobs=True, row_groups=[group])
-        read = pa.Table.from_batches(batches, schema)
+        taken, done = [], 0
+        for batch in views.read_batches(Path(path), part, inputs=True, logprobs=True, row_groups=[group]):
+            first, end = (min(max(0, row - done), batch.num_rows) for row in (skipped, skipped + rows))
+            if first < end:
+                taken.append(batch.slice(first, end - first))
+            done += batch.num_rows
+            if skipped + rows <= done < total:
+                break  # at the end of the row group, it is looked whether that has as many rows as it had
     except (FileNotFoundError, CorruptResultsError):
         raise _gone() from None
-    return _chosen(read, start, columns, nullable)
+    return _chosen(pa.Table.from_batches(taken, schema), start, columns, nullable)
 
 
 def _read_batches(

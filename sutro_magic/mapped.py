@@ -115,10 +115,10 @@ def _in_scratch(entry: CacheEntry, token: str, on_rows: Callable[[int, int], Non
 
 
 def _write(entry: CacheEntry, path: Path, token: str, on_rows: Callable[[int, int], None]) -> None:
-    schema = views.read_schema(entry.path, entry.table, inputs=True, logprobs=True)
+    schema = views.read_schema(entry.path, entry.table, inputs=True, logprobs=True, plain=True)
     total, done = entry.table.num_rows, 0
     with pa.ipc.new_file(path, schema.with_metadata({TOKEN: token.encode()})) as writer:
-        for batch in views.read_batches(entry.path, entry.table, inputs=True, logprobs=True):
+        for batch in views.read_batches(entry.path, entry.table, inputs=True, logprobs=True, plain=True):
             check_room(path.parent)
             writer.write_batch(batch.replace_schema_metadata({TOKEN: token.encode()}))
             done += batch.num_rows

@@ -17,7 +17,7 @@ from sutro_magic.engine import Lane
 from sutro_magic.questions import Order, Question, condition, queryable, sort_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -114,6 +114,16 @@ class Pages:
         with self.lane.turn(), self._opening:
             self._table = self._numbers = None
             self._kept.clear()
+
+    def runs(self, rows: Rows, most: int) -> Iterator[Rows]:
+        """Cut rows into runs with at most so many bytes of text, unless a single row has more."""
+        total = np.cumsum(self._picking().text_bytes(np.asarray(rows, dtype=np.int64)))
+        first = 0
+        while first < len(rows):
+            before = int(total[first - 1]) if first else 0
+            end = max(first + 1, int(np.searchsorted(total, before + most, side="right")))
+            yield rows[first:end]
+            first = end
 
     def close(self) -> None:
         """Cancel what runs, and let go of all memory; the next question opens the table anew."""
@@ -223,14 +233,7 @@ class PickableTable:
         """
         if not len(rows):
             return self.table.slice(0, 0)
-        chunks = np.searchsorted(self._ends, rows, side="right")
-        order = np.argsort(chunks, kind="stable")
-        bounds = np.flatnonzero(np.diff(chunks[order])) + 1
-        groups = []
-        for group in np.split(order, bounds):
-            chunk = int(chunks[group[0]])
-            batch = self._batches[chunk]
-            groups.append((group, batch, rows[group] - int(self._ends[chunk]) + batch.num_rows))
+        groups = self._by_chunk(rows)
         if len(rows) <= SLICED_ROWS and sum(_text_bytes(*picked[1:]) for picked in groups) > COPIED_BYTES:
             pieces = {
                 place: batch.slice(row, 1)
@@ -239,21 +242,58 @@ class PickableTable:
             }
             return pa.Table.from_batches([pieces[place] for place in range(len(rows))])
         parts = [batch.take(pa.array(places)) for _, batch, places in groups]
+        order = np.concatenate([group for group, _, _ in groups])
         back = np.empty(len(rows), dtype=np.int64)
         back[order] = np.arange(len(rows))
         picked = pa.Table.from_batches(parts, schema=self.table.schema)
         return picked if np.array_equal(order, back) and len(parts) == 1 else picked.take(pa.array(back))
 
+    def text_bytes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return how many bytes of text each of some rows has."""
+        found = np.zeros(len(rows), dtype=np.int64)
+        if len(rows):
+            for group, batch, places in self._by_chunk(rows):
+                found[group] = sum(_spans(column, places, places + 1) for column in batch.columns)
+        return found
+
+    def _by_chunk(
+        self, rows: npt.NDArray[np.int64]
+    ) -> list[tuple[Rows, pa.RecordBatch, npt.NDArray[np.int64]]]:
+        """Return for each chunk that has some of the rows: which of them, the chunk, and their places in it."""
+        chunks = np.searchsorted(self._ends, rows, side="right")
+        order = np.argsort(chunks, kind="stable")
+        bounds = np.flatnonzero(np.diff(chunks[order])) + 1
+        groups: list[tuple[Rows, pa.RecordBatch, npt.NDArray[np.int64]]] = []
+        for group in np.split(order, bounds):
+            chunk = int(chunks[group[0]])
+            batch = self._batches[chunk]
+            groups.append((group, batch, rows[group] - int(self._ends[chunk]) + batch.num_rows))
+        return groups
+
 
 def _text_bytes(batch: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> int:
     """Return how many bytes the texts of some rows have, without a look at the texts."""
-    total = 0
-    for column in batch.columns:
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            kind = np.int32 if pa.types.is_string(column.type) else np.int64
-            ends: npt.NDArray[Any] = np.frombuffer(column.buffers()[1], kind)[column.offset :]
-            total += int((ends[rows + 1] - ends[rows]).sum(dtype=np.int64))
-    return total
+    return int(sum(_spans(column, rows, rows + 1).sum() for column in batch.columns))
+
+
+def _spans(column: pa.Array, starts: Rows, ends: Rows) -> npt.NDArray[np.int64]:
+    """Return how many bytes some runs of values have, texts inside lists and structs included, from their offsets."""
+    kinds, kind = pa.types, column.type
+    starts, ends = starts + column.offset, ends + column.offset
+    if kinds.is_struct(kind):
+        # They come with the struct's offset.
+        inner = (column.field(number) for number in range(kind.num_fields))
+        spans = [_spans(field, starts - column.offset, ends - column.offset) for field in inner]
+        return np.sum(spans, axis=0, dtype=np.int64) if spans else np.zeros(len(starts), np.int64)
+    is_list = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_map(kind)
+    is_text = kinds.is_string(kind) or kinds.is_binary(kind)
+    is_large_text = kinds.is_large_string(kind) or kinds.is_large_binary(kind)
+    if not (is_list or is_text or is_large_text) or column.buffers()[1] is None or not len(column):
+        return np.zeros(len(starts), np.int64)
+    width = np.int64 if is_large_text or kinds.is_large_list(kind) else np.int32
+    offsets: npt.NDArray[Any] = np.frombuffer(column.buffers()[1], width)
+    starts, ends = offsets[starts].astype(np.int64), offsets[ends].astype(np.int64)
+    return _spans(column.values, starts, ends) if is_list else ends - starts
 
 
 def _in_order(order: Rows | None, found: Rows | None) -> Rows | None:

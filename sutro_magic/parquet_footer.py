@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from sutro_magic.parquet_pages import check_pages, too_many_pages
 from sutro_magic.thrift_compact import BINARY, I32, I64, LIST, MAX_DEPTH, STRUCT, Reader, ThriftError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sutro_magic.parquet_pages import File
@@ -38,11 +40,13 @@ _MAGIC_BYTES = len(_MAGIC)
 
 # Numbers of fields.
 _SCHEMA, _ROWS, _GROUPS = 2, 3, 4  # of FileMetaData
-_CHILDREN = 5  # of SchemaElement
+_TYPE, _CHILDREN = 1, 5  # of SchemaElement
 _GROUP_COLUMNS, _GROUP_ROWS = 1, 3  # of RowGroup
 _CHUNK_FILE, _CHUNK_METADATA = 1, 3  # of ColumnChunk
-_CODEC, _UNPACKED, _PACKED, _FIRST_PAGE, _DICTIONARY, _STATISTICS = 4, 6, 7, 9, 11, 12  # of ColumnMetaData
+_CODEC, _UNPACKED, _PACKED, _FIRST_PAGE, _DICTIONARY = 4, 6, 7, 9, 11  # of ColumnMetaData
+_STATISTICS, _SIZES = 12, 16  # of ColumnMetaData, too
 _NULLS = 3  # of Statistics
+_DECODED = 1  # of SizeStatistics
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Chunk:
         Parquet's number of the compression.
     nulls : int, optional
         How many of the values are null, by the footer's word.
+    decoded : int, optional
+        Bytes of the texts, each as often as it stands in a row, by the footer's word; not every writer notes them.
     """
 
     start: int
@@ -68,6 +74,7 @@ class Chunk:
     unpacked: int
     codec: int
     nulls: int | None
+    decoded: int | None = None
 
 
 def check_footer(path: Path, check: Callable[[], None] = stopping.check) -> None:
@@ -96,6 +103,56 @@ def check_footer(path: Path, check: Callable[[], None] = stopping.check) -> None
 
 def read_chunks(file: File, size: int) -> list[list[Chunk]]:
     """Read the footer of a file of so many bytes; returns and errors as in `check_metadata`."""
+    return check_metadata(*_read_footer(file, size))
+
+
+class Chunks:
+    """Of each row group of a file its columns, read when they are asked for; the file was checked before.
+
+    A file of 20,000 row groups takes seconds to look through, and its first rows are in the first one.
+
+    Parameters
+    ----------
+    file : File
+    size : int
+        Bytes of the file.
+
+    Raises
+    ------
+    CorruptResultsError, ResultsTooLargeError
+        As of `check_footer`, here or when a row group is asked for.
+    """
+
+    def __init__(self, file: File, size: int) -> None:
+        footer, self._data_end = _read_footer(file, size)
+        self._reader = Reader(footer)
+        self._columns, self._count = -1, 0
+        self._found: list[list[Chunk]] = []
+        self._reading = threading.Lock()
+        with _in_our_words():
+            for field, kind in self._reader.fields():
+                if field == _SCHEMA and kind == LIST:
+                    self._columns = _check_schema(self._reader)
+                elif field == _GROUPS and kind == LIST:
+                    self._count, _ = self._reader.list_head()
+                    break  # what comes then is read later
+                else:
+                    self._reader.skip(kind)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, group: int) -> list[Chunk]:
+        if not 0 <= group < self._count:
+            raise IndexError
+        with self._reading, _in_our_words():
+            while len(self._found) <= group:
+                self._found.append(_read_group(self._reader, self._columns, self._data_end)[1])
+        return self._found[group]
+
+
+def _read_footer(file: File, size: int) -> tuple[bytes, int]:
+    """Return the footer of a file of so many bytes, and where it begins."""
     if size < _MAGIC_BYTES + TAIL_BYTES:
         raise _damaged()
     file.seek(size - TAIL_BYTES)
@@ -105,7 +162,15 @@ def read_chunks(file: File, size: int) -> list[list[Chunk]]:
         raise _damaged()
     check_footer_length(length)
     file.seek(data_end)
-    return check_metadata(file.read(length), data_end)
+    return file.read(length), data_end
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except (IndexError, ThriftError):
+        raise _damaged() from None
 
 
 def check_footer_length(length: int) -> None:
@@ -134,18 +199,20 @@ def check_metadata(footer: bytes, data_end: int) -> list[list[Chunk]]:
     reader = Reader(footer)
     groups: list[list[Chunk]] = []
     columns = rows = grouped = -1
-    try:
+    with _in_our_words():
         for field, kind in reader.fields():
             if field == _SCHEMA and kind == LIST:
                 columns = _check_schema(reader)
             elif field == _ROWS and kind == I64:
                 rows = reader.signed()
             elif field == _GROUPS and kind == LIST:
-                grouped = _check_groups(reader, columns, data_end, groups)
+                grouped = 0
+                for _ in range(reader.list_head()[0]):
+                    count, chunks = _read_group(reader, columns, data_end)
+                    groups.append(chunks)
+                    grouped += count
             else:
                 reader.skip(kind)
-    except (IndexError, ThriftError):
-        raise _damaged() from None
     if rows > MAX_ROWS:
         raise ResultsTooLargeError(
             f"The Parquet file claims to have {rows:,} rows; up to {MAX_ROWS:,} can be read."
@@ -169,16 +236,20 @@ def _check_schema(reader: Reader) -> int:
             open_groups.pop()
         if open_groups:
             open_groups[-1] -= 1
-        children = -1
+        children, typed = 0, False
         for field, kind in reader.fields():
+            typed |= field == _TYPE and kind == I32
             if field == _CHILDREN and kind == I32:
-                children = reader.signed()
+                children = reader.signed32()
             else:
                 reader.skip(kind)
-        if children >= 0:
-            open_groups.append(children)
-        else:
+        if children < 0:
+            raise _misfit()
+        # As Arrow sees it; old writers say of a column of values, too, how many children it has: none.
+        if typed and not children:
             leaves += 1
+        else:
+            open_groups.append(children)
         if len(open_groups) > MAX_DEPTH:
             raise CorruptResultsError(
                 f"The columns of the Parquet file are nested more than {MAX_DEPTH} deep: no results are."
@@ -186,41 +257,38 @@ def _check_schema(reader: Reader) -> int:
     return leaves
 
 
-def _check_groups(reader: Reader, columns: int, data_end: int, groups: list[list[Chunk]]) -> int:
-    """Return the rows of all row groups, and note their columns."""
-    total = 0
-    count, _ = reader.list_head()
-    for _ in range(count):
-        rows, found = -1, 0
-        chunks: list[Chunk] = []
-        for field, kind in reader.fields():
-            if field == _GROUP_COLUMNS and kind == LIST:
-                found, _ = reader.list_head()
-                chunks += [_read_chunk(reader) for _ in range(found)]
-            elif field == _GROUP_ROWS and kind == I64:
-                rows = reader.signed()
-            else:
-                reader.skip(kind)
-        if rows < 0 or found != columns:
-            raise _misfit()
-        # Without rows there are no pages to point to.
-        if rows and any(chunk.start < _MAGIC_BYTES or chunk.end > data_end for chunk in chunks):
-            raise _misfit()
-        groups.append(chunks if rows else [])
-        total += rows
-    return total
+def _read_group(reader: Reader, columns: int, data_end: int) -> tuple[int, list[Chunk]]:
+    """Return the rows of a row group, and its columns; none if it has no rows."""
+    rows, found = -1, 0
+    chunks: list[Chunk] = []
+    for field, kind in reader.fields():
+        if field == _GROUP_COLUMNS and kind == LIST:
+            found, _ = reader.list_head()
+            chunks += [_read_chunk(reader) for _ in range(found)]
+        elif field == _GROUP_ROWS and kind == I64:
+            rows = reader.signed()
+        else:
+            reader.skip(kind)
+    if rows < 0 or found != columns:
+        raise _misfit()
+    # Without rows there are no pages to point to.
+    if rows and any(chunk.start < _MAGIC_BYTES or chunk.end > data_end for chunk in chunks):
+        raise _misfit()
+    return rows, chunks if rows else []
 
 
 def _read_chunk(reader: Reader) -> Chunk:
     facts = dict.fromkeys((_CODEC, _UNPACKED, _PACKED, _FIRST_PAGE, _DICTIONARY), -1)
-    nulls = None
+    nulls = decoded = None
     for field, kind in reader.fields():
         if field == _CHUNK_METADATA and kind == STRUCT:
             for inner, inner_kind in reader.fields():
                 if inner in facts and inner_kind == (I32 if inner == _CODEC else I64):
                     facts[inner] = reader.signed()
                 elif inner == _STATISTICS and inner_kind == STRUCT:
-                    nulls = _read_nulls(reader)
+                    nulls = _read_number(reader, _NULLS)
+                elif inner == _SIZES and inner_kind == STRUCT:
+                    decoded = _read_number(reader, _DECODED)
                 else:
                     reader.skip(inner_kind)
         elif field == _CHUNK_FILE and kind == BINARY:
@@ -231,17 +299,18 @@ def _read_chunk(reader: Reader) -> Chunk:
     if size < 0:  # no metadata; asking Arrow for them would end the process
         raise _misfit()
     start = min(start, dictionary) if dictionary > 0 else start
-    return Chunk(start, start + size, facts[_UNPACKED], facts[_CODEC], nulls)
+    return Chunk(start, start + size, facts[_UNPACKED], facts[_CODEC], nulls, decoded)
 
 
-def _read_nulls(reader: Reader) -> int | None:
-    nulls = None
+def _read_number(reader: Reader, number: int) -> int | None:
+    """Return one field of a struct."""
+    found = None
     for field, kind in reader.fields():
-        if field == _NULLS and kind == I64:
-            nulls = reader.signed()
+        if field == number and kind == I64:
+            found = reader.signed()
         else:
             reader.skip(kind)
-    return nulls
+    return found
 
 
 def _damaged() -> CorruptResultsError:

@@ -38,9 +38,10 @@ _DICTIONARY_KIND = 2
 _COUNT = 1  # of the headers inside
 _ENCODING = {_VALUES: 2, _DICTIONARY: 2, _VALUES_V2: 4}
 _COUNT_OF_VALUES, _ENCODED = -1, -2  # what is noted of those
-_DELTA_BYTE_ARRAY = 7
-"""An encoding: each value as the length of what it begins with of the one before, and the rest."""
-
+_DELTA_LENGTH_BYTE_ARRAY, _DELTA_BYTE_ARRAY = 6, 7
+"""Encodings: all lengths, then all texts; and each value as the length of what it begins with of the one before, and the rest."""
+_LENGTHS = {_DELTA_LENGTH_BYTE_ARRAY: 4, _DELTA_BYTE_ARRAY: 8}
+"""Bytes for each value, for which Arrow takes the memory as soon as it opens a page; some bytes may claim any number of lengths."""
 
 _MANY_TEXTS = 1_000_000
 """A dictionary with more is taken for one long text."""
@@ -88,6 +89,8 @@ class ColumnPages:
         Pages, and the bytes to which they unpack.
     values : int
         Values, nulls included; those of a dictionary not.
+    largest : int
+        Bytes that Arrow holds at once of the page that needs most; `MAX_PAGE_BYTES` where a page is not understood.
     densest : int
         Bytes a value has on average, in the page in which they have most.
     prefixed : int
@@ -98,6 +101,7 @@ class ColumnPages:
     count: int = 0
     unpacked: int = 0
     values: int = 0
+    largest: int = 0
     densest: int = 0
     prefixed: int = 0
     dictionary: DictionaryPage | None = None
@@ -119,35 +123,37 @@ def check_pages(file: File, start: int, end: int, check: Callable[[], None] = st
     ResultsTooLargeError
         When a page would unpack to more than `MAX_PAGE_BYTES` and `MAX_PAGE_GROWTH` times as many, or there are more than `MAX_CHUNK_PAGES`.
     """
-    pages = unpacked = values = densest = prefixed = 0
+    pages = unpacked = values = largest = densest = prefixed = 0
     dictionary = None
     while start < end:
         check()
         reader, header = _look(file, start, end)
         size, packed = max(0, header.get(_UNPACKED, 0)), header.get(_PACKED, -1)
-        if size > max(MAX_PAGE_BYTES, MAX_PAGE_GROWTH * packed):
+        count = max(0, header.get(_COUNT_OF_VALUES, 0))
+        lengths = count * _LENGTHS.get(header.get(_ENCODED, 0), 0)
+        if size + lengths > max(MAX_PAGE_BYTES, MAX_PAGE_GROWTH * packed):
             raise ResultsTooLargeError(
-                f"A page of the Parquet file would unpack from {packed:,} to {size:,} bytes: no results pack that well."
+                f"A page of the Parquet file would unpack from {packed:,} to {size + lengths:,} bytes: no results pack that well."
             )
         if not 0 <= packed <= end - start - reader.at:
-            prefixed = MAX_PAGE_BYTES  # Arrow may see more there than we do
+            prefixed = largest = MAX_PAGE_BYTES  # Arrow may see more there than we do
             break
         pages += 1
         if pages > MAX_CHUNK_PAGES:
             raise too_many_pages(MAX_CHUNK_PAGES)
         unpacked += size
         start += reader.at
-        count = max(0, header.get(_COUNT_OF_VALUES, 0))
         if header.get(_KIND) == _DICTIONARY_KIND:
             if dictionary is None:  # Arrow takes no second one
                 dictionary = DictionaryPage(start, packed, size, count)
         else:
             values += count
+            largest = max(largest, size + lengths)
             densest = max(densest, -(-size // max(1, count)))
             if header.get(_ENCODED) == _DELTA_BYTE_ARRAY:
                 prefixed = max(prefixed, size)
         start += packed
-    return ColumnPages(pages, unpacked, values, densest, prefixed, dictionary)
+    return ColumnPages(pages, unpacked, values, largest, densest, prefixed, dictionary)
 
 
 def longest_text(page: bytes, count: int) -> int:

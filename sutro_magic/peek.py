@@ -7,6 +7,7 @@ long as they are used; everything that can be done with results can be done with
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,18 +18,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sutro_magic.batch_rows import BATCH_BYTES
 from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import ArgumentError, CacheError, CorruptResultsError, PeekError
-from sutro_magic.parquet_footer import TAIL_BYTES, read_chunks
+from sutro_magic.parquet_footer import TAIL_BYTES, Chunks, read_chunks
 from sutro_magic.parquet_pages import check_pages
 from sutro_magic.provenance import Peeked
 from sutro_magic.results import Results
+from sutro_magic.row_groups import RowGroupWriter
 from sutro_magic.sources import ResultsFile
 from sutro_magic.typed import as_typed
 from sutro_magic.views import decode, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from sutro_magic.models import Job, ResultsRequest
     from sutro_magic.parquet_footer import Chunk
     from sutro_magic.parquet_pages import File
@@ -48,15 +53,18 @@ class FirstRows:
 
     Attributes
     ----------
-    rows : pyarrow.Table
-        With the columns of the file.
+    home : tempfile.TemporaryDirectory
+        Where they are, in a Parquet file with the columns of the whole one.
+    num_rows : int
+        How many they are.
     table : CanonicalTable
         Which of them is what, with the number of rows of the whole file.
     size, fetched : int
         Bytes of the whole file; bytes that were read over the network.
     """
 
-    rows: pa.Table
+    home: tempfile.TemporaryDirectory[str]
+    num_rows: int
     table: CanonicalTable
     size: int
     fetched: int
@@ -101,9 +109,12 @@ def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
             decoded = sum(check_pages(file, *span).unpacked for span in spans)
             _check_memory(file, request, rows, decoded, MOST_DECODED)
             table = _describe(parquet, request)
-            taken, decoded = _take(parquet, file, chunks, groups, rows)
-            _check_memory(file, request, rows, decoded, MOST_DECODED)
-            return FirstRows(taken, table, file.size, file.fetched)
+
+            def check(taken: int) -> None:
+                _check_memory(file, request, rows, taken, MOST_DECODED)
+
+            home, count = _take(parquet, _decode(parquet, file, chunks, groups, rows), rows, check)
+            return FirstRows(home, count, table, file.size, file.fetched)
     except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
         raise CorruptResultsError(
             "The Parquet file cannot be read.",
@@ -121,17 +132,19 @@ def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
     """
     try:
         with opened(entry.path) as (parquet, data):
-            taken, decoded = _take(
-                parquet, data, read_chunks(data, data.size()), _groups(parquet.metadata, rows), rows
-            )
-            _check_memory(entry, entry.request, rows, decoded, MOST_DECODED)
+
+            def check(taken: int) -> None:
+                _check_memory(entry, entry.request, rows, taken, MOST_DECODED)
+
+            chunks, groups = Chunks(data, data.size()), _groups(parquet.metadata, rows)
+            home, count = _take(parquet, _decode(parquet, data, chunks, groups, rows), rows, check)
     except FileNotFoundError:
         job_id = entry.request.job_id
         raise CacheError(
             f"The results of {job_id} are no longer in the cache.",
             hint=f"%sutro_results {as_typed(job_id)} fetches them again.",
         ) from None
-    return FirstRows(taken, entry.table, entry.size, 0)
+    return FirstRows(home, count, entry.table, entry.size, 0)
 
 
 def as_results(
@@ -157,9 +170,7 @@ def as_results(
     begin : float
         When the look began, by `time.monotonic`.
     """
-    home = tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True)
-    folder = Path(home.name)
-    pq.write_table(found.rows, folder / RESULTS_FILE)
+    folder = Path(found.home.name)
     cached = source if isinstance(source, CacheEntry) else None
     entry = CacheEntry(
         folder=folder,
@@ -167,7 +178,7 @@ def as_results(
         deployment=cached.deployment if cached else str(source),
         fetched=cached.fetched if cached else datetime.now(UTC),
         size=found.size,
-        table=CanonicalTable(num_rows=found.rows.num_rows, columns=found.table.columns),
+        table=CanonicalTable(num_rows=found.num_rows, columns=found.table.columns),
         job=job,
         sha256="",  # there is nothing it could be verified against
     )
@@ -180,7 +191,7 @@ def as_results(
         unfold=unfold,
         from_cache=cached is not None,
         seconds=time.monotonic() - begin,
-        file=_PeekedFile(entry, request, cache, home),
+        file=_PeekedFile(entry, request, cache, found.home),
         part="peek",
         peeked=Peeked(rows=found.table.num_rows, fetched=found.fetched),
     )
@@ -273,21 +284,52 @@ def _describe(parquet: pq.ParquetFile, request: ResultsRequest) -> CanonicalTabl
     return table
 
 
-def _take(
-    parquet: pq.ParquetFile, data: File, chunks: list[list[Chunk]], groups: list[int], rows: int
-) -> tuple[pa.Table, int]:
-    """Return the first rows, and how many bytes they take; no more of them than `MOST_DECODED`."""
-    taken, missing, size = [], rows, 0
+def _decode(
+    parquet: pq.ParquetFile, data: File, chunks: Chunks | list[list[Chunk]], groups: list[int], rows: int
+) -> Iterator[pa.RecordBatch]:
     kept = {field.name for field in parquet.schema_arrow if pa.types.is_dictionary(field.type)}
-    for batch in decode(
+    return decode(
         parquet, chunks, data, names=None, kept=kept, batch_size=min(rows, 65_536), row_groups=groups
-    ):
-        taken.append(batch.slice(0, missing))
-        missing -= taken[-1].num_rows
-        size += taken[-1].nbytes
-        if missing <= 0 or size > MOST_DECODED:
-            break
-    return pa.Table.from_batches(taken, schema=parquet.schema_arrow), size
+    )
+
+
+def _take(
+    parquet: pq.ParquetFile, batches: Iterator[pa.RecordBatch], rows: int, check: Callable[[int], None]
+) -> tuple[tempfile.TemporaryDirectory[str], int]:
+    """Write the first rows to a file as they come, so that few of them are in memory; return its folder and their number.
+
+    Parameters
+    ----------
+    parquet : pyarrow.parquet.ParquetFile
+    batches : iterator of pyarrow.RecordBatch
+    rows : int
+    check : callable
+        Told how many bytes the rows take so far; raises when that is too much.
+    """
+    home = tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True)
+    try:
+        path = Path(home.name) / RESULTS_FILE
+        with RowGroupWriter(path, group_bytes=BATCH_BYTES, statistics=False) as writer:
+            writer.open(parquet.schema_arrow)
+            size = 0
+            for batch in batches:
+                taken = batch.slice(0, rows - writer.num_rows)
+                size += taken.nbytes
+                check(size)
+                writer.add(taken)
+                if writer.num_rows >= rows:
+                    break
+    except OSError as error:
+        home.cleanup()
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise CacheError(
+            f"There is no room for the first rows: {error.strerror}.", hint="Free some disk, and try again."
+        ) from None
+    except BaseException:
+        home.cleanup()
+        raise
+    return home, writer.num_rows
 
 
 def _megabytes(count: int) -> str:

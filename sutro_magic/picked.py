@@ -132,11 +132,13 @@ class NumberedRows:
         batch_size = max(1, min(batch_size, BATCH_BYTES * table.num_rows // max(table.nbytes, 1)))
         for start in range(0, self.num_rows, batch_size):
             end = min(start + batch_size, self.num_rows)
-            rows = np.arange(start, end) if self._rows is None else self._rows[start:end]
-            table = self._pages.take(rows)
-            if len(schema) > table.num_columns:
-                table = table.add_column(0, ROW, pa.array(rows, pa.int64()))
-            yield from table.cast(schema).combine_chunks().to_batches()
+            some = np.arange(start, end) if self._rows is None else self._rows[start:end]
+            # The rows that were picked may be the few long ones.
+            for rows in self._pages.runs(some, BATCH_BYTES):
+                table = self._pages.take(rows)
+                if len(schema) > table.num_columns:
+                    table = table.add_column(0, ROW, pa.array(rows, pa.int64()))
+                yield from table.cast(schema).combine_chunks().to_batches()
 
     def stored(self) -> pa.Table:
         """Return the whole table; all rows of a mapped one are not copied."""

@@ -28,10 +28,23 @@ class RowGroupWriter:
         The file. If it is not there, it is made such that only its owner can read it.
     keep_room : bool
         Stop with an `OSError` when the disk is nearly full, for a file that nobody knows the size of beforehand.
+    group_bytes : int, optional
+        Rows of so many bytes make a row group, however few they are; `ROW_GROUP_BYTES` by default.
+    statistics : bool
+        Note the least and the largest value of each column; of very long texts, that takes time and memory.
     """
 
-    def __init__(self, path: Path, *, keep_room: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep_room: bool = False,
+        group_bytes: int | None = None,
+        statistics: bool = True,
+    ) -> None:
         self._path = path
+        self._statistics = statistics
+        self._group_bytes = group_bytes or ROW_GROUP_BYTES
         self._keep_room = keep_room
         self._writer: Any = None
         self._waiting: list[pa.RecordBatch] = []
@@ -56,7 +69,9 @@ class RowGroupWriter:
         """Begin the file."""
         # Made beforehand, so that nobody else can read it even for a moment.
         os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-        self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(
+            self._path, schema, compression="zstd", write_statistics=self._statistics
+        )
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Write some rows, now or with those that follow."""
@@ -67,7 +82,7 @@ class RowGroupWriter:
             self._flush()
             batch = batch.slice(room)
         self._wait(batch)
-        if self._waiting_bytes >= ROW_GROUP_BYTES:
+        if self._waiting_bytes >= self._group_bytes:
             self._flush()
 
     def _wait(self, batch: pa.RecordBatch) -> None:

@@ -198,11 +198,19 @@ class ResultsFile:
 
     def stored(self) -> pa.Table:
         """Return the whole table: in memory, or from an Arrow file if it would take most of that."""
+        import pyarrow as pa
+
         from sutro_magic.views import held
 
         most = (container.memory() or MEMORY_UNKNOWN) // SHARE_OF_MEMORY
         table = held(self.batches(65_536), self.schema, most)
-        return self.mapped() if table is None else table
+        if table is not None:
+            return table
+        mapped = self.mapped()
+        if mapped.schema == self.schema:
+            return mapped
+        # In the file, values are in no dictionary.
+        return pa.Table.from_batches((batch.cast(self.schema) for batch in mapped.to_batches()), self.schema)
 
     def mapped(self) -> pa.Table:
         """Return the whole table: in memory if it is small, else from an Arrow file."""

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 32_768
 CHUNK_BYTES = 16 << 20
+MOST_HELD_BYTES = 64 << 20
+"""Of outputs that are held at once, unless a single one is longer."""
 """Bytes of text that are decoded at once; a few times as many are in memory."""
 MOST_WORKERS = 4
 
@@ -133,7 +135,7 @@ def unfold(
     OSError
         When the target cannot be written.
     """
-    wire = views.read_schema(source, table, inputs=True, logprobs=True)
+    wire = views.read_schema(source, table, inputs=True, logprobs=True, plain=True)
     if not pa.types.is_string(wire.field("outputs").type):
         return Unfolding(unfolded=False, fits=False, rows=table.num_rows, nulls=0, objects=0)
     job = _Job(source, table, wire, target, token, on_rows)
@@ -165,7 +167,9 @@ class _Job:
         size = views.stored_size(self.source)
         rows = CHUNK_BYTES * self.table.num_rows // max(size, 1)
         rows = min(max(rows, 256), CHUNK_ROWS)
-        for batch in views.read_batches(self.source, self.table, inputs=True, logprobs=True, batch_size=rows):
+        for batch in views.read_batches(
+            self.source, self.table, inputs=True, logprobs=True, plain=True, batch_size=rows
+        ):
             yield from _slices(batch)
 
 
@@ -183,20 +187,34 @@ def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _count(job: _Job) -> Unfolding:
     """Count outputs that are JSON objects, as far as that is needed; ``fits`` means: decode to be sure."""
-    nulls = done = 0
-    candidates: list[pa.Array] = []
+    nulls = done = found = size = 0
+    kept: list[pa.Array] = []
     for batch in job.batches():
         outputs = batch.column("outputs")
         nulls += outputs.null_count
         done += batch.num_rows
-        candidates.append(outputs.filter(pc.match_substring_regex(outputs, pattern=_CANDIDATE)))
-        if sum(map(len, candidates)) * 2 >= job.table.num_rows:
+        candidates = _candidates(batch)
+        found += len(candidates)
+        if found * 2 >= job.table.num_rows:
             return Unfolding(unfolded=False, fits=True, rows=job.table.num_rows, nulls=0, objects=0)
+        size += candidates.nbytes
+        if size <= MOST_HELD_BYTES:
+            kept.append(candidates)
+        else:
+            kept.clear()
         job.on_rows(done, job.table.num_rows)
-    found = sum(map(len, candidates))
     fits = bool(found) and found * 2 >= done - nulls
-    objects = 0 if fits else sum(is_object(text) for part in candidates for text in part.to_pylist())
+    objects = 0
+    if not fits:
+        again = kept if size <= MOST_HELD_BYTES else map(_candidates, job.batches())
+        objects = sum(is_object(text) for part in again for text in part.to_pylist())
     return Unfolding(unfolded=False, fits=fits, rows=done, nulls=nulls, objects=objects)
+
+
+def _candidates(batch: pa.RecordBatch) -> pa.Array:
+    """Return the outputs that look like JSON objects."""
+    outputs = batch.column("outputs")
+    return outputs.filter(pc.match_substring_regex(outputs, pattern=_CANDIDATE))
 
 
 # --- unfolding --------------------------------------------------------------------------------
@@ -318,6 +336,12 @@ def _decode_all(job: _Job, plan: Plan, writer: UnfoldedFileWriter) -> _Totals:
         try:
             for batch in job.batches():
                 plan = _wider(plan, writer.shapes)
+                size = batch.column("outputs").nbytes
+                while (
+                    waiting
+                    and size + sum(one.column("outputs").nbytes for one, _ in waiting) > MOST_HELD_BYTES
+                ):
+                    write_one()
                 waiting.append((batch, pool.submit(decode, batch.column("outputs"), plan)))
                 if len(waiting) > workers:
                     write_one()

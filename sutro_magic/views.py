@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sutro_magic.batch_rows import rows_at_once, runs
+from sutro_magic.batch_rows import DECODED_BYTES, rows_at_once, runs, width_of_nulls
 from sutro_magic.errors import CorruptResultsError
-from sutro_magic.parquet_footer import read_chunks
+from sutro_magic.parquet_footer import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 _REFRESH = "Fetch the job again: %sutro_results JOB_ID --refresh"
 
 
-def canonical_schema(table: CanonicalTable, wire: pa.Schema, *, inputs: bool, logprobs: bool) -> pa.Schema:
+def canonical_schema(
+    table: CanonicalTable, wire: pa.Schema, *, inputs: bool, logprobs: bool, plain: bool = False
+) -> pa.Schema:
     """Names and types of a view, without the metadata of whoever wrote the file.
 
     Carried columns keep their type. Outputs that are lists of numbers, booleans or texts stay lists;
@@ -43,19 +45,42 @@ def canonical_schema(table: CanonicalTable, wire: pa.Schema, *, inputs: bool, lo
         Schema of the file.
     inputs, logprobs : bool
         Whether the view has these columns, if the file has.
+    plain : bool
+        Values instead of dictionaries, of which an Arrow file holds only one for each column.
     """
     columns = table.select(inputs=inputs, logprobs=logprobs)
     if any(column.source >= len(wire) for column in columns):
         raise CorruptResultsError("The stored results have lost a column.", hint=_REFRESH)
+    if any(_has_negative_list(wire.field(column.source).type) for column in columns):
+        raise CorruptResultsError("The Parquet file is damaged: it has lists of fewer than no values.")
+    types = [_view_type(column.kind, wire.field(column.source).type) for column in columns]
     return pa.schema(
-        [pa.field(column.name, _view_type(column.kind, wire.field(column.source).type)) for column in columns]
+        [
+            pa.field(column.name, without_dictionaries(kind) if plain else kind)
+            for column, kind in zip(columns, types, strict=True)
+        ]
     )
 
 
-def read_schema(path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool) -> pa.Schema:
+def without_dictionaries(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the same values without dictionaries, those inside lists and structs included."""
+    kinds = pa.types
+    if kinds.is_dictionary(kind):
+        return without_dictionaries(kind.value_type)
+    if kinds.is_struct(kind):
+        return pa.struct([field.with_type(without_dictionaries(field.type)) for field in kind])
+    if kinds.is_list(kind) or kinds.is_large_list(kind):
+        field = kind.value_field.with_type(without_dictionaries(kind.value_type))
+        return pa.large_list(field) if kinds.is_large_list(kind) else pa.list_(field)
+    return kind
+
+
+def read_schema(
+    path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool, plain: bool = False
+) -> pa.Schema:
     """Return the schema of a view, from the footer alone; parameters and errors as in `read_batches`."""
     with opened(path) as (file, _):
-        return canonical_schema(table, file.schema_arrow, inputs=inputs, logprobs=logprobs)
+        return canonical_schema(table, file.schema_arrow, inputs=inputs, logprobs=logprobs, plain=plain)
 
 
 def stored_size(path: Path) -> int:
@@ -73,6 +98,7 @@ def read_batches(
     logprobs: bool,
     batch_size: int = 65_536,
     row_groups: Sequence[int] | None = None,
+    plain: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Read a view of a results file batch by batch.
 
@@ -88,6 +114,8 @@ def read_batches(
         Most rows in a batch; it has fewer where rows are long.
     row_groups : sequence of int, optional
         Read only these; `table` then has the number of their rows.
+    plain : bool
+        As in `canonical_schema`.
 
     Yields
     ------
@@ -104,7 +132,7 @@ def read_batches(
     stat = path.stat()
     with opened(path) as (file, data):
         wire = file.schema_arrow
-        schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs)
+        schema = canonical_schema(table, wire, inputs=inputs, logprobs=logprobs, plain=plain)
         names = _names_to_read(wire, columns)
         kept = {
             wire.field(column.source).name
@@ -176,9 +204,21 @@ def convert(
     yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+def expand(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Take the values of a batch out of dictionaries, few rows at once where they are long; `schema` has none."""
+    if batch.schema.equals(schema):
+        yield batch
+        return
+    texts = [column.dictionary for column in batch.columns if pa.types.is_dictionary(column.type)]
+    longest = sum(pc.max(pc.binary_length(text)).as_py() or 0 for text in texts if _is_text(text.type))
+    rows = max(1, DECODED_BYTES // max(1, longest))
+    for start in range(0, batch.num_rows, rows):
+        yield from convert(batch.slice(start, rows), range(len(schema)), schema, first_row=start)
+
+
 def decode(
     parquet: pq.ParquetFile,
-    chunks: Sequence[Sequence[Chunk]],
+    chunks: Chunks | Sequence[Sequence[Chunk]],
     data: File,
     *,
     names: list[str] | None,
@@ -191,7 +231,7 @@ def decode(
     Parameters
     ----------
     parquet : pyarrow.parquet.ParquetFile
-    chunks : sequence of sequence of Chunk
+    chunks : Chunks or sequence of sequence of Chunk
         Of each row group its columns, as in its footer.
     data : File
         The same file as bytes.
@@ -212,13 +252,31 @@ def decode(
     metadata = parquet.metadata
     rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     leaves = [metadata.schema.column(place) for place in range(metadata.num_columns)]
-    if len(chunks) != len(rows) or any(chunk and len(chunk) != len(leaves) for chunk in chunks):
-        raise CorruptResultsError("The Parquet file is damaged: its footer can be read in two ways.")
+    if len(chunks) != len(rows):
+        raise _two_ways()
     wanted = None if names is None else set(names)
     chosen = {i: leaf for i, leaf in enumerate(leaves) if wanted is None or _is_read(leaf.path, wanted)}
-    for run in runs(rows, range(len(rows)) if row_groups is None else row_groups, batch_size):
-        size = rows_at_once(data, [(rows[group], chunks[group]) for group in run], chosen, batch_size, kept)
+    least = sum(
+        width_of_nulls(field.type)
+        for field in parquet.schema_arrow
+        if wanted is None or _is_read(field.name, wanted)
+    )
+    # Arrow makes no batch of two row groups whose dictionaries are inside lists or structs.
+    nested = any(
+        not pa.types.is_dictionary(field.type) and without_dictionaries(field.type) != field.type
+        for field in parquet.schema_arrow
+    )
+    numbers = range(len(rows)) if row_groups is None else row_groups
+    for run in runs(rows, numbers, 1 if nested else batch_size):
+        found = [(rows[group], chunks[group]) for group in run]
+        if any(count and len(columns) != len(leaves) for count, columns in found):
+            raise _two_ways()
+        size = rows_at_once(data, found, chosen, batch_size, kept=kept, least=least)
         yield from parquet.iter_batches(size, row_groups=run, columns=names)
+
+
+def _two_ways() -> CorruptResultsError:
+    return CorruptResultsError("The Parquet file is damaged: its footer can be read in two ways.")
 
 
 def json_text(value: Any) -> str | None:
@@ -246,10 +304,10 @@ def opened(path: Path) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
 
 
 @lru_cache(maxsize=2)
-def _chunks(path: str, size: int, _modified: int) -> list[list[Chunk]]:
+def _chunks(path: str, size: int, _modified: int) -> Chunks:
     """Read the footer once for all parts of a file that are read one by one."""
     with Path(path).open("rb") as file:
-        return read_chunks(file, size)
+        return Chunks(file, size)
 
 
 def _is_read(leaf: str, names: Collection[str]) -> bool:
@@ -262,6 +320,15 @@ def _names_to_read(wire: pa.Schema, columns: Sequence[Column]) -> list[str] | No
     if len(set(wire.names)) < len(wire):
         return None
     return [wire.field(column.source).name for column in columns]
+
+
+def _has_negative_list(kind: pa.DataType) -> bool:
+    """Tell whether a type has lists of a negative size, which Arrow finds in no footer, and then makes no array of."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_negative_list(kind.storage_type)
+    if pa.types.is_fixed_size_list(kind) and kind.list_size < 0:
+        return True
+    return any(_has_negative_list(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def _view_type(kind: Kind, wire: pa.DataType) -> pa.DataType:

@@ -134,6 +134,38 @@ def test_nan_and_null_stay_two_things(store):
             assert math.isnan(nan) and null is None and one == 1.0, engine
 
 
+def test_a_row_group_with_very_much_text_is_several_dask_parts(store, monkeypatch):
+    rows = 2_000
+    prompts = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["x" * 10_000])
+    table = pa.table({"id": range(rows), "inputs": prompts.cast(pa.string()), "outputs": ["a"] * rows})
+    results = keep(store, table, 1_500)
+    assert results.dask().npartitions == 2
+    monkeypatch.setattr(dask_frames, "PART_BYTES", 4_000_000)
+    frame = results.dask()
+    lengths = frame.map_partitions(len).compute(scheduler="sync").tolist()
+    assert lengths == [399, 399, 399, 303, 399, 101]
+    assert frame.divisions == (0, 399, 798, 1197, 1500, 1899, 1999)
+    whole = frame.compute(scheduler="sync")
+    assert whole["id"].tolist() == whole.index.tolist() == list(range(rows))
+    assert whole.to_dict("list") == results.pandas().to_dict("list")
+    assert frame[["id"]].compute(scheduler="sync")["id"].tolist() == list(range(rows))
+    assert frame.partitions[1]["id"].compute(scheduler="sync").tolist() == list(range(399, 798))
+    monkeypatch.setattr(dask_frames, "PART_BYTES", 1)  # as if the file claimed very much
+    assert results.dask().npartitions == 2 * dask_frames._MOST_PARTS
+
+
+@pytest.mark.parametrize("nulls_first", [True, False])
+def test_columns_of_one_name_have_the_types_that_dask_says(store, nulls_first):
+    numbers = [pa.array([None, 2, 3]), pa.array([1, 2, 3])]
+    columns = numbers if nulls_first else numbers[::-1]
+    table = pa.Table.from_arrays([*columns, pa.array(["a"] * 3)], names=["id", "id", "outputs"])
+    frame = keep(store, table, 2).dask()
+    assert list(frame.columns) == ["id", "id.2", "outputs"]
+    whole = frame.compute(scheduler="sync")
+    assert whole.dtypes.equals(frame.dtypes)
+    assert [whole[name].sum() for name in ("id", "id.2")] == ([5, 6] if nulls_first else [6, 5])
+
+
 def test_all_parts_of_a_dask_column_have_one_type(store):
     table = pa.table(
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 import threading
 import time
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from sutro_magic import engine, summaries
 from sutro_magic.errors import ArgumentError, ResourceError, SupersededError, SutroError
 from sutro_magic.pages import Pages
+from sutro_magic.picked import NumberedRows
 from sutro_magic.questions import Filter, Order, Question, parse_question
 from sutro_magic.summaries import list_values, summarize
 
@@ -464,3 +466,49 @@ def test_the_default_limits_follow_the_container(monkeypatch):
     monkeypatch.setenv("MEM_LIMIT", str(2 * 2**30))
     assert engine.default_threads() == 1
     assert engine.default_memory() == 2**29
+
+
+NESTED = pa.struct([("a", pa.string()), ("b", pa.list_(pa.large_string())), ("n", pa.int64())])
+CELLS = st.lists(
+    st.one_of(
+        st.none(),
+        st.fixed_dictionaries({"a": TEXTS, "b": st.one_of(st.none(), st.lists(TEXTS, max_size=3)), "n": INTS}),
+    ),
+    max_size=20,
+)  # fmt: skip
+
+
+def bytes_of_texts(value):
+    if isinstance(value, str):
+        return len(value.encode())
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sum(map(bytes_of_texts, values))
+
+
+@settings(max_examples=200, deadline=None)
+@given(parts=st.lists(CELLS, min_size=1, max_size=3), start=st.integers(0, 5), most=st.integers(1, 12_000))
+def test_rows_are_cut_by_the_bytes_of_their_texts(parts, start, most):
+    chunks = [pa.array(part, NESTED) for part in parts]
+    table = pa.table({"s": pa.chunked_array(chunks), "l": pa.chunked_array([
+        pa.array([[cell] for cell in part], pa.list_(NESTED)) for part in parts])}).slice(start)  # fmt: skip
+    rows = np.arange(table.num_rows)[::-1]
+    sizes = [2 * bytes_of_texts(cell) for cell in table["s"].to_pylist()][::-1]
+    found = list(Pages(lambda: table).runs(rows, most))
+    assert np.array_equal(np.concatenate([*found, rows[:0]]), rows)
+    ends = np.cumsum([0, *map(len, found)])
+    sums = [sum(sizes[first:end]) for first, end in itertools.pairwise(ends)]
+    assert all(size <= most or len(run) == 1 for size, run in zip(sums, found, strict=True))
+    # None of them could have had the next row, too.
+    assert all(size + sizes[end] > most for size, end in zip(sums, ends[1:-1], strict=False))
+
+
+def test_the_few_long_rows_of_a_table_come_in_small_batches():
+    rows = 60_000
+    texts = pa.array(["short"] * rows + ["x" * 3_000_000] * 20)
+    pages = Pages(lambda: pa.table({"outputs": texts}))
+    assert all(
+        batch.nbytes < 20_000_000 for batch in NumberedRows(pages, np.arange(rows, rows + 20)).batches(65_536)
+    )
+    whole = pa.Table.from_batches(NumberedRows(pages, None).batches(65_536))
+    assert whole["outputs"].combine_chunks().equals(texts)
+    assert whole["_row"].to_pylist() == list(range(rows + 20))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
+import tempfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -221,6 +223,18 @@ def test_pages_are_believed_and_not_the_footer(service, client, monkeypatch):
     monkeypatch.setattr(parquet_pages, "MAX_PAGE_BYTES", 10_000_000)
     with pytest.raises(errors.ResultsTooLargeError, match="to 20,0"):
         client.peek(JOB, 1)
+
+
+def test_a_full_disk_is_no_damaged_file(service, client, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(peek.RowGroupWriter, "add", full)
+    with pytest.raises(errors.CacheError, match="No space left") as caught:
+        client.peek(JOB, 5)
+    assert "Free some disk" in caught.value.hint
+    assert not list(tmp_path.glob("sutro-magic-*"))
 
 
 def test_what_would_have_to_be_held_in_memory_is_not_fetched(service, client, monkeypatch):

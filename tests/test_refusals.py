@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -18,7 +19,17 @@ import pytest
 import thrift
 from whole_tables import read_table
 
-from sutro_magic import container, csv_rows, disks, formats, json_columns, parquet_footer, parquet_pages
+from sutro_magic import (
+    container,
+    csv_rows,
+    disks,
+    formats,
+    json_columns,
+    parquet_footer,
+    parquet_pages,
+    views,
+)
+from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import CacheError, CorruptResultsError, FetchCancelledError, ResultsTooLargeError
 from sutro_magic.models import ResultsRequest
 
@@ -360,6 +371,25 @@ def test_changed_bytes_of_a_footer_end_in_a_table_or_a_refusal(body):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     print(done.stdout)
+
+
+def test_lists_of_fewer_than_no_values_are_damage(body):
+    claimed = pa.schema([(JOB, pa.string()), ("id", pa.list_(pa.int8(), 3))]).serialize().to_pybytes()
+    three = struct.pack("<i", 3)
+    assert claimed.count(three) == 1
+    claimed = claimed.replace(three, struct.pack("<i", -7))
+    table = pa.table({JOB: ["x"] * 5, "id": pa.array([[1, 2, 3]] * 5, pa.list_(pa.int8()))})
+    with pq.ParquetWriter(body, table.schema, store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"ARROW:schemb": base64.b64encode(claimed).decode()})
+    body.write_bytes(body.read_bytes().replace(b"ARROW:schemb", b"ARROW:schema"))
+    columns = map_columns([JOB, "id"], JOB)
+    stored = CanonicalTable(num_rows=5, columns=columns)
+    with pytest.raises(CorruptResultsError, match="fewer than no values") as caught:
+        views.read_schema(body, stored, inputs=True, logprobs=True)
+    assert "--refresh" in caught.value.hint
+    with pytest.raises(CorruptResultsError, match="fewer than no values"):
+        read_table(body, stored, inputs=True, logprobs=True)
 
 
 def test_a_large_page_of_ordinary_texts_is_read(body, monkeypatch):
