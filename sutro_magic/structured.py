@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 32_768
 CHUNK_BYTES = 16 << 20
+"""Bytes of text that are decoded at once; a few times as many are in memory."""
 MOST_HELD_BYTES = 64 << 20
 """Of outputs that are held at once, unless a single one is longer."""
-"""Bytes of text that are decoded at once; a few times as many are in memory."""
 MOST_WORKERS = 4
 
 _RESERVED = ("inputs", "outputs", "cumulative_logprobs", "confidence_score", "_raw", "_error", "_row")

@@ -329,6 +329,13 @@ def test_durations_and_bytes_are_shown_to_their_last_digit():
     assert encode([0], held)[0][1].endswith("… (102,400 bytes)")
 
 
+def test_small_numbers_are_written_out_and_the_smallest_with_an_exponent():
+    values = [1.4e-05, -6e-06, 1.25e-09, 5e-324, 1e16, 0.1]
+    shown = ["0.000014", "-0.000006", "0.00000000125", "5e-324", "1e+16", "0.1"]
+    rows = encode(range(6), pa.table({"x": values}))
+    assert [row[1] for row in rows] == shown and [float(text) for text in shown] == values
+
+
 def test_a_table_without_text_offers_no_search(session):
     vectors = ResultsTable(session.results("job-demo-vectors"))
     assert not vectors._setup["searchable"]

@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import math
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import singledispatch
 from typing import Any
 
 NULL = "∅"
 EMPTY = '""'
 LONGEST_CELL = 300
+LEAST_PLAIN = 1e-9
+"""Smaller numbers are written with an exponent: a cost is 0.000014, not 1.4e-05."""
 SHORTEST_CUT = 12
 """Fewer characters than that are not worth a note in their place."""
 
@@ -116,7 +119,8 @@ def _(value: Count) -> str:
 
 @_as_text.register
 def _(value: float) -> str:
-    return "NaN" if math.isnan(value) else repr(value)
+    text = "NaN" if math.isnan(value) else repr(value)
+    return format(Decimal(text), "f") if "e-" in text and abs(value) >= LEAST_PLAIN else text
 
 
 @_as_text.register
