@@ -516,7 +516,7 @@ def test_a_fetch_that_ends_takes_no_table_away_that_is_in_use(browser, demo):
         "show",
         "Show",
     ]
-    assert next(row for row in rows(browser) if row[0][1] == "job-demo-museum")[-1] == "✓"
+    until(lambda: next(row for row in rows(browser) if row[0][1] == "job-demo-museum")[-1] == "✓")
     say(browser._tasks.panel, kind="act", id=line["id"], action="show")
     assert (
         browser.results.job_id == "job-demo-museum"

@@ -41,7 +41,7 @@ def test_unfold_makes_columns_where_few_outputs_are_objects(kernel):
 def test_raw_and_unfold_exclude_each_other(kernel):
     reply = kernel.run("%sutro_results job-demo-films --raw --unfold")
     assert not reply.ok
-    assert "ArgumentError" in reply.traceback and "not allowed with" in reply.traceback
+    assert "ArgumentError" in reply.traceback and "do not go together" in reply.traceback
 
 
 @pytest.mark.parametrize(

@@ -742,7 +742,7 @@ def test_columns_shuffling_and_binding_while_the_table_changes(run, page, traffi
     table.locator(".st-tick").first.check()
     expect(rows.last).to_have_text("the 1 row ticked")
     for name, said in (
-        ("", "'' cannot be the name of a variable"),
+        ("", "The name of the variable is empty."),
         ("class", "'class' is a keyword of Python"),
         ("print", "'print' would hide what Python or IPython calls by that name"),
     ):
