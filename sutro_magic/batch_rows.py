@@ -28,10 +28,13 @@ MAX_LIST_BYTES = 2 << 30
 """Of a list, on average, were all of its values as long as the longest. Arrow takes no texts of more than that in one."""
 
 MEMORY_SHARE = 4
-"""One row, with the pages that it stands in, is refused if it claims more than such a part of the memory. Arrow takes
-about twice as much as is claimed, since what grows is copied."""
+"""One row, with the pages that it stands in, is refused if it claims more than such a part of the memory, unless the
+file has much of that itself. Arrow takes up to twice as much as is claimed, since what grows is copied."""
 ALWAYS_ALLOWED_BYTES = 1 << 30
 """However little memory there is, or where nobody knows how much."""
+HONEST_GROWTH = 20
+"""What is so many times as large in memory as in the file is taken for what it says: writers put the first 1,024 texts,
+however long, into one dictionary."""
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 """Bytes of a value of each physical type."""
@@ -110,7 +113,8 @@ def rows_at_once(
             pages.largest + (2 * pages.dictionary.unpacked if pages.dictionary else 0)
             for pages in found.values()
         )
-        _check_row(resting)
+        packed = sum(chunks[place].end - chunks[place].start for place in columns)
+        _check_row(resting, packed)
         longest = least
         for place, column in columns.items():
             pages = found[place]
@@ -128,7 +132,7 @@ def rows_at_once(
                         f"{pages.values:,} values in {pages.unpacked / 1e6:,.1f} MB of pages."
                     )
             longest += value
-        _check_row(resting + longest)
+        _check_row(resting + longest, packed)
         most = max(1, min(most, DECODED_BYTES // max(1, longest)))
         held += rows
     return max(1, min(most, BATCH_BYTES * held // max(size, 1)))
@@ -151,16 +155,20 @@ def width_of_nulls(kind: pa.DataType) -> int:
         return _INDEX
 
 
-def _check_row(claimed: int) -> None:
-    """Refuse what one row needs, if memory should not hold that."""
+def _check_row(claimed: int, packed: int) -> None:
+    """Refuse what any row needs, if memory should not hold that; its columns have so many bytes in the file."""
     if claimed <= ALWAYS_ALLOWED_BYTES:
         return
-    most = max(ALWAYS_ALLOWED_BYTES, (container.memory() or 0) // MEMORY_SHARE)
+    memory = container.memory()
+    most = max(ALWAYS_ALLOWED_BYTES, (memory or 0) // MEMORY_SHARE)
+    honest = HONEST_GROWTH * packed
+    most = max(most, honest if memory is None else min(honest, memory * 3 // 4))
     if claimed > most:
         raise ResultsTooLargeError(
-            f"To read one row of the Parquet file may take {claimed / 1e9:,.1f} GB of memory; "
+            f"To read any row of the Parquet file may take {claimed / 1e9:,.1f} GB of memory; "
             f"up to {most / 1e9:,.1f} GB are taken here.",
-            hint="Read fewer columns, as without --inputs and --logprobs; or read it where there is more memory.",
+            hint="Fetch it with --format csv --refresh, which may need less at once; read fewer columns, as without "
+            "--inputs and --logprobs; or read it where there is more memory.",
         )
 
 

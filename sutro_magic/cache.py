@@ -30,6 +30,7 @@ from sutro_magic.cache_entry import (
     RESULTS_FILE,
     TABLE_FILE,
     CacheEntry,
+    drop_tables,
     is_dead,
     is_intact,
     mark_used,
@@ -309,9 +310,7 @@ class ResultsCache:
                 self._discard(entry.folder)
                 gone.add(entry.folder)
                 continue
-            for name in (TABLE_FILE, RAW_TABLE_FILE):
-                with contextlib.suppress(OSError):  # on Windows, while it is mapped
-                    (entry.folder / name).unlink()
+            drop_tables(entry)
         return gone
 
     def entries(self, identity: str | None = None) -> list[CacheEntry]:

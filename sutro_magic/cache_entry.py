@@ -230,6 +230,13 @@ def _may_be_newer(folder: Path) -> bool:
     return type(version) is int and version > LAYOUT_VERSION
 
 
+def drop_tables(entry: CacheEntry) -> None:
+    """Delete the tables that were made of what was fetched; whoever needs one makes it anew."""
+    for name in (TABLE_FILE, RAW_TABLE_FILE):
+        with contextlib.suppress(OSError):  # on Windows, while it is mapped
+            (entry.folder / name).unlink()
+
+
 def is_intact(entry: CacheEntry, on_bytes: Callable[[int], None]) -> bool:
     """Tell whether every byte of an entry is as it was fetched; told how many bytes are done.
 

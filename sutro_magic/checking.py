@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sutro_magic.cache_entry import drop_tables
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,6 +17,8 @@ def keep_if_sound(
 ) -> bool:
     """Tell whether every byte of an entry is as it was fetched; an entry that is not is deleted.
 
+    Tables that were made of it have no checksum: they are deleted, and made anew when they are needed.
+
     Raises
     ------
     CacheError
@@ -23,4 +27,6 @@ def keep_if_sound(
     sound = cache.verify(entry, on_bytes)
     if not sound:
         cache.delete(entry)
+    else:
+        drop_tables(entry)
     return sound

@@ -121,7 +121,10 @@ def _choose_member(archive: zipfile.ZipFile, limit: int) -> zipfile.ZipInfo:
 def _is_regular(info: zipfile.ZipInfo) -> bool:
     mode = info.external_attr >> 16
     return (
-        not info.is_dir() and "__MACOSX" not in info.filename.split("/") and not (mode and stat.S_ISLNK(mode))
+        not info.is_dir()
+        and "__MACOSX" not in info.filename.split("/")
+        and not PurePosixPath(info.filename).name.startswith("._")  # of macOS, beside each file
+        and not (mode and stat.S_ISLNK(mode))
     )
 
 

@@ -144,15 +144,24 @@ def csv_keeps_types(path: Path, table: CanonicalTable) -> bool:
     """Tell whether a table that came as CSV would be the same had it come in another format.
 
     A CSV keeps no types: ID columns are text in it, and so are outputs that are lists (embeddings).
-    Texts that only look like lists are taken for them, which costs a second download and nothing else.
+    Texts that only look like lists are taken for them, which costs a second download and nothing else. So does an
+    empty text where nothing is null: there are writers that write null so, too.
     """
     if table.has_carried:
         return False
-    for batch in read_batches(path, table, inputs=False, logprobs=False, batch_size=1_000):
-        outputs = batch.column("outputs").drop_null()
-        lists = pc.and_(pc.starts_with(outputs, "["), pc.ends_with(outputs, "]"))
-        return not (len(outputs) and pc.all(lists).as_py())
-    return True
+    nulls, empty, done = 0, False, 0
+    for batch in read_batches(path, table, inputs=False, logprobs=False):
+        outputs = batch.column("outputs")
+        if not done and _are_lists(outputs.slice(0, 1_000).drop_null()):
+            return False
+        nulls, done = nulls + outputs.null_count, done + len(outputs)
+        empty = empty or bool(pc.any(pc.equal(outputs, "")).as_py())
+    return bool(nulls) or not empty
+
+
+def _are_lists(texts: pa.Array) -> bool:
+    lists = pc.and_(pc.starts_with(texts, "["), pc.ends_with(texts, "]"))
+    return bool(len(texts) and pc.all(lists).as_py())
 
 
 def _convert_csv(

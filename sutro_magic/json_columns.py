@@ -158,7 +158,7 @@ class _Source:
 
     def fail(self) -> NoReturn:
         """Say that this is not JSON; the decoder's own error would keep the text alive."""
-        what = "is cut off" if self.ended else "is malformed"
+        what = "is cut off or malformed" if self.ended else "is malformed"
         raise CorruptResultsError(f"The JSON {what}.") from None
 
 

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from sutro_magic.parquet_pages import File
 
 MAX_FOOTER_BYTES = 16 << 20
-"""A footer of ten million rows in row groups of 20,000 has less than one megabyte."""
+"""A footer of ten million rows in row groups of 20,000 has less than one megabyte, unless texts are long: it has the
+first and the last of each row group;"""
+MAX_FOOTER_SHARE = 8
+"""so it may be such a part of the file, up to"""
+MAX_LARGE_FOOTER_BYTES = 128 << 20
 MAX_COLUMNS = 10_000
 MAX_ROWS = 2_000_000_000
 MAX_PAGES = 1_000_000
@@ -160,7 +164,11 @@ def _read_footer(file: File, size: int) -> tuple[bytes, int]:
     data_end = size - TAIL_BYTES - length
     if magic != _MAGIC or data_end < _MAGIC_BYTES:
         raise _damaged()
-    check_footer_length(length)
+    most = max(MAX_FOOTER_BYTES, min(size // MAX_FOOTER_SHARE, MAX_LARGE_FOOTER_BYTES))
+    if length > most:
+        raise ResultsTooLargeError(
+            f"The footer of the Parquet file has {length:,} bytes; {most:,} would be very many."
+        )
     file.seek(data_end)
     return file.read(length), data_end
 
@@ -171,14 +179,6 @@ def _in_our_words() -> Iterator[None]:
         yield
     except (IndexError, ThriftError):
         raise _damaged() from None
-
-
-def check_footer_length(length: int) -> None:
-    """Raise `ResultsTooLargeError` for a footer of so many bytes, if that is absurd."""
-    if length > MAX_FOOTER_BYTES:
-        raise ResultsTooLargeError(
-            f"The footer of the Parquet file has {length:,} bytes; {MAX_FOOTER_BYTES:,} would be very many."
-        )
 
 
 def check_metadata(footer: bytes, data_end: int) -> list[list[Chunk]]:

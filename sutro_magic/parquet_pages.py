@@ -21,10 +21,13 @@ from sutro_magic.thrift_compact import I32, STRUCT, Reader, ThriftError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_PAGE_BYTES = 256 << 20
-"""Most writers end a page after a megabyte (DuckDB: after 100) or with the value that goes beyond;"""
+MAX_PAGE_BYTES = 1 << 30
+"""Most writers end a page after a megabyte (DuckDB: after 100) or with the value that goes beyond, but Arrow looks only
+after each 1,024 values: prompts that share a document of a megabyte pack to almost nothing."""
 MAX_PAGE_GROWTH = 100
-"""but Arrow looks only after each 1,024 values, so a page of more may have so many times what it has in the file."""
+"""A page of more may have so many times what it has in the file."""
+UNKNOWN_BYTES = 256 << 20
+"""What is expected of a page that is not understood."""
 MAX_CHUNK_PAGES = 100_000
 """Of one column in one row group; writers put 20,000 rows in a page, or a megabyte."""
 _HEADER_BYTES = 4096
@@ -90,11 +93,11 @@ class ColumnPages:
     values : int
         Values, nulls included; those of a dictionary not.
     largest : int
-        Bytes that Arrow holds at once of the page that needs most; `MAX_PAGE_BYTES` where a page is not understood.
+        Bytes that Arrow holds at once of the page that needs most; `UNKNOWN_BYTES` where a page is not understood.
     densest : int
         Bytes a value has on average, in the page in which they have most.
     prefixed : int
-        Bytes of the largest page whose values repeat parts of one another; `MAX_PAGE_BYTES` where a page is not understood.
+        Bytes of the largest page whose values repeat parts of one another; `UNKNOWN_BYTES` where a page is not understood.
     dictionary : DictionaryPage, optional
     """
 
@@ -136,7 +139,7 @@ def check_pages(file: File, start: int, end: int, check: Callable[[], None] = st
                 f"A page of the Parquet file would unpack from {packed:,} to {size + lengths:,} bytes: no results pack that well."
             )
         if not 0 <= packed <= end - start - reader.at:
-            prefixed = largest = MAX_PAGE_BYTES  # Arrow may see more there than we do
+            prefixed = largest = UNKNOWN_BYTES  # Arrow may see more there than we do
             break
         pages += 1
         if pages > MAX_CHUNK_PAGES:

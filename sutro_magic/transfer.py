@@ -322,8 +322,8 @@ class Transfer:
         """Check that a response is what was asked for; let a whole object begin anew."""
         etag = strong_etag(response)
         if response.status_code == OK:
-            if ranged and self._readers != [reader]:
-                raise _ChangedError("the storage sent the whole file where a part was asked for")
+            if self._readers != [reader]:  # what the others write is of the file before
+                raise _ChangedError("the storage sent the whole file where others read its parts")
             size = content_length(response)
             # Without a length, nobody could tell later what is missing.
             keeps = size is not None and self._takes_ranges(response)
@@ -331,7 +331,10 @@ class Transfer:
             reader.start = reader.place = reader.taken = reader.seen = 0
             reader.stop = size
             return
-        if response.status_code == UNSATISFIABLE or not ranged:
+        if not ranged:
+            self._distrust()
+            raise _TroubleError(f"the answer was {response.status_code} where the results were due")
+        if response.status_code == UNSATISFIABLE:
             self._distrust()
             raise _TroubleError(f"the storage answered {response.status_code} to a question for a part")
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())

@@ -144,7 +144,7 @@ class Transport:
             if not _redirects(response):
                 return response
             response.close()  # its body is of no use to anybody, however long it is
-            url, same = _follow(url, response.headers["Location"])
+            url, same = _follow(url, Secret(response.headers["Location"]))
             parameters = None  # they are in the new address, if it needs them
             if self._elsewhere is not None and not same:
                 return self._elsewhere.once(
@@ -214,11 +214,11 @@ def _redirects(response: requests.Response) -> bool:
     return response.status_code in REDIRECTS and "Location" in response.headers
 
 
-def _follow(url: Secret, location: str) -> tuple[Secret, bool]:
+def _follow(url: Secret, location: Secret) -> tuple[Secret, bool]:
     """Return where a redirect leads, and whether that is the same origin."""
     try:
-        target = urljoin(url.reveal(), location)
-        return Secret(target), _origin(target) == _origin(url.reveal())
+        target = Secret(urljoin(url.reveal(), location.reveal()))
+        return target, _origin(target.reveal()) == _origin(url.reveal())
     except ValueError:
         pass
     raise _unreachable(url, "it redirects to what is no address")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sutro_magic.parquet_footer import Chunk
     from sutro_magic.parquet_pages import File
 
-_REFRESH = "Fetch the job again: %sutro_results JOB_ID --refresh"
+_REFRESH = "Fetch the job again with --refresh."
 
 
 def canonical_schema(

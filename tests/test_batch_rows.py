@@ -139,12 +139,12 @@ def test_a_page_that_makes_no_sense_is_read_row_by_row(tmp_path):
     path = tmp_path / "results.parquet"
     path.write_bytes(b"\xff" * 100)
     with path.open("rb") as file:
-        assert parquet_pages.check_pages(file, 0, 100).prefixed == parquet_pages.MAX_PAGE_BYTES
+        assert parquet_pages.check_pages(file, 0, 100).prefixed == parquet_pages.UNKNOWN_BYTES
         file.seek(0)
     header = thrift.fields(_1=thrift.i32(0), _2=thrift.i32(10), _3=thrift.i32(1_000_000))
     path.write_bytes(header + b"\0" * 10)  # it claims to be longer than its column
     with path.open("rb") as file:
-        assert parquet_pages.check_pages(file, 0, 40).prefixed == parquet_pages.MAX_PAGE_BYTES
+        assert parquet_pages.check_pages(file, 0, 40).prefixed == parquet_pages.UNKNOWN_BYTES
 
 
 def test_ordinary_lists_and_dictionaries_are_read_in_large_batches(tmp_path):

@@ -18,6 +18,7 @@ from test_cache import ME, ask, leftovers, put
 
 from sutro_magic import Session, cache, disks, errors, private_files
 from sutro_magic.cache import ENTRY_FILE, RESULTS_FILE, TABLE_FILE, ResultsCache
+from sutro_magic.checking import keep_if_sound
 from sutro_magic.mapped import open_mapped
 from sutro_magic.unfolded import NOTE_FILE
 
@@ -74,6 +75,18 @@ def test_one_changed_bit_is_found_and_the_job_can_be_fetched_again(session, form
     session.cache.delete(entry)
     assert session.cache.entries() == [] and leftovers(session.cache) == []
     assert session.results(FILMS, format=form, inputs=True).arrow().equals(right)
+
+
+def test_tables_made_of_sound_results_have_no_sum_and_are_made_anew(session, demo):
+    right = session.results(FILMS).pandas()
+    [entry] = session.cache.entries()
+    made = entry.folder / "table.arrow"
+    data = made.read_bytes()
+    made.unlink()  # `right` is mapped from it
+    made.write_bytes(data.replace(b"horror", b"HORROR"))
+    assert keep_if_sound(session.cache, entry) and not made.exists()
+    again = Session(api_url=demo.url, api_key=demo.api_key, cache_dir=session.cache.directory)
+    assert again.results(FILMS).pandas().equals(right)
 
 
 def test_what_another_fetch_has_put_there_meanwhile_is_judged_by_its_own_sum(store):

@@ -14,6 +14,7 @@ import pytest
 from whole_tables import read_table
 
 from sutro_magic import csv_rows, formats, json_columns, row_groups
+from sutro_magic.canonical import map_columns
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
 from sutro_magic.formats import BodyKind, CanonicalTable, canonicalize, sniff
 from sutro_magic.models import ResultsRequest
@@ -388,6 +389,7 @@ def test_which_member_is_read(bench):
         {"readme.txt": b"x", "out/": b"", "__MACOSX/._r.csv": b"y", "out/R.CSV": csv, "s.csv": b"z"}
     ).outputs() == ["a"]
     assert bench.zip({"out/": b"", "results": csv, "other": b"x"}).outputs() == ["a"]
+    assert bench.zip({"._r.csv": b"\0\5", "r.csv": csv}).outputs() == ["a"]
     for members in ({}, {"out/": b""}, {"__MACOSX/r.csv": csv}, {"README.txt": csv}):
         assert "holds no CSV" in bench.zip(members).refusal().message
 
@@ -776,3 +778,20 @@ for name in ("body", "zip"):
 print("pandas" in sys.modules)
 """
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("texts", "keeps"),
+    [
+        (["a", None, ""], True),
+        (["a", "", "b"], False),  # some writers have no other word for null
+        (["a", None], True),
+        (["a"], True),
+        (["[1.5]", "[2]"], False),
+    ],
+)
+def test_a_csv_stands_for_other_formats_only_where_it_says_all_that_they_say(tmp_path, texts, keeps):
+    path = tmp_path / "results.parquet"
+    pq.write_table(pa.table({"outputs": texts}), path)
+    table = CanonicalTable(num_rows=len(texts), columns=map_columns(["outputs"], JOB))
+    assert formats.csv_keeps_types(path, table) is keeps

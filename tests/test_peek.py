@@ -95,6 +95,7 @@ def test_a_dask_frame_of_a_look_outlives_it(service, client):
 @pytest.mark.parametrize(("limit", "words"), [("MAX_FOOTER_BYTES", "footer"), ("MAX_ROWS", "rows")])
 def test_an_absurd_footer_is_not_looked_at(service, client, monkeypatch, limit, words):
     monkeypatch.setattr(parquet_footer, limit, 10)
+    monkeypatch.setattr(parquet_footer, "MAX_LARGE_FOOTER_BYTES", 10)
     with pytest.raises(errors.ResultsTooLargeError, match=words):
         client.peek(JOB, 5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -215,9 +216,9 @@ def a_long_list_of_empty_texts(path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (many_long_texts, "one row of the Parquet file may take 8.0 GB of memory; up to 2.1 GB"),
-        (many_large_dictionaries, "one row of the Parquet file may take"),
-        (several_long_lists, "one row of the Parquet file may take 24.0 GB"),
+        (many_long_texts, "any row of the Parquet file may take 8.0 GB of memory; up to 2.1 GB"),
+        (many_large_dictionaries, "any row of the Parquet file may take"),
+        (several_long_lists, "any row of the Parquet file may take 24.0 GB"),
         (a_long_list_of_decimals, "A list of"),
         (a_long_list_of_empty_texts, "A list of"),
     ],
@@ -357,3 +358,48 @@ def test_a_look_at_long_rows_takes_little_memory(tmp_path):
     said, peak = apart(path, "look")
     assert said == "(1, 20)"
     assert peak < 400 * MB
+
+
+def test_what_the_file_has_itself_is_read_and_only_what_repeats_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_rows, "ALWAYS_ALLOWED_BYTES", MB)
+    monkeypatch.setattr(container, "memory", lambda: 100 * MB)
+    path = tmp_path / "results.parquet"
+    different = [os.urandom(10_000).hex() for _ in range(1_030)]  # all of them in one dictionary
+    pq.write_table(pa.table({JOB: different}), path)
+    assert read_table(path, canonical(path))["outputs"].to_pylist() == different
+    alike = [different[0] + str(number) for number in range(1_030)]
+    pq.write_table(pa.table({JOB: alike}), path, compression="zstd")
+    with pytest.raises(ResultsTooLargeError, match="any row of the Parquet file may take") as caught:
+        read_table(path, canonical(path))
+    assert "--format csv --refresh" in caught.value.hint
+    monkeypatch.setattr(
+        container, "memory", lambda: 40 * MB
+    )  # three quarters of which are less than it takes
+    pq.write_table(pa.table({JOB: different}), path)
+    with pytest.raises(ResultsTooLargeError, match="any row of the Parquet file may take"):
+        read_table(path, canonical(path))
+
+
+def test_prompts_that_share_a_long_document_are_read(tmp_path):
+    path = tmp_path / "results.parquet"
+    document = os.urandom(150_000).hex()
+    prompts = [f"{document} Question {number}?" for number in range(1_024)]
+    pq.write_table(
+        pa.table({"inputs": prompts, JOB: ["yes"] * 1_024}), path, compression="zstd", compression_level=3
+    )
+    assert path.stat().st_size < 4 * MB
+    said, _ = apart(path)
+    assert said == "1024"
+
+
+def test_a_footer_with_long_texts_of_each_row_group_is_read_where_the_file_is_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_footer, "MAX_FOOTER_BYTES", 100_000)
+    path = tmp_path / "results.parquet"
+    texts = [os.urandom(1_000).hex() for _ in range(2_000)]
+    pq.write_table(pa.table({JOB: texts}), path, row_group_size=50)
+    footer = int.from_bytes(path.read_bytes()[-8:-4], "little")
+    assert 100_000 < footer < path.stat().st_size // 8
+    assert read_table(path, canonical(path))["outputs"].to_pylist() == texts
+    pq.write_table(pa.table({JOB: texts}), path, row_group_size=5)
+    with pytest.raises(ResultsTooLargeError, match="would be very many"):
+        parquet_footer.check_footer(path)

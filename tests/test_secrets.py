@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import nbclient
@@ -454,6 +455,17 @@ def test_a_redirect_to_nowhere_is_one_of_our_errors(serve, tmp_path, location):
     session = session_with(url, tmp_path)
     with pytest.raises(errors.ServiceUnreachableError):
         session.jobs()
+    session.close()
+
+
+def test_where_a_redirect_leads_is_in_no_frame_of_the_error(serve, tmp_path):
+    _, url = serve(lambda _: (302, {"Location": "http://[::1/SIGNED-ADDRESS"}, b""))
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.ServiceUnreachableError) as caught:
+        session.jobs()
+    frames = traceback.walk_tb(caught.value.__traceback__)
+    ours = [frame for frame, _ in frames if "sutro_magic" in frame.f_code.co_filename]
+    assert ours and all("SIGNED-ADDRESS" not in repr(frame.f_locals) for frame in ours)
     session.close()
 
 
