@@ -97,7 +97,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(body, monkeypatch):
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("r.csv", "w") as file:
         for _ in range(50):
             file.write(b"a\n" * (MB // 2))
-    assert body.stat().st_size < 100_000
+    assert body.stat().st_size < 150_000
     begin = time.process_time()
     message = refusal(body, ResultsTooLargeError)
     assert "would unpack to 50,000,000 bytes" in message and "plausible" in message
@@ -428,12 +428,12 @@ def test_a_page_that_would_unpack_to_too_much_is_refused_unread(body, monkeypatc
 
 @pytest.mark.slow
 def test_a_cell_of_more_than_a_gigabyte_in_a_small_file_takes_no_memory(body):
-    huge = pa.array(["x" * (600 << 20)], pa.large_string())
+    huge = pa.array(["x" * (1_100 << 20)], pa.large_string())
     pq.write_table(
         pa.table({JOB: huge}), body, compression="zstd", use_dictionary=False, write_statistics=False
     )
     del huge
-    assert body.stat().st_size < 100_000
+    assert body.stat().st_size < 150_000
     said, peak = apart(body)
     assert "ResultsTooLargeError" in said and "would unpack from" in said
     assert peak < 100 * MB
