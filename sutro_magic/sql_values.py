@@ -40,6 +40,8 @@ _TOKEN = re.compile(
 )
 _STRUCT = re.compile(r"""\{\s*(?:\}|(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|[^\W\d]\w*)\s*:)""")
 """``{'key': …}`` and ``{}`` are SQL's own."""
+_FINE = re.compile(r"'ns'|\bTime\b")
+"""In the name of a type of Polars: it may hold nanoseconds, of which Python knows nothing."""
 _VALUES = (
     bool, int, float, str, bytes, bytearray, memoryview, decimal.Decimal, dt.date, dt.time,
     dt.timedelta, uuid.UUID,
@@ -227,13 +229,15 @@ def _as_sql_has_it(value: Any, shown: str, depth: int = 0) -> Any:
     if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
         value = _of_numpy(value, shown)
     _check_width(value, shown)
-    if value is None or isinstance(value, _VALUES):
+    value = _with_nanoseconds(value, shown)
+    if value is None or isinstance(value, _VALUES) or type(value).__module__.startswith("duckdb"):
         return value
     if isinstance(value, dict):
         return {str(key): _as_sql_has_it(item, shown, depth + 1) for key, item in value.items()}
     dtype = getattr(value, "dtype", None)
     if not isinstance(value, _LISTS):
         # Series, arrays and indexes, of whichever library.
+        value = _of_arrow(value)
         ways = ("to_pylist", "to_list", "tolist", "as_py")
         values = next((way for way in ways if hasattr(type(value), way)), None)
         if values is None:
@@ -260,6 +264,19 @@ def _of_numpy(value: Any, shown: str) -> Any:
             raise ArgumentError(
                 f"{shown} counts months or years, which have no one length.", hint="Use days."
             )
+        if unit in {"ns", "ps", "fs", "as"} and _loses(value, "us"):
+            if kind == "m":
+                raise _too_fine(shown)
+            if _loses(value, "ns"):
+                raise ArgumentError(
+                    f"{shown} holds a time finer than a nanosecond, which SQL does not have.",
+                    hint='Round it: ….astype("datetime64[ns]").',
+                )
+            texts = np.datetime_as_string(value.astype("M8[ns]")).ravel()
+            fine = np.array(
+                [None if text == "NaT" else _of_nanoseconds(text) for text in texts.tolist()], object
+            )
+            return fine.reshape(value.shape) if value.ndim else fine[0]
         value = value.astype(f"{kind}8[{'D' if kind == 'M' and unit in 'YMWD' else 'us'}]")
         whole = value.ravel().tolist() if value.ndim else [value.item()]
         if any(isinstance(item, int) for item in whole):
@@ -270,6 +287,52 @@ def _of_numpy(value: Any, shown: str) -> Any:
     if kind == "f":
         return float(value)  # a long double stays one as an item
     return value.item() if kind in "biuSU" else value
+
+
+def _loses(value: Any, unit: str) -> bool:
+    """Tell whether times of NumPy hold more than a unit can."""
+    import numpy as np
+
+    back = value.astype(f"{value.dtype.kind}8[{unit}]").astype(value.dtype)
+    return bool((~np.isnat(value) & (back != value)).any())
+
+
+def _with_nanoseconds(value: Any, shown: str) -> Any:
+    """Return a time of pandas that has nanoseconds as DuckDB keeps them: of anything that is a `datetime` it cuts them."""
+    if isinstance(value, dt.datetime) and getattr(value, "nanosecond", None):
+        zoned: Any = value
+        return _of_nanoseconds((zoned if value.tzinfo is None else zoned.tz_convert("UTC")).isoformat())
+    if isinstance(value, dt.timedelta) and getattr(value, "nanoseconds", None):
+        raise _too_fine(shown)
+    return value
+
+
+def _of_nanoseconds(text: str) -> Any:
+    """Return a time with nanoseconds as a value of DuckDB's own, which only it has."""
+    import duckdb
+
+    return duckdb.Value(text, "TIMESTAMPTZ_NS" if text.endswith("+00:00") else "TIMESTAMP_NS")  # type: ignore[arg-type]  # it takes names of types
+
+
+def _too_fine(shown: str) -> ArgumentError:
+    return ArgumentError(
+        f"{shown} holds a duration finer than a microsecond, which SQL does not have.",
+        hint='Round it in Python: ….round("us") of pandas, or ….astype("timedelta64[us]"); or use its nanoseconds as a number.',
+    )
+
+
+def _of_arrow(value: Any) -> Any:
+    """Return values of Polars that may have nanoseconds as Arrow, which keeps them; times of the day in microseconds.
+
+    What these would lose, Arrow refuses.
+    """
+    if type(value).__module__.startswith("polars") and _FINE.search(str(getattr(value, "dtype", ""))):
+        value = value.to_arrow()
+    if str(getattr(value, "type", "")) == "time64[ns]":
+        import pyarrow as pa
+
+        value = value.cast(pa.time64("us"))
+    return value
 
 
 def _check_width(value: Any, shown: str) -> None:

@@ -375,6 +375,67 @@ def test_times_of_numpy_keep_their_instant():
     assert in_duckdb(np.datetime64("NaT", "s"))[0] is None
 
 
+FINE = ["2020-01-01T00:00:00.123456789", "2020-01-01T00:00:00.123456999"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("t = {fine.t[0]}", [1]), ("t in {fine.t}", [1, 2]), ("t = {fine.t.to_numpy()[1]}", [2]), ("t in {fine.t.to_numpy()}", [1, 2]),
+        ("t = {pa.scalar(fine.t[1], pa.timestamp('ns'))}", [2]), ("t in {pa.array(fine.t)}", [1, 2]), ("t in {pl.Series(fine.t)}", [1, 2]),
+        ("t in {[None, datetime.date(2020, 1, 1), fine.t[1]]}", [2]), ("z = {fine.z[0]}", [1]), ("z in {fine.z}", [1, 2]),
+        ("t < {fine.t[1]}", [1]), ("t > {fine.t[0].floor('us')}", [1, 2]), ("t in {fine.t.to_numpy().reshape(2, 1)[0]}", [1]),
+        ("t in {np.array(['NaT', fine.t.to_numpy()[0]], 'M8[ns]')}", [1]), ("{'k': t} = {{'k': fine.t[0]}}", [1]),
+    ],
+)  # fmt: skip
+def test_nanoseconds_of_a_time_are_not_cut(films, condition, found):
+    films.run(
+        "import datetime, numpy as np, pandas as pd, polars as pl, pyarrow as pa\n"
+        f"fine = pd.DataFrame({{'t': np.array({FINE}, 'M8[ns]'), 'i': [1, 2]}})\n"
+        "fine['z'] = fine['t'].dt.tz_localize('Europe/Berlin')"
+    )
+    assert sql(films, f"select i from fine where {condition} order by i", "--name x").ok
+    assert films.value("x.i.tolist()") == str(found)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["pd.Timedelta('1ns')", "np.timedelta64(1001, 'ns')", "pd.Series(pd.to_timedelta([1000, 1], 'ns'))", "np.array([1, 2], 'm8[ns]')",
+     "pl.Series([1], dtype=pl.Duration('ns'))", "pa.scalar(1, pa.duration('ns'))", "[{'k': pd.Timedelta('-1ns')}]",
+     "np.datetime64('2020-01-01', 'ps') + np.timedelta64(1, 'ps')", "pl.Series([1], dtype=pl.Time)", "pa.scalar(1, pa.time64('ns'))"],
+)  # fmt: skip
+def test_what_is_finer_than_sql_has_it_is_refused_and_not_cut(code):
+    pl = pytest.importorskip("polars")
+    with pytest.raises(ArgumentError, match=r"finer than a|would lose data"):
+        Binding("select {value}", lambda _: eval(code, {"pl": pl, "pd": pd, "np": np, "pa": pa}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [pd.Timedelta("1000ns"), np.timedelta64(1000, "ns"), pa.scalar(1000, pa.duration("ns")), pa.array([1000], pa.duration("ns"))[0]],
+)  # fmt: skip
+def test_a_duration_from_which_nothing_would_be_lost_is_bound(value):
+    assert in_duckdb(value) == (pa.MonthDayNano([0, 0, 1000]), "INTERVAL")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ("[{n}]", "pa.duration('ns')"), ("[[{n}]]", "pa.list_(pa.duration('ns'))"), ("[[{n}]]", "pa.large_list(pa.duration('ns'))"),
+        ("[[{n}]]", "pa.list_(pa.duration('ns'), 1)"), ("[{{'k': {n}}}]", "pa.struct([('k', pa.duration('ns'))])"),
+        ("[[('k', {n})]]", "pa.map_(pa.string(), pa.duration('ns'))"),
+    ],
+)  # fmt: skip
+def test_a_column_of_durations_is_read_where_nothing_would_be_lost(films, values, kind):
+    films.run("import pyarrow as pa")
+    for name, number in (("good", 1000), ("fine", 1001)):
+        films.run(f"{name} = pa.table({{'d': pa.array({values.format(n=number)}, {kind})}})")
+    assert sql(films, "select count(d) as n from good", "--name x").ok
+    first, hint = failed(sql(films, "select d from fine", "--name y"))
+    assert "The column d of fine holds durations finer than a microsecond" in first
+    assert hint.startswith('fine["d"] = fine["d"].dt.round("us")')
+
+
 @pytest.mark.parametrize(
     "value",
     [pd.Series(["x", None]), pd.Series(["x", None], dtype=object), pd.Series(["x", None], dtype="category"),
