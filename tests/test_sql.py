@@ -256,6 +256,7 @@ def test_a_column_without_a_name_is_headed_as_it_was_typed(films):
         ("340282366920938463463374607431768211455::uhugeint", "UHUGEINT"), ("[1]::uhugeint[]", "UHUGEINT[]"),
         ("'101'::bit", "BIT"), ("'12:00:00+02'::timetz", "TIME WITH TIME ZONE"),
         ("{'k': '12:00:00+02'::timetz}", "STRUCT(k TIME WITH TIME ZONE)"),
+        ("union_value(num := 2)", "UNION(num INTEGER)"), ("[union_value(num := 2)]", "UNION(num INTEGER)[]"),
     ],
 )  # fmt: skip
 def test_types_that_only_duckdb_has_are_refused_and_fine_as_text(films, value, kind):
@@ -264,8 +265,71 @@ def test_types_that_only_duckdb_has_are_refused_and_fine_as_text(films, value, k
         first == f"QueryError: The column odd is of type {kind}, which only DuckDB has." and "varchar" in hint
     )
     assert sql(films, f"select ({value})::varchar as odd", "--name x").ok
-    query = "select now() as \"BIT\", {'BIT': 1, 'x': 'BIT', 'VARIANT x': 2} as b, 'BIT'::enum('BIT') as e"
+    query = "select now() as \"BIT\", {'BIT': 1, 'UNION': 3, 'x': 'BIT', 'VARIANT x': 2} as b, 'BIT'::enum('BIT') as e"
     assert sql(films, query, "--name x --as arrow").ok
+
+
+NESTED = {
+    "list(td)": "[[datetime.timedelta(days=1), datetime.timedelta(seconds=1)], [None]]",
+    "{'k': list(td)}": "[{'k': [datetime.timedelta(days=1), datetime.timedelta(seconds=1)]}, {'k': [None]}]",
+    "map {g: any_value(td)}": "[[('a', datetime.timedelta(days=1))], [('b', None)]]",
+    "[any_value(td)]::interval[1]": "[[datetime.timedelta(days=1)], [None]]",
+    "list(td + interval 1 month)": "[['1 months 0 days 86400 seconds', '1 months 0 days 1 seconds'], [None]]",
+    "[[any_value(td)], null]": "[[[datetime.timedelta(days=1)], None], [[None], None]]",
+    "case when g = 'b' then {'k': [interval 1 day]} end": "[None, {'k': [datetime.timedelta(days=1)]}]",
+    "map([interval 1 day], [[g]])": "[[(datetime.timedelta(days=1), ['a'])], [(datetime.timedelta(days=1), ['b'])]]",
+    "map {}": "[[], []]",
+    "[{'k': map {}, 'n': null}]": "[[{'k': [], 'n': None}], [{'k': [], 'n': None}]]",
+}
+
+
+@pytest.mark.parametrize("value", NESTED)
+def test_what_is_nested_in_an_answer_can_be_used(films, tmp_path, value):
+    films.run(
+        "import datetime, pandas as pd, pyarrow as pa, pyarrow.parquet as pq\n"
+        "spans = pd.DataFrame({'g': list('aab'), 'td': pd.to_timedelta(['1d', '1s', None])})"
+    )
+    query = f"select g, {value} as v from spans group by g order by g"
+    for as_type in ("polars", "pandas", "arrow", "results"):
+        shown(sql(films, query, f"--name x_{as_type} --as {as_type}"))
+    assert films.value(f"x_arrow['v'].to_pylist() == {NESTED[value]}") == "True"
+    assert films.value("x_polars['v'].len(), len(x_pandas)") == "(2, 2)"
+    for suffix in ("parquet", "csv", "jsonl"):
+        assert films.run(f"x_results.save({str(tmp_path / 'x')!r} + '.{suffix}')").ok
+    assert (
+        films.value(f"pq.read_table({str(tmp_path / 'x.parquet')!r}).to_pylist() == x_arrow.to_pylist()")
+        == "True"
+    )
+    assert len((tmp_path / "x.jsonl").read_text().splitlines()) == 2
+
+
+def test_values_without_a_type_can_be_used(films, tmp_path):
+    query = "select null a, [] b, {'x': null} c, [null] d, map {} m, {'m': [map {}]} n"
+    assert shown(sql(films, query, "--name x --as results"))
+    films.run("import pyarrow.parquet as pq")
+    assert films.run(f"x.polars(), x.pandas(), x.save({str(tmp_path / 'x.parquet')!r})").ok
+    found = "{'a': None, 'b': [], 'c': {'x': None}, 'd': [None], 'm': [], 'n': {'m': [[]]}}"
+    assert films.value(f"pq.read_table({str(tmp_path / 'x.parquet')!r}).to_pylist() == [{found}]") == "True"
+
+
+def test_intervals_of_many_chunks_and_parts_of_them_get_one_type():
+    whole = Lane().read(
+        "select case when i % 7 > 0 then [interval (i) hour, null] end as l, case when i % 5 > 0 then {'k': map {i: interval (i) day}} end as s,"
+        " case when i = 2999 then interval 1 month else interval (i) day end as m from range(3000) r(i)",
+        {}, {}, lambda reader: reader.read_all(),
+    )  # fmt: skip
+    parts = [whole.slice(0, 0), whole.slice(5, 1000), whole.slice(1005, 1995)]
+    plain = sql_answers.plain(pa.concat_tables(parts))
+    plain.validate(full=True)
+    hours = [None if i % 7 == 0 else [dt.timedelta(hours=i), None] for i in range(5, 3000)]
+    assert plain["l"].to_pylist() == hours
+    assert plain["s"].to_pylist() == [
+        None if i % 5 == 0 else {"k": [(i, dt.timedelta(days=i))]} for i in range(5, 3000)
+    ]
+    assert plain["m"].to_pylist()[::2994] == ["0 months 5 days 0 seconds", "1 months 0 days 0 seconds"]
+    assert sql_answers.plain(whole.slice(0, 0)).schema.field("l").type == pa.list_(
+        pa.field("l", pa.duration("us"))
+    )
 
 
 # --- values ---------------------------------------------------------------------------------------
