@@ -35,10 +35,17 @@ _TOKEN = re.compile(
     | (?P<block>/\*)
     | (?P<text>(?<!\w)[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | \$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$)
     | (?P<name>"(?:[^"]|"")*")
+    | (?P<map>(?<!\w)[mM][aA][pP](?!\w))
     | (?P<brace>\{)""",
     re.VERBOSE | re.DOTALL,
 )
-_STRUCT = re.compile(r"""\{\s*(?:\}|(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|[^\W\d]\w*)\s*:)""")
+_GAP = r"(?:\s|--[^\n\r]*+|/\*(?:[^*]|\*(?!/))*+\*/)*+"
+"""Spaces and comments of SQL."""
+_COMMENT = re.compile(r"\s*(?:--|/\*)")
+_STRUCT = re.compile(
+    rf"""\{{{_GAP}(?:\}}|(?:[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|[^\W\d]\w*){_GAP}:)""",
+    re.DOTALL,
+)
 """``{'key': …}`` and ``{}`` are SQL's own."""
 _FINE = re.compile(r"'ns'|\bTime\b")
 """In the name of a type of Polars: it may hold nanoseconds, of which Python knows nothing."""
@@ -109,14 +116,23 @@ def _expressions(text: str) -> list[tuple[int, int, str]]:
     """Return where each ``{expression}`` begins and ends, and its Python."""
     found: list[tuple[int, int, str]] = []
     place = 0
+    after_map = -1  # where what follows MAP begins
     while token := _TOKEN.search(text, place):
         place = token.end()
+        of_map = after_map >= 0 and not text[after_map : token.start()].strip()
+        after_map = -1
         if token["block"]:
             place = _end_of_comment(text, place)
+        if token["map"] or (of_map and (token["block"] or token["line"])):
+            after_map = place
         elif token["text"] or token["name"]:
             _refuse_inside(token[0], is_name=bool(token["name"]))
         elif token["brace"] and not _STRUCT.match(text, token.start()):
+            if of_map and _COMMENT.match(text, place):
+                continue  # Python would take -- for two signs
             end = _end_of_expression(text, place)
+            if end is None and of_map:
+                continue  # MAP {1: 'a'}, whose keys are of any type
             if end is None:
                 raise QueryError(
                     f"{shorten(text[token.start() :].splitlines()[0], 40)} is no expression of Python.",

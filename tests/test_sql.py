@@ -277,7 +277,7 @@ NESTED = {
     "list(td + interval 1 month)": "[['1 months 0 days 86400 seconds', '1 months 0 days 1 seconds'], [None]]",
     "[[any_value(td)], null]": "[[[datetime.timedelta(days=1)], None], [[None], None]]",
     "case when g = 'b' then {'k': [interval 1 day]} end": "[None, {'k': [datetime.timedelta(days=1)]}]",
-    "map([interval 1 day], [[g]])": "[[(datetime.timedelta(days=1), ['a'])], [(datetime.timedelta(days=1), ['b'])]]",
+    "map {interval 1 day: [g]}": "[[(datetime.timedelta(days=1), ['a'])], [(datetime.timedelta(days=1), ['b'])]]",
     "map {}": "[[], []]",
     "[{'k': map {}, 'n': null}]": "[[{'k': [], 'n': None}], [{'k': [], 'n': None}]]",
 }
@@ -380,6 +380,36 @@ def test_braces_of_sql_itself_stay():
         "select regexp_matches(t, '\\d{4}')", "select 1 -- {x}", "select /* {x} /* {y} */ {z} */ 1", "select 'it''s {4}'",
     ):  # fmt: skip
         assert bound(text) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("map {1: 'a', 2: 'b'}", [(1, "a"), (2, "b")]), ("map {date '2020-01-01': 2}", [(dt.date(2020, 1, 1), 2)]),
+        ("map {[1]: 'a'}", [([1], "a")]), ("map {interval '1 day': 1}", [(pa.MonthDayNano([0, 1, 0]), 1)]),
+        ("{ /* c */ 'a' -- d }\n : 1}", {"a": 1}), ("{e'a\\'b': 1}", {"a\\'b": 1}), ("MAP /* {x} */ {1: 2}", [(1, 2)]),
+        ("map -- {x}\n{-- {x}\n(1 + 1): {x}}", [(2, 7)]), ("map {{x}: {'k': {x + 1}}}", [(7, {"k": 8})]),
+        ("map {{'a': 1}: map {-1: [{x}]}}", [({"a": 1}, [(-1, [7])])]), ("map {-1: {nasty}, {x}: '}'}", [(-1, "'} {x}"), (7, "}")]),
+        ("[map {true: 1}, map {}][1]", [(True, 1)]), ("{d['map']} -- map\n + {x}", 8), ("{list(map(str, [x]))}", ["7"]),
+    ],
+)  # fmt: skip
+def test_a_map_of_sql_may_have_keys_of_any_type_and_values_of_python(text, found):
+    binding = Binding(
+        f"select {text} as v", lambda code: eval(code, {"x": 7, "nasty": "'} {x}", "d": {"map": 1}})
+    )
+    table = Lane().read(binding.sql, {}, binding.values, lambda reader: reader.read_all())
+    assert table["v"].to_pylist() == [found]
+
+
+def test_what_is_python_after_map_is_still_a_value():
+    text, values = bound("select map {x} -- map\n, {x}, 'map' {x}, \"map\" {x}, a_map {x}, map({x}) {x}", x=7)
+    assert values == [7] * 7 and "{" not in text
+    with pytest.raises(QueryError, match="no expression of Python"):
+        bound("select a_map {1: 2}")
+    begin = time.monotonic()
+    with contextlib.suppress(QueryError):
+        bound("select {" + "-- a" * 20_000 + "\n" + "/* a */" * 20_000)
+    assert time.monotonic() - begin < 5
 
 
 def test_expressions_may_hold_braces_and_quotes_of_their_own():
