@@ -19,7 +19,7 @@ from sutro_magic.engine import Lane
 from sutro_magic.errors import ArgumentError, QueryError
 from sutro_magic.results import Results
 from sutro_magic.session import Session
-from sutro_magic.sql import run
+from sutro_magic.sql import READING_FUNCTIONS, run
 from sutro_magic.sql_values import Binding
 
 pytestmark = pytest.mark.slow
@@ -631,13 +631,25 @@ def test_sql_only_reads_and_reads_no_file(films, tmp_path, query):
 
 def test_what_was_refused_has_changed_no_setting_and_harmless_functions_run(films):
     assert failed(sql(films, "from enable_logging(level='debug')"))
-    query = """select (select value from duckdb_settings() where name = 'enable_logging') as logging, r, s, u, j.value as j, x
+    query = """select current_setting('enable_logging') as logging, r, s, u, j.value as j, x
         from range(1) a(r), generate_series(2, 2) b(s), unnest([3]) c(u), json_each('[4]') j, repeat(5, 1) d(x)"""
     assert sql(films, query, "--name x").ok
     assert films.value("[str(value) for value in x.values[0]]").casefold() in (
         "['0', '0', '2', '3', '4', '5']",
         "['false', '0', '2', '3', '4', '5']",
     )
+
+
+def test_every_function_that_may_make_a_table_gives_all_its_columns(films):
+    calls = {
+        "range": "(3)", "generate_series": "(3)", "unnest": "([1])", "repeat": "(1, 2)",
+        "repeat_row": "(1, 2, num_rows = 3)", "json_each": "('[1]')", "json_tree": "('[1]')",
+    }  # fmt: skip
+    for name in READING_FUNCTIONS:
+        reply = sql(films, f"select * from {name}{calls.get(name, '()')}", "--name x --as arrow")
+        assert reply.ok, (name, reply.traceback)
+    first, _ = failed(sql(films, "select * from duckdb_settings()"))
+    assert first == "QueryError: duckdb_settings(…) is not run here: SQL only reads tables."
 
 
 @pytest.mark.parametrize(
