@@ -353,7 +353,7 @@ def _of_arrow(value: Any) -> Any:
 
 def _check_width(value: Any, shown: str) -> None:
     """Raise `ArgumentError` for a number that DuckDB would refuse, or quietly make a float."""
-    if isinstance(value, int) and not isinstance(value, bool) and int.bit_length(value) > WIDEST_INTEGER:
+    if isinstance(value, int) and not -(2**WIDEST_INTEGER) <= value < 2**WIDEST_INTEGER:
         raise ArgumentError(
             f"The integer {shown} is beyond 128 bits, which SQL does not have.",
             hint="float(…) comes close to it.",

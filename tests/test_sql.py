@@ -458,6 +458,12 @@ def test_values_of_numpy_are_what_they_are_in_python(value, kind):
     assert in_duckdb(value)[1] == kind
 
 
+@pytest.mark.parametrize("number", [-(2**127), 2**127 - 1])
+def test_the_widest_integers_of_sql_are_bound(number):
+    assert in_duckdb(number) == (number, "HUGEINT")
+    assert in_duckdb([number, None]) == ([number, None], "HUGEINT[]")
+
+
 def test_times_of_numpy_keep_their_instant():
     assert in_duckdb(np.datetime64("2026-01-02T03:04:05", "ns"))[0] == dt.datetime.fromisoformat(
         "2026-01-02T03:04:05"
@@ -559,7 +565,7 @@ class Odd:
 
 @pytest.mark.parametrize(
     "code",
-    ["object()", "1j", "2**200", "len", "HOLDS_ITSELF", "Odd()", "{Odd(): 1}", "np.complex64(1)", "np.timedelta64(5, 'Y')",
+    ["object()", "1j", "2**200", "2**127", "-2**127 - 1", "len", "HOLDS_ITSELF", "Odd()", "{Odd(): 1}", "np.complex64(1)", "np.timedelta64(5, 'Y')",
      "np.datetime64('20000-01-01')", "(1 / 0 for _ in [1])", "Decimal(10**38)", "[Decimal('0.1') ** 39]", "Decimal('1e50')"],
 )  # fmt: skip
 def test_values_that_sql_does_not_have_are_refused(code):
