@@ -333,9 +333,9 @@ class Lane:
 
 
 _NO_TYPES = re.compile(
-    r"(?:^|[ (])(UHUGEINT|BIT|BIGNUM|VARINT|VARIANT|TIME WITH TIME ZONE)(?=$|[\[\]),])", re.ASCII
+    r"(?:^|[ (])(UHUGEINT|BIT|BIGNUM|VARINT|VARIANT|UNION|TIME WITH TIME ZONE)(?=$|[\[\](),])", re.ASCII
 )
-"""Types of DuckDB that would arrive as bytes, with another value, or without their zone."""
+"""Types of DuckDB that would arrive as bytes, with another value, or without their zone; or that nobody else has."""
 
 
 def _refuse_types(columns: list[str], kinds: list[Any]) -> None:

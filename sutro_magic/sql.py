@@ -47,7 +47,7 @@ FILES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".ndjson", ".xlsx")
 """Ends of names that are no tables: SQL reads no files."""
 
 READING_FUNCTIONS = frozenset({
-    "duckdb_functions", "duckdb_keywords", "duckdb_settings", "duckdb_types", "generate_series", "generate_subscripts",
+    "duckdb_functions", "duckdb_keywords", "duckdb_types", "generate_series",
     "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names", "range", "repeat", "repeat_row", "unnest",
 })  # fmt: skip
 """What may make a table: only what is known to harm nothing, since others log, trace or run SQL that is a text."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 IN_MEMORY_BYTES = 256 * 2**20
 """Of an answer; a larger one is kept in a file, in the temporary folder, while it is used."""
+
+MOST_DAYS = 100_000_000
+"""Of a duration, which counts microseconds in 64 bits."""
 
 
 def collect(reader: pa.RecordBatchReader, count: Callable[[int], None]) -> pa.Table:
@@ -52,7 +55,7 @@ def _in_a_file(
 def plain(table: pa.Table) -> pa.Table:
     """Return an answer without DuckDB's own types: sums that fit are 64-bit integers, intervals durations or text.
 
-    A name that stands twice gets a number.
+    Intervals may stand at any depth: neither Polars nor Parquet has them there either. A name that stands twice gets a number.
     """
     for place, field in enumerate(table.schema):
         column = table.column(place)
@@ -61,8 +64,9 @@ def plain(table: pa.Table) -> pa.Table:
                 column = column.cast(pa.int64())
             except pa.ArrowInvalid:
                 continue
-        elif field.type == pa.month_day_nano_interval():
-            column = _duration(column)
+        elif _is_odd(field.type):
+            chunks, kind = _usual(column.chunks, field.type)
+            column = pa.chunked_array(chunks, kind)
         elif isinstance(field.type, pa.BaseExtensionType):
             column = pa.chunked_array([chunk.storage for chunk in column.chunks], field.type.storage_type)
         else:
@@ -85,20 +89,93 @@ def _distinct(names: list[str]) -> list[str]:
     return found
 
 
-def _duration(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return intervals as durations, or as text where there are months, which have no one length, or too many days."""
-    values = column.to_pylist()
-    micros = [
-        None if value is None else value.days * 86_400_000_000 + value.nanoseconds // 1000 for value in values
+def _is_odd(kind: pa.DataType) -> bool:
+    """Tell whether there is an interval at any depth of a type, or a map whose keys have no type: ``map {}``."""
+    if kind == pa.month_day_nano_interval() or (pa.types.is_map(kind) and pa.types.is_null(kind.key_type)):
+        return True
+    return any(_is_odd(kind.field(place).type) for place in range(kind.num_fields))
+
+
+def _usual(chunks: list[Any], kind: pa.DataType) -> tuple[list[Any], pa.DataType]:
+    """Return the chunks of a column, or what is inside them, in a type that everybody has; all get the same."""
+    if not _is_odd(kind):
+        return chunks, kind
+    if kind == pa.month_day_nano_interval():
+        return _durations(chunks)
+    if pa.types.is_struct(kind):
+        places = range(kind.num_fields)
+        columns = [
+            _usual([chunk.field(place) for chunk in chunks], kind.field(place).type) for place in places
+        ]
+        fields = [kind.field(place).with_type(columns[place][1]) for place in places]
+        structs = [
+            pa.StructArray.from_arrays(
+                [column[number] for column, _ in columns], fields=fields, mask=chunk.is_null()
+            )
+            for number, chunk in enumerate(chunks)
+        ]
+        return structs, pa.struct(fields)
+    if pa.types.is_map(kind):
+        keys, key = _usual([chunk.keys for chunk in chunks], kind.key_type)
+        items, item = _usual([chunk.items for chunk in chunks], kind.item_type)
+        if pa.types.is_null(key):  # as a key that may not be null, which Parquet refuses
+            key = pa.string()
+            keys = [array.cast(key) for array in keys]
+        new = pa.map_(kind.key_field.with_type(key), kind.item_field.with_type(item), kind.keys_sorted)
+        inner = [
+            pa.StructArray.from_arrays(list(pair), fields=[new.key_field, new.item_field])
+            for pair in zip(keys, items, strict=True)
+        ]
+        return _lists(chunks, new, inner)
+    inner, values = _usual([chunk.values for chunk in chunks], kind.value_type)
+    field = kind.value_field.with_type(values)
+    if pa.types.is_fixed_size_list(kind):
+        return _lists(chunks, pa.list_(field, kind.list_size), inner)
+    return _lists(chunks, pa.large_list(field) if pa.types.is_large_list(kind) else pa.list_(field), inner)
+
+
+def _lists(chunks: list[Any], kind: pa.DataType, inner: list[Any]) -> tuple[list[Any], pa.DataType]:
+    """Return lists or maps with other values inside: where each begins and which are null stays, so nothing is copied."""
+    own = 1 if pa.types.is_fixed_size_list(kind) else 2
+    lists = [
+        pa.Array.from_buffers(
+            kind, len(chunk), chunk.buffers()[:own], chunk.null_count, chunk.offset, children=[values]
+        )
+        for chunk, values in zip(chunks, inner, strict=True)
     ]
-    if any(value is not None and value.months for value in values) or any(
-        micro is not None and abs(micro) >= 2**63 for micro in micros
+    return lists, kind
+
+
+def _durations(chunks: list[Any]) -> tuple[list[Any], pa.DataType]:
+    """Return intervals as durations, or as text where there are months, which have no one length, or too many days."""
+    import numpy as np
+
+    layout = np.dtype([("months", "i4"), ("days", "i4"), ("nanos", "i8")])
+    found = []
+    for chunk in chunks:
+        is_null = chunk.is_null().to_numpy(zero_copy_only=False)
+        values = np.zeros(len(chunk), layout)
+        if len(chunk):
+            buffer = chunk.buffers()[1]
+            values[:] = np.frombuffer(buffer, layout, len(chunk), chunk.offset * layout.itemsize)
+        values[is_null] = 0  # of these, anything may stand there
+        found.append((values, is_null))
+    if any(
+        (values["months"] != 0).any() or (abs(values["days"].astype("i8")) > MOST_DAYS).any()
+        for values, _ in found
     ):
         texts = [
-            None
-            if value is None
-            else f"{value.months} months {value.days} days {value.nanoseconds / 10**9:.15g} seconds"
-            for value in values
-        ]
-        return pa.chunked_array([pa.array(texts, pa.string())])
-    return pa.chunked_array([pa.array(micros, pa.duration("us"))])
+            pa.array(
+                [f"{months} months {days} days {nanos / 10**9:.15g} seconds" for months, days, nanos in values.tolist()],
+                pa.string(), mask=is_null,
+            )
+            for values, is_null in found
+        ]  # fmt: skip
+        return texts, pa.string()
+    micros = [
+        pa.array(
+            values["days"].astype("i8") * 86_400_000_000 + values["nanos"] // 1000, pa.int64(), mask=is_null
+        ).cast(pa.duration("us"))
+        for values, is_null in found
+    ]
+    return micros, pa.duration("us")

@@ -23,8 +23,26 @@ _IDENTIFIER = re.compile(r"(?:[^\W\d]\w*|)\Z")
 _CLAUSE = re.compile(
     r"\b(select|from|join|where|on|using|group|order|having|limit|by|qualify)\b", re.IGNORECASE
 )
-_TABLE = re.compile(r'(?:\bfrom|\bjoin|,)\s*("(?:[^"]|"")+"|[^\W\d]\w*)', re.IGNORECASE)
+_TABLE = re.compile(
+    r"""(?:\bfrom|\bjoin|,)\s*("(?:[^"]|"")+"|[^\W\d]\w*)(?=(?:\s+(?:as\s+)?("(?:[^"]|"")+"|[^\W\d]\w*))?)""",
+    re.IGNORECASE,
+)
+"""A table, and the name that follows it, which may be its alias."""
+_QUALIFIED = re.compile(r'(?:(?:"(?:[^"]|"")+"|[^\W\d]\w*)\s*\.\s*)+\Z')
+_NAME = re.compile(r'"((?:[^"]|"")+)"|([^\W\d]\w*)')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
+RESERVED = frozenset(
+    """
+    all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by case cast check
+    collate collation column concurrently constraint create cross default deferrable desc describe distinct do
+    else end except false fetch for foreign freeze from full glob group having ilike in initially inner intersect
+    into is isnull join lambda lateral leading left like limit natural not notnull null offset on only or order
+    outer overlaps pivot pivot_longer pivot_wider placing positional primary qualify references returning right
+    select semi show similar some summarize symmetric table tablesample then to trailing true union unique unpack
+    unpivot using variadic verbose when where window with
+    """.split()  # noqa: SIM905 - a list of them would fill the page
+)
+"""Words that DuckDB takes for no name of a table or column, unless they are in quotes."""
 
 
 class Word(NamedTuple):
@@ -88,7 +106,7 @@ def words(
     if clauses and clauses[-1].lower() in {"from", "join"}:
         offers = _tables(variables, known, kind_of)
     else:
-        offers = _columns(body, variables, known)
+        offers = _columns(body, variables, known, _parts(before[:start]))
     typed = fragment.removeprefix('"').casefold()
     closes = quoted and body.after.startswith('"')
     return fragment, (
@@ -104,7 +122,7 @@ def _written(offers: Iterable[tuple[str, str]], *, quoted: bool) -> Iterator[tup
     for name, kind in offers:
         if name not in seen and name.isprintable() and "{" not in name and "}" not in name:
             seen.add(name)
-            plain = _PLAIN.fullmatch(name) and not quoted
+            plain = _PLAIN.fullmatch(name) and name not in RESERVED and not quoted
             yield name, name if plain else '"' + name.replace('"', '""') + '"', kind
 
 
@@ -122,10 +140,32 @@ def _tables(
     )
 
 
-def _columns(body: Body, variables: Mapping[str, Any], known: KnownJobs) -> Iterator[tuple[str, str]]:
+def _columns(
+    body: Body, variables: Mapping[str, Any], known: KnownJobs, parts: list[str]
+) -> Iterator[tuple[str, str]]:
+    """Return the columns of the tables that are named; after ``column.`` none, since its fields are not known here."""
+    if len(parts) > 1:
+        return
     ids = {job.name: job.job_id for job in known.jobs() if job.name}
-    for written in _TABLE.findall(_TEXT_OR_COMMENT.sub(" ", f"{body.before} {body.after}")):
-        name = written[1:-1].replace('""', '"') if written.startswith('"') else written
+    found: list[tuple[str, str]] = []
+    tables: set[str] = set()
+    for written, alias in _TABLE.findall(_TEXT_OR_COMMENT.sub(" ", f"{body.before} {body.after}")):
+        [name] = _names(written)
         value = variables.get(name)
         columns = column_names(value) if is_table(value) else known.columns(ids.get(name, name))
-        yield from ((column, f"column of {name}") for column in columns)
+        found += ((column, f"column of {name}") for column in columns)
+        if columns:
+            tables |= {part.casefold() for part in (name, *_names(alias))}
+    of_column = {column.casefold() for column, _ in found} - tables
+    if not of_column.issuperset(part.casefold() for part in parts) or not parts:
+        yield from found
+
+
+def _parts(before: str) -> list[str]:
+    """Return the names that stand with dots before the cursor: ``m`` and ``acquired`` of ``m.acquired.``."""
+    qualified = _QUALIFIED.search(before)
+    return _names(qualified[0]) if qualified else []
+
+
+def _names(text: str) -> list[str]:
+    return [quoted.replace('""', '"') or plain for quoted, plain in _NAME.findall(text)]

@@ -171,6 +171,38 @@ def _readable(name: str, table: Any) -> Any:
             column = column.cast(pa.float32())
         elif pa.types.is_string_view(kind):
             column = column.cast(pa.large_string())
+        elif (coarse := _in_microseconds(kind)) != kind:
+            try:
+                column = column.cast(coarse)
+            except pa.ArrowInvalid:  # DuckDB would quietly cut them
+                own = f'{name if name.isidentifier() else "df"}["{shorten(field.name, 40)}"]'
+                raise ArgumentError(
+                    f"The column {shorten(field.name, 60)} of {name} holds durations finer than a microsecond, which SQL does not have.",
+                    hint=f'{own} = {own}.dt.round("us") rounds them; .astype("int64") makes numbers of them.',
+                ) from None
         if column.type != field.type:
             table = table.set_column(place, field.name, column)
     return table.replace_schema_metadata(None)
+
+
+def _in_microseconds(kind: Any) -> Any:
+    """Return a type in which durations, at any depth, have DuckDB's unit instead of nanoseconds."""
+    import pyarrow as pa
+
+    def within(field: Any) -> Any:
+        return field.with_type(_in_microseconds(field.type))
+
+    kinds, new = pa.types, kind
+    if kind == pa.duration("ns"):
+        new = pa.duration("us")
+    elif kinds.is_struct(kind):
+        new = pa.struct([within(field) for field in kind])
+    elif kinds.is_map(kind):
+        new = pa.map_(within(kind.key_field), within(kind.item_field), kind.keys_sorted)
+    elif kinds.is_fixed_size_list(kind):
+        new = pa.list_(within(kind.value_field), kind.list_size)
+    elif kinds.is_list(kind):
+        new = pa.list_(within(kind.value_field))
+    elif kinds.is_large_list(kind):
+        new = pa.large_list(within(kind.value_field))
+    return new

@@ -35,11 +35,20 @@ _TOKEN = re.compile(
     | (?P<block>/\*)
     | (?P<text>(?<!\w)[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | \$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$)
     | (?P<name>"(?:[^"]|"")*")
+    | (?P<map>(?<!\w)[mM][aA][pP](?!\w))
     | (?P<brace>\{)""",
     re.VERBOSE | re.DOTALL,
 )
-_STRUCT = re.compile(r"""\{\s*(?:\}|(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|[^\W\d]\w*)\s*:)""")
+_GAP = r"(?:\s|--[^\n\r]*+|/\*(?:[^*]|\*(?!/))*+\*/)*+"
+"""Spaces and comments of SQL."""
+_COMMENT = re.compile(r"\s*(?:--|/\*)")
+_STRUCT = re.compile(
+    rf"""\{{{_GAP}(?:\}}|(?:[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|[^\W\d]\w*){_GAP}:)""",
+    re.DOTALL,
+)
 """``{'key': …}`` and ``{}`` are SQL's own."""
+_FINE = re.compile(r"'ns'|\bTime\b")
+"""In the name of a type of Polars: it may hold nanoseconds, of which Python knows nothing."""
 _VALUES = (
     bool, int, float, str, bytes, bytearray, memoryview, decimal.Decimal, dt.date, dt.time,
     dt.timedelta, uuid.UUID,
@@ -107,14 +116,23 @@ def _expressions(text: str) -> list[tuple[int, int, str]]:
     """Return where each ``{expression}`` begins and ends, and its Python."""
     found: list[tuple[int, int, str]] = []
     place = 0
+    after_map = -1  # where what follows MAP begins
     while token := _TOKEN.search(text, place):
         place = token.end()
+        of_map = after_map >= 0 and not text[after_map : token.start()].strip()
+        after_map = -1
         if token["block"]:
             place = _end_of_comment(text, place)
+        if token["map"] or (of_map and (token["block"] or token["line"])):
+            after_map = place
         elif token["text"] or token["name"]:
             _refuse_inside(token[0], is_name=bool(token["name"]))
         elif token["brace"] and not _STRUCT.match(text, token.start()):
+            if of_map and _COMMENT.match(text, place):
+                continue  # Python would take -- for two signs
             end = _end_of_expression(text, place)
+            if end is None and of_map:
+                continue  # MAP {1: 'a'}, whose keys are of any type
             if end is None:
                 raise QueryError(
                     f"{shorten(text[token.start() :].splitlines()[0], 40)} is no expression of Python.",
@@ -227,13 +245,15 @@ def _as_sql_has_it(value: Any, shown: str, depth: int = 0) -> Any:
     if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
         value = _of_numpy(value, shown)
     _check_width(value, shown)
-    if value is None or isinstance(value, _VALUES):
+    value = _with_nanoseconds(value, shown)
+    if value is None or isinstance(value, _VALUES) or type(value).__module__.startswith("duckdb"):
         return value
     if isinstance(value, dict):
         return {str(key): _as_sql_has_it(item, shown, depth + 1) for key, item in value.items()}
     dtype = getattr(value, "dtype", None)
     if not isinstance(value, _LISTS):
         # Series, arrays and indexes, of whichever library.
+        value = _of_arrow(value)
         ways = ("to_pylist", "to_list", "tolist", "as_py")
         values = next((way for way in ways if hasattr(type(value), way)), None)
         if values is None:
@@ -260,6 +280,19 @@ def _of_numpy(value: Any, shown: str) -> Any:
             raise ArgumentError(
                 f"{shown} counts months or years, which have no one length.", hint="Use days."
             )
+        if unit in {"ns", "ps", "fs", "as"} and _loses(value, "us"):
+            if kind == "m":
+                raise _too_fine(shown)
+            if _loses(value, "ns"):
+                raise ArgumentError(
+                    f"{shown} holds a time finer than a nanosecond, which SQL does not have.",
+                    hint='Round it: ….astype("datetime64[ns]").',
+                )
+            texts = np.datetime_as_string(value.astype("M8[ns]")).ravel()
+            fine = np.array(
+                [None if text == "NaT" else _of_nanoseconds(text) for text in texts.tolist()], object
+            )
+            return fine.reshape(value.shape) if value.ndim else fine[0]
         value = value.astype(f"{kind}8[{'D' if kind == 'M' and unit in 'YMWD' else 'us'}]")
         whole = value.ravel().tolist() if value.ndim else [value.item()]
         if any(isinstance(item, int) for item in whole):
@@ -272,9 +305,55 @@ def _of_numpy(value: Any, shown: str) -> Any:
     return value.item() if kind in "biuSU" else value
 
 
+def _loses(value: Any, unit: str) -> bool:
+    """Tell whether times of NumPy hold more than a unit can."""
+    import numpy as np
+
+    back = value.astype(f"{value.dtype.kind}8[{unit}]").astype(value.dtype)
+    return bool((~np.isnat(value) & (back != value)).any())
+
+
+def _with_nanoseconds(value: Any, shown: str) -> Any:
+    """Return a time of pandas that has nanoseconds as DuckDB keeps them: of anything that is a `datetime` it cuts them."""
+    if isinstance(value, dt.datetime) and getattr(value, "nanosecond", None):
+        zoned: Any = value
+        return _of_nanoseconds((zoned if value.tzinfo is None else zoned.tz_convert("UTC")).isoformat())
+    if isinstance(value, dt.timedelta) and getattr(value, "nanoseconds", None):
+        raise _too_fine(shown)
+    return value
+
+
+def _of_nanoseconds(text: str) -> Any:
+    """Return a time with nanoseconds as a value of DuckDB's own, which only it has."""
+    import duckdb
+
+    return duckdb.Value(text, "TIMESTAMPTZ_NS" if text.endswith("+00:00") else "TIMESTAMP_NS")  # type: ignore[arg-type]  # it takes names of types
+
+
+def _too_fine(shown: str) -> ArgumentError:
+    return ArgumentError(
+        f"{shown} holds a duration finer than a microsecond, which SQL does not have.",
+        hint='Round it in Python: ….round("us") of pandas, or ….astype("timedelta64[us]"); or use its nanoseconds as a number.',
+    )
+
+
+def _of_arrow(value: Any) -> Any:
+    """Return values of Polars that may have nanoseconds as Arrow, which keeps them; times of the day in microseconds.
+
+    What these would lose, Arrow refuses.
+    """
+    if type(value).__module__.startswith("polars") and _FINE.search(str(getattr(value, "dtype", ""))):
+        value = value.to_arrow()
+    if str(getattr(value, "type", "")) == "time64[ns]":
+        import pyarrow as pa
+
+        value = value.cast(pa.time64("us"))
+    return value
+
+
 def _check_width(value: Any, shown: str) -> None:
     """Raise `ArgumentError` for a number that DuckDB would refuse, or quietly make a float."""
-    if isinstance(value, int) and not isinstance(value, bool) and int.bit_length(value) > WIDEST_INTEGER:
+    if isinstance(value, int) and not -(2**WIDEST_INTEGER) <= value < 2**WIDEST_INTEGER:
         raise ArgumentError(
             f"The integer {shown} is beyond 128 bits, which SQL does not have.",
             hint="float(…) comes close to it.",

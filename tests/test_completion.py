@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sutro_magic.engine import Lane
+
 STARTUP_FILE = Path(__file__).parents[1] / "jupyter-config/ipython/startup/50-sutro-magic.py"
 HEAVY = {"pandas", "numpy", "pyarrow", "requests", "ipywidgets", "itables", "duckdb", "polars"}
 MAGICS = "get_ipython().magics_manager.registry['SutroMagics']"
@@ -419,6 +421,39 @@ def test_columns_are_offered_of_the_tables_that_are_named(tab, filmed):
     assert tab(SQL + 'from letters order by "la|').cells == [SQL + 'from letters order by "Last one"']
     assert tab(SQL + "from films where ye|").offers == ["year"]
     assert tab(SQL + "select fi| from nowhere").offers == []
+
+
+def test_words_that_sql_reserves_are_offered_in_quotes(tab, filmed):
+    filmed.run("order = pd.DataFrame({'group': [1], 'select': [2], 'left': [3], 'value': [4]})")
+    assert tab(SQL + "from ord|").offers[0] == '"order"'
+    assert tab(SQL + 'select | from "order"').offers == ['"group"', '"select"', '"left"', "value"]
+    assert tab(SQL + 'select gr| from "order"').cells == [SQL + 'select "group" from "order"']
+    filmed.run("del order")
+
+
+def test_every_word_of_sql_is_offered_as_sql_takes_it(tab, filmed):
+    words = [word for (word,) in Lane().rows("select distinct keyword_name from duckdb_keywords()", {})]
+    filmed.run(f"keywords = pd.DataFrame({{word: [1] for word in {words}}})")
+    offers = [offer for word in words for offer in tab(SQL + f"select {word[:-1]}| from keywords").offers]
+    filmed.run("del keywords")
+    assert {offer.strip('"') for offer in offers} == set(words)
+    for offer in set(offers):
+        name = offer.strip('"')
+        query = f'select {offer}, 2 from (select 41 as "{name}") where {offer} = 41 group by {offer}'
+        assert Lane().rows(query, {}) == [(41, 2)]
+        assert Lane().rows(f'with "{name}" as (select 1 as a) select a from {offer} limit 1', {}) == [(1,)]
+
+
+def test_after_a_column_and_a_dot_no_column_is_offered(tab, filmed):
+    assert filmed.run("%sutro_results job-demo-museum --quiet").ok
+    museum = ' from "job-demo-museum" m'
+    assert tab(SQL + f"select m.acq|{museum}").offers == ["acquired"]
+    assert tab(SQL + f'select "job-demo-museum".acq|{museum}').offers == ["acquired"]
+    assert tab(SQL + f"select m.acquired.|{museum}").offers == []
+    assert tab(SQL + f"select acquired.|{museum}").offers == []
+    assert tab(SQL + f'select m . "acquired" . "|{museum}').offers == []
+    assert "title" in tab(SQL + f"select m.|{museum}").offers
+    assert tab(SQL + "select first.| from letters as first").offers == ["first", '"Last one"']
 
 
 def test_texts_comments_and_expressions_are_left_alone(tab, filmed):

@@ -19,7 +19,7 @@ from sutro_magic.engine import Lane
 from sutro_magic.errors import ArgumentError, QueryError
 from sutro_magic.results import Results
 from sutro_magic.session import Session
-from sutro_magic.sql import run
+from sutro_magic.sql import READING_FUNCTIONS, run
 from sutro_magic.sql_values import Binding
 
 pytestmark = pytest.mark.slow
@@ -256,6 +256,7 @@ def test_a_column_without_a_name_is_headed_as_it_was_typed(films):
         ("340282366920938463463374607431768211455::uhugeint", "UHUGEINT"), ("[1]::uhugeint[]", "UHUGEINT[]"),
         ("'101'::bit", "BIT"), ("'12:00:00+02'::timetz", "TIME WITH TIME ZONE"),
         ("{'k': '12:00:00+02'::timetz}", "STRUCT(k TIME WITH TIME ZONE)"),
+        ("union_value(num := 2)", "UNION(num INTEGER)"), ("[union_value(num := 2)]", "UNION(num INTEGER)[]"),
     ],
 )  # fmt: skip
 def test_types_that_only_duckdb_has_are_refused_and_fine_as_text(films, value, kind):
@@ -264,8 +265,71 @@ def test_types_that_only_duckdb_has_are_refused_and_fine_as_text(films, value, k
         first == f"QueryError: The column odd is of type {kind}, which only DuckDB has." and "varchar" in hint
     )
     assert sql(films, f"select ({value})::varchar as odd", "--name x").ok
-    query = "select now() as \"BIT\", {'BIT': 1, 'x': 'BIT', 'VARIANT x': 2} as b, 'BIT'::enum('BIT') as e"
+    query = "select now() as \"BIT\", {'BIT': 1, 'UNION': 3, 'x': 'BIT', 'VARIANT x': 2} as b, 'BIT'::enum('BIT') as e"
     assert sql(films, query, "--name x --as arrow").ok
+
+
+NESTED = {
+    "list(td)": "[[datetime.timedelta(days=1), datetime.timedelta(seconds=1)], [None]]",
+    "{'k': list(td)}": "[{'k': [datetime.timedelta(days=1), datetime.timedelta(seconds=1)]}, {'k': [None]}]",
+    "map {g: any_value(td)}": "[[('a', datetime.timedelta(days=1))], [('b', None)]]",
+    "[any_value(td)]::interval[1]": "[[datetime.timedelta(days=1)], [None]]",
+    "list(td + interval 1 month)": "[['1 months 0 days 86400 seconds', '1 months 0 days 1 seconds'], [None]]",
+    "[[any_value(td)], null]": "[[[datetime.timedelta(days=1)], None], [[None], None]]",
+    "case when g = 'b' then {'k': [interval 1 day]} end": "[None, {'k': [datetime.timedelta(days=1)]}]",
+    "map {interval 1 day: [g]}": "[[(datetime.timedelta(days=1), ['a'])], [(datetime.timedelta(days=1), ['b'])]]",
+    "map {}": "[[], []]",
+    "[{'k': map {}, 'n': null}]": "[[{'k': [], 'n': None}], [{'k': [], 'n': None}]]",
+}
+
+
+@pytest.mark.parametrize("value", NESTED)
+def test_what_is_nested_in_an_answer_can_be_used(films, tmp_path, value):
+    films.run(
+        "import datetime, pandas as pd, pyarrow as pa, pyarrow.parquet as pq\n"
+        "spans = pd.DataFrame({'g': list('aab'), 'td': pd.to_timedelta(['1d', '1s', None])})"
+    )
+    query = f"select g, {value} as v from spans group by g order by g"
+    for as_type in ("polars", "pandas", "arrow", "results"):
+        shown(sql(films, query, f"--name x_{as_type} --as {as_type}"))
+    assert films.value(f"x_arrow['v'].to_pylist() == {NESTED[value]}") == "True"
+    assert films.value("x_polars['v'].len(), len(x_pandas)") == "(2, 2)"
+    for suffix in ("parquet", "csv", "jsonl"):
+        assert films.run(f"x_results.save({str(tmp_path / 'x')!r} + '.{suffix}')").ok
+    assert (
+        films.value(f"pq.read_table({str(tmp_path / 'x.parquet')!r}).to_pylist() == x_arrow.to_pylist()")
+        == "True"
+    )
+    assert len((tmp_path / "x.jsonl").read_text().splitlines()) == 2
+
+
+def test_values_without_a_type_can_be_used(films, tmp_path):
+    query = "select null a, [] b, {'x': null} c, [null] d, map {} m, {'m': [map {}]} n"
+    assert shown(sql(films, query, "--name x --as results"))
+    films.run("import pyarrow.parquet as pq")
+    assert films.run(f"x.polars(), x.pandas(), x.save({str(tmp_path / 'x.parquet')!r})").ok
+    found = "{'a': None, 'b': [], 'c': {'x': None}, 'd': [None], 'm': [], 'n': {'m': [[]]}}"
+    assert films.value(f"pq.read_table({str(tmp_path / 'x.parquet')!r}).to_pylist() == [{found}]") == "True"
+
+
+def test_intervals_of_many_chunks_and_parts_of_them_get_one_type():
+    whole = Lane().read(
+        "select case when i % 7 > 0 then [interval (i) hour, null] end as l, case when i % 5 > 0 then {'k': map {i: interval (i) day}} end as s,"
+        " case when i = 2999 then interval 1 month else interval (i) day end as m from range(3000) r(i)",
+        {}, {}, lambda reader: reader.read_all(),
+    )  # fmt: skip
+    parts = [whole.slice(0, 0), whole.slice(5, 1000), whole.slice(1005, 1995)]
+    plain = sql_answers.plain(pa.concat_tables(parts))
+    plain.validate(full=True)
+    hours = [None if i % 7 == 0 else [dt.timedelta(hours=i), None] for i in range(5, 3000)]
+    assert plain["l"].to_pylist() == hours
+    assert plain["s"].to_pylist() == [
+        None if i % 5 == 0 else {"k": [(i, dt.timedelta(days=i))]} for i in range(5, 3000)
+    ]
+    assert plain["m"].to_pylist()[::2994] == ["0 months 5 days 0 seconds", "1 months 0 days 0 seconds"]
+    assert sql_answers.plain(whole.slice(0, 0)).schema.field("l").type == pa.list_(
+        pa.field("l", pa.duration("us"))
+    )
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -318,6 +382,36 @@ def test_braces_of_sql_itself_stay():
         assert bound(text) == (text, [])
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("map {1: 'a', 2: 'b'}", [(1, "a"), (2, "b")]), ("map {date '2020-01-01': 2}", [(dt.date(2020, 1, 1), 2)]),
+        ("map {[1]: 'a'}", [([1], "a")]), ("map {interval '1 day': 1}", [(pa.MonthDayNano([0, 1, 0]), 1)]),
+        ("{ /* c */ 'a' -- d }\n : 1}", {"a": 1}), ("{e'a\\'b': 1}", {"a\\'b": 1}), ("MAP /* {x} */ {1: 2}", [(1, 2)]),
+        ("map -- {x}\n{-- {x}\n(1 + 1): {x}}", [(2, 7)]), ("map {{x}: {'k': {x + 1}}}", [(7, {"k": 8})]),
+        ("map {{'a': 1}: map {-1: [{x}]}}", [({"a": 1}, [(-1, [7])])]), ("map {-1: {nasty}, {x}: '}'}", [(-1, "'} {x}"), (7, "}")]),
+        ("[map {true: 1}, map {}][1]", [(True, 1)]), ("{d['map']} -- map\n + {x}", 8), ("{list(map(str, [x]))}", ["7"]),
+    ],
+)  # fmt: skip
+def test_a_map_of_sql_may_have_keys_of_any_type_and_values_of_python(text, found):
+    binding = Binding(
+        f"select {text} as v", lambda code: eval(code, {"x": 7, "nasty": "'} {x}", "d": {"map": 1}})
+    )
+    table = Lane().read(binding.sql, {}, binding.values, lambda reader: reader.read_all())
+    assert table["v"].to_pylist() == [found]
+
+
+def test_what_is_python_after_map_is_still_a_value():
+    text, values = bound("select map {x} -- map\n, {x}, 'map' {x}, \"map\" {x}, a_map {x}, map({x}) {x}", x=7)
+    assert values == [7] * 7 and "{" not in text
+    with pytest.raises(QueryError, match="no expression of Python"):
+        bound("select a_map {1: 2}")
+    begin = time.monotonic()
+    with contextlib.suppress(QueryError):
+        bound("select {" + "-- a" * 20_000 + "\n" + "/* a */" * 20_000)
+    assert time.monotonic() - begin < 5
+
+
 def test_expressions_may_hold_braces_and_quotes_of_their_own():
     text, values = bound(
         "select {d[\"}\"]}, {{1, 2}}, {f\"{n}}}\"}, {'k': {n + 1}}, '{' || {n}", d={"}": 5}, n=3
@@ -364,6 +458,12 @@ def test_values_of_numpy_are_what_they_are_in_python(value, kind):
     assert in_duckdb(value)[1] == kind
 
 
+@pytest.mark.parametrize("number", [-(2**127), 2**127 - 1])
+def test_the_widest_integers_of_sql_are_bound(number):
+    assert in_duckdb(number) == (number, "HUGEINT")
+    assert in_duckdb([number, None]) == ([number, None], "HUGEINT[]")
+
+
 def test_times_of_numpy_keep_their_instant():
     assert in_duckdb(np.datetime64("2026-01-02T03:04:05", "ns"))[0] == dt.datetime.fromisoformat(
         "2026-01-02T03:04:05"
@@ -373,6 +473,67 @@ def test_times_of_numpy_keep_their_instant():
         None,
     ]
     assert in_duckdb(np.datetime64("NaT", "s"))[0] is None
+
+
+FINE = ["2020-01-01T00:00:00.123456789", "2020-01-01T00:00:00.123456999"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("t = {fine.t[0]}", [1]), ("t in {fine.t}", [1, 2]), ("t = {fine.t.to_numpy()[1]}", [2]), ("t in {fine.t.to_numpy()}", [1, 2]),
+        ("t = {pa.scalar(fine.t[1], pa.timestamp('ns'))}", [2]), ("t in {pa.array(fine.t)}", [1, 2]), ("t in {pl.Series(fine.t)}", [1, 2]),
+        ("t in {[None, datetime.date(2020, 1, 1), fine.t[1]]}", [2]), ("z = {fine.z[0]}", [1]), ("z in {fine.z}", [1, 2]),
+        ("t < {fine.t[1]}", [1]), ("t > {fine.t[0].floor('us')}", [1, 2]), ("t in {fine.t.to_numpy().reshape(2, 1)[0]}", [1]),
+        ("t in {np.array(['NaT', fine.t.to_numpy()[0]], 'M8[ns]')}", [1]), ("{'k': t} = {{'k': fine.t[0]}}", [1]),
+    ],
+)  # fmt: skip
+def test_nanoseconds_of_a_time_are_not_cut(films, condition, found):
+    films.run(
+        "import datetime, numpy as np, pandas as pd, polars as pl, pyarrow as pa\n"
+        f"fine = pd.DataFrame({{'t': np.array({FINE}, 'M8[ns]'), 'i': [1, 2]}})\n"
+        "fine['z'] = fine['t'].dt.tz_localize('Europe/Berlin')"
+    )
+    assert sql(films, f"select i from fine where {condition} order by i", "--name x").ok
+    assert films.value("x.i.tolist()") == str(found)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["pd.Timedelta('1ns')", "np.timedelta64(1001, 'ns')", "pd.Series(pd.to_timedelta([1000, 1], 'ns'))", "np.array([1, 2], 'm8[ns]')",
+     "pl.Series([1], dtype=pl.Duration('ns'))", "pa.scalar(1, pa.duration('ns'))", "[{'k': pd.Timedelta('-1ns')}]",
+     "np.datetime64('2020-01-01', 'ps') + np.timedelta64(1, 'ps')", "pl.Series([1], dtype=pl.Time)", "pa.scalar(1, pa.time64('ns'))"],
+)  # fmt: skip
+def test_what_is_finer_than_sql_has_it_is_refused_and_not_cut(code):
+    pl = pytest.importorskip("polars")
+    with pytest.raises(ArgumentError, match=r"finer than a|would lose data"):
+        Binding("select {value}", lambda _: eval(code, {"pl": pl, "pd": pd, "np": np, "pa": pa}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [pd.Timedelta("1000ns"), np.timedelta64(1000, "ns"), pa.scalar(1000, pa.duration("ns")), pa.array([1000], pa.duration("ns"))[0]],
+)  # fmt: skip
+def test_a_duration_from_which_nothing_would_be_lost_is_bound(value):
+    assert in_duckdb(value) == (pa.MonthDayNano([0, 0, 1000]), "INTERVAL")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ("[{n}]", "pa.duration('ns')"), ("[[{n}]]", "pa.list_(pa.duration('ns'))"), ("[[{n}]]", "pa.large_list(pa.duration('ns'))"),
+        ("[[{n}]]", "pa.list_(pa.duration('ns'), 1)"), ("[{{'k': {n}}}]", "pa.struct([('k', pa.duration('ns'))])"),
+        ("[[('k', {n})]]", "pa.map_(pa.string(), pa.duration('ns'))"),
+    ],
+)  # fmt: skip
+def test_a_column_of_durations_is_read_where_nothing_would_be_lost(films, values, kind):
+    films.run("import pyarrow as pa")
+    for name, number in (("good", 1000), ("fine", 1001)):
+        films.run(f"{name} = pa.table({{'d': pa.array({values.format(n=number)}, {kind})}})")
+    assert sql(films, "select count(d) as n from good", "--name x").ok
+    first, hint = failed(sql(films, "select d from fine", "--name y"))
+    assert "The column d of fine holds durations finer than a microsecond" in first
+    assert hint.startswith('fine["d"] = fine["d"].dt.round("us")')
 
 
 @pytest.mark.parametrize(
@@ -404,7 +565,7 @@ class Odd:
 
 @pytest.mark.parametrize(
     "code",
-    ["object()", "1j", "2**200", "len", "HOLDS_ITSELF", "Odd()", "{Odd(): 1}", "np.complex64(1)", "np.timedelta64(5, 'Y')",
+    ["object()", "1j", "2**200", "2**127", "-2**127 - 1", "len", "HOLDS_ITSELF", "Odd()", "{Odd(): 1}", "np.complex64(1)", "np.timedelta64(5, 'Y')",
      "np.datetime64('20000-01-01')", "(1 / 0 for _ in [1])", "Decimal(10**38)", "[Decimal('0.1') ** 39]", "Decimal('1e50')"],
 )  # fmt: skip
 def test_values_that_sql_does_not_have_are_refused(code):
@@ -476,13 +637,25 @@ def test_sql_only_reads_and_reads_no_file(films, tmp_path, query):
 
 def test_what_was_refused_has_changed_no_setting_and_harmless_functions_run(films):
     assert failed(sql(films, "from enable_logging(level='debug')"))
-    query = """select (select value from duckdb_settings() where name = 'enable_logging') as logging, r, s, u, j.value as j, x
+    query = """select current_setting('enable_logging') as logging, r, s, u, j.value as j, x
         from range(1) a(r), generate_series(2, 2) b(s), unnest([3]) c(u), json_each('[4]') j, repeat(5, 1) d(x)"""
     assert sql(films, query, "--name x").ok
     assert films.value("[str(value) for value in x.values[0]]").casefold() in (
         "['0', '0', '2', '3', '4', '5']",
         "['false', '0', '2', '3', '4', '5']",
     )
+
+
+def test_every_function_that_may_make_a_table_gives_all_its_columns(films):
+    calls = {
+        "range": "(3)", "generate_series": "(3)", "unnest": "([1])", "repeat": "(1, 2)",
+        "repeat_row": "(1, 2, num_rows = 3)", "json_each": "('[1]')", "json_tree": "('[1]')",
+    }  # fmt: skip
+    for name in READING_FUNCTIONS:
+        reply = sql(films, f"select * from {name}{calls.get(name, '()')}", "--name x --as arrow")
+        assert reply.ok, (name, reply.traceback)
+    first, _ = failed(sql(films, "select * from duckdb_settings()"))
+    assert first == "QueryError: duckdb_settings(…) is not run here: SQL only reads tables."
 
 
 @pytest.mark.parametrize(
