@@ -240,7 +240,7 @@ def test_a_large_row_that_memory_holds_is_read_and_else_the_way_on_is_said(tmp_p
     monkeypatch.setattr(container, "memory", lambda: None)
     with pytest.raises(ResultsTooLargeError, match=r"0\.1 GB of memory") as caught:
         read_table(path, canonical(path))
-    assert "Read fewer columns" in caught.value.hint
+    assert "read fewer columns" in caught.value.hint
     few = CanonicalTable(num_rows=3, columns=canonical(path).columns[:3])
     assert read_table(path, few).num_rows == 3
     monkeypatch.setattr(container, "memory", lambda: 16 << 30)
