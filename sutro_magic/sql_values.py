@@ -327,7 +327,15 @@ def _of_nanoseconds(text: str) -> Any:
     """Return a time with nanoseconds as a value of DuckDB's own, which only it has."""
     import duckdb
 
-    return duckdb.Value(text, "TIMESTAMPTZ_NS" if text.endswith("+00:00") else "TIMESTAMP_NS")  # type: ignore[arg-type]  # it takes names of types
+    try:
+        return duckdb.Value(
+            text, duckdb.type("TIMESTAMPTZ_NS" if text.endswith("+00:00") else "TIMESTAMP_NS")
+        )
+    except duckdb.Error:
+        raise ArgumentError(
+            "This version of DuckDB has no times with a zone and nanoseconds.",
+            hint="Update duckdb, or take off the nanoseconds: t.floor('us').",
+        ) from None
 
 
 def _too_fine(shown: str) -> ArgumentError:
