@@ -197,17 +197,9 @@ class Results:
         The other columns are those that the service sent, and ``_raw`` and ``_error``. Null outputs are
         no errors: there was nothing to be unfolded.
         """
-        from sutro_magic.picked import PickedRows
+        from sutro_magic.picked import PickedRows, failed_rows
 
-        if isinstance(self._source, UnfoldedResults):
-            failed = self._source.failed()
-            if failed is not None:
-                return self._with(PickedRows(failed), "errors")
-        import pyarrow as pa
-
-        fields = [pa.field("_row", pa.int64()), *self.schema, pa.field("_raw", pa.string())]
-        empty = pa.schema([*fields, pa.field("_error", pa.string())]).empty_table()
-        return self._with(PickedRows(empty), "errors")
+        return self._with(PickedRows(*failed_rows(self._source)), "errors")
 
     @property
     def filtered(self) -> Results:
@@ -215,7 +207,7 @@ class Results:
         from sutro_magic.picked import NumberedRows
 
         rows = None if self._question is None else self.pages.rows(self._question)
-        return self._with(NumberedRows(self.pages, rows), "filtered")
+        return self._with(NumberedRows(self.pages, rows, self._source), "filtered")
 
     @property
     def selected(self) -> Results:
@@ -224,7 +216,8 @@ class Results:
 
         from sutro_magic.picked import NumberedRows
 
-        return self._with(NumberedRows(self.pages, np.array(self.ticked, dtype=np.int64)), "selected")
+        ticked = np.array(self.ticked, dtype=np.int64)
+        return self._with(NumberedRows(self.pages, ticked, self._source), "selected")
 
     @property
     def unfolding(self) -> Unfolding | None:

@@ -238,6 +238,33 @@ def test_no_rows_keep_their_types(session):
         assert pl.DataFrame(results).columns == results.duckdb().columns == results.columns
 
 
+def test_errors_of_rows_that_were_picked_are_those_of_them_that_did_not_parse(session):
+    broken = session.results("job-demo-broken", inputs=True)
+    errors = broken.errors
+    rows = {row["_row"]: row for row in errors.polars().to_dicts()}
+    assert len(rows) > 2
+    broken.touch(broken.pages, Question(order=(Order(0, descending=True),)))
+    assert broken.filtered.errors.polars().to_dicts() == [
+        rows[place] for place in broken.filtered.arrow()["_row"].to_pylist() if place in rows
+    ]
+    good = next(place for place in range(broken.num_rows) if place not in rows)
+    broken.ticked = (max(rows), good, min(rows))
+    expected = [rows[max(rows)], rows[min(rows)]]
+    for some in (broken.selected.errors, broken.selected.filtered.errors, broken.selected.errors.errors):
+        assert some.columns == errors.columns and some.polars().to_dicts() == expected
+    assert errors.errors.polars().equals(errors.polars())
+    assert errors.filtered.errors.polars().equals(errors.polars())
+
+
+def test_errors_have_each_column_once_whatever_they_are_of(session):
+    for kind, results in kinds_of_results(session).items():
+        names = results.errors.columns
+        assert len(names) == len(set(names)) and {"_row", "_raw", "_error"} <= set(names), kind
+        assert results.errors.polars().columns == names, kind
+    computed = Results.computed(session.results("job-demo-broken").errors.arrow(), "a query", 0.0)
+    assert computed.errors.columns == computed.columns and computed.errors.num_rows == 0
+
+
 # --- streams ----------------------------------------------------------------------------------
 
 
