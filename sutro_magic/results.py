@@ -343,7 +343,11 @@ class Results:
         return frame
 
     def duckdb(self) -> duckdb.DuckDBPyRelation:
-        """Return a DuckDB relation of the table, which large results map from a file; it outlives the cache's entry."""
+        """Return a DuckDB relation of the table, which large results map from a file; it outlives the cache's entry.
+
+        It lives on DuckDB's default connection, as only there it combines with ``duckdb.sql`` and other relations.
+        That serves one thread at a time: in threads, ``duckdb.connect().from_arrow(r.arrow())`` in each.
+        """
         relation: duckdb.DuckDBPyRelation = self._source.duckdb()
         return relation
 

@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -290,6 +291,37 @@ def test_sql_over_a_handle_joins_and_counts(session):
     assert films.num_rows == again.num_rows
     sql = "select count(*), sum(year) from films where title in (select json_extract_string(outputs, '$.title') from again)"
     assert duckdb.sql(sql).fetchall() == [(10_000, films.pandas()["year"].sum())]
+
+
+def test_relations_combine_with_each_other_and_with_the_default_connection(session):
+    import duckdb
+
+    films, museum = session.results("job-demo-films").duckdb(), session.results("job-demo-museum").duckdb()
+    mine = duckdb.sql("select 'drama' as genre")
+    assert films.join(mine, "genre").aggregate("count(*) > 0").fetchall() == [(True,)]
+    assert museum.project("title").union(films.project("title")).aggregate("count(*)").fetchall() > [(10_000,)]
+    assert duckdb.sql("select count(*) from films").fetchall() == [(10_000,)]
+
+
+def test_in_threads_the_way_that_the_readme_names_works(session):
+    from concurrent.futures import ThreadPoolExecutor
+
+    import duckdb
+
+    results = session.results("job-demo-films")
+    code = "con.from_arrow(r.arrow())"
+    for text in (
+        (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8"),
+        Results.duckdb.__doc__,
+    ):
+        assert "default connection" in text and code.partition(".")[2] in text
+
+    def count(_):
+        with duckdb.connect() as con:
+            return eval(code, {"con": con, "r": results}).aggregate("count(*)").fetchall()[0]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(count, range(40))) == {(10_000,)}
 
 
 def test_pandas_takes_a_handle(session):
