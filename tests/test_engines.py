@@ -299,7 +299,9 @@ def test_relations_combine_with_each_other_and_with_the_default_connection(sessi
     films, museum = session.results("job-demo-films").duckdb(), session.results("job-demo-museum").duckdb()
     mine = duckdb.sql("select 'drama' as genre")
     assert films.join(mine, "genre").aggregate("count(*) > 0").fetchall() == [(True,)]
-    assert museum.project("title").union(films.project("title")).aggregate("count(*)").fetchall() > [(10_000,)]
+    assert museum.project("title").union(films.project("title")).aggregate("count(*)").fetchall() > [
+        (10_000,)
+    ]
     assert duckdb.sql("select count(*) from films").fetchall() == [(10_000,)]
 
 
