@@ -380,8 +380,8 @@ class Results:
 
         Parquet keeps every type. In a CSV, null is an empty field and an empty text is ``""``; lists and
         objects are JSON text. JSON Lines has one object a row, its keys in the order of the columns, with
-        all digits of a number; NaN and Infinity, which JSON does not have, are null. In both, times are
-        ISO 8601 and binary values Base64.
+        all digits of a number. JSON has no NaN and no infinity: they are null there, also inside lists and
+        objects, those of a CSV too. In both, times are ISO 8601 and binary values Base64.
 
         Parameters
         ----------
