@@ -11,6 +11,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sutro_magic.errors import ArgumentError
+from sutro_magic.handling import Handle, number_of_rows
 from sutro_magic.models import Job, JobStatus
 from sutro_magic.packages import require
 from sutro_magic.provenance import Provenance
@@ -42,7 +43,7 @@ AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
 
 
-class Results:
+class Results(Handle):
     """The table of one finished job.
 
     Columns, in this order: ID columns and other carried columns as sent, ``inputs`` (if asked),
@@ -307,9 +308,7 @@ class Results:
         """Return the first rows as a `pyarrow.Table`, reading no more than they need."""
         import pyarrow as pa
 
-        if rows < 0:
-            raise ArgumentError(f"There are no {rows} first rows.", hint="head(10) returns the first ten.")
-
+        rows = number_of_rows(rows)
         taken: list[pa.RecordBatch] = []
         missing = rows
         for batch in self.batches(batch_size=max(1, min(rows, 65_536))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
 import math
@@ -16,7 +17,7 @@ import pytest
 from sutro_magic import dask_frames, mapped
 from sutro_magic.cache import RESULTS_FILE, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
-from sutro_magic.errors import CacheError
+from sutro_magic.errors import ArgumentError, CacheError
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.questions import Order, Question
 from sutro_magic.results import Results
@@ -467,3 +468,42 @@ def test_what_does_not_fit_into_memory_is_mapped_from_a_file(store, monkeypatch)
     assert table["outputs"].to_pylist() == ["x" * size] * rows
     assert results.pandas()["outputs"].str.len().eq(size).all()
     assert results.head(3).num_rows == 3
+
+
+# --- wrong use --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [-1, "a", 1.5, None, True, b"3"])
+def test_what_is_no_number_of_rows_is_refused_in_our_words(store, rows):
+    with pytest.raises(ArgumentError, match=r"There are no .* first rows"):
+        keep(store, pa.table({"outputs": ["a"]})).head(rows)
+
+
+def test_integers_of_any_kind_are_numbers_of_rows(store):
+    import numpy as np
+
+    assert keep(store, pa.table({"outputs": ["a", "b"]})).head(np.int64(1)).num_rows == 1
+
+
+@pytest.mark.parametrize("path", [None, 5, b"x.csv", ["x.csv"]])
+def test_what_is_no_path_is_refused_in_our_words(store, path):
+    with pytest.raises(ArgumentError, match=r"is a text or a pathlib\.Path, not of type"):
+        keep(store, pa.table({"outputs": ["a"]})).save(path)
+
+
+@pytest.mark.parametrize("how", [pickle.dumps, copy.deepcopy])
+def test_results_that_read_from_the_cache_say_that_they_are_not_pickled(session, how):
+    computed = []
+    for kind, results in kinds_of_results(session).items():
+        if results.part == "errors":
+            computed.append(results)
+            continue
+        with pytest.raises(ArgumentError, match="pickled") as refused:
+            how(results)
+        assert "r.arrow()" in refused.value.hint and "r.path" in refused.value.hint, kind
+        assert copy.copy(results).columns == results.columns
+    computed.append(Results.computed(pa.table({"n": [1]}), "a query", 0.0))
+    assert len(computed) == 3
+    for results in computed:  # whose rows are in memory
+        again = copy.deepcopy(results) if how is copy.deepcopy else pickle.loads(how(results))
+        assert again.arrow().equals(results.arrow())
