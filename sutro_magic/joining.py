@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sutro_magic.errors import ArgumentError, shorten
 from sutro_magic.naming import closest
-from sutro_magic.sql_tables import is_table, to_arrow
+from sutro_magic.sql_tables import is_table, own_names, to_arrow
 from sutro_magic.typed import as_typed
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def _find(name: str, variables: Mapping[str, Any]) -> tuple[Any, Kind]:
         if getattr(getattr(value, "columns", None), "nlevels", 1) > 1 or len(set(columns)) < len(columns):
             raise ArgumentError(
                 f"The columns of {name} have several levels, or names that stand twice.",
-                hint="Give each column one name of its own.",
+                hint=own_names(name, is_arrow=kind == "arrow"),
             )
         return value, kind
     if name in variables:

@@ -240,6 +240,22 @@ def test_ids_of_a_type_that_cannot_be_say_how_to_convert_them(letters, make, job
 
 
 @pytest.mark.parametrize(
+    "make",
+    [
+        "pandas.concat([letters, letters], axis=1)",
+        "pandas.concat({'a': letters, 'b': letters}, axis=1)",
+        "pyarrow.Table.from_arrays([letters.letter, letters.letter], ['a', 'a'])",
+    ],
+)
+def test_names_that_stand_twice_are_renamed_by_the_code_of_the_hint(letters, make):
+    letters.run(f"frame = {make}")
+    first, hint = failed(join(letters, "--join frame --name joined"))
+    assert "names that stand twice" in first
+    assert letters.run(hint.removeprefix("Rename them: ").removesuffix(" gives each a name of its own.")).ok
+    assert join(letters, "--join frame --name joined").ok
+
+
+@pytest.mark.parametrize(
     "big", ["pandas.DataFrame({'object_id': [2**70]})", "polars.DataFrame({'object_id': polars.Series([5], dtype=polars.Int128)})"]
 )  # fmt: skip
 def test_large_integers_against_ids_that_are_texts_are_to_be_texts(letters, big):
