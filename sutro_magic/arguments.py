@@ -39,8 +39,11 @@ def results_parser() -> MagicParser:
             "%sutro_results job-demo-films --raw       # JSON outputs as text instead of columns",
             "%sutro_results job-demo-films --save films.csv --overwrite  # or .parquet, .jsonl",
             "%sutro_results job-demo-million --peek    # the first 100 rows, without fetching the rest",
-            "%sutro_results job-demo-zoo --join letters --on letter_id --name answered  # beside the frame it came from",
-            "%sutro_results {job_id} --refresh",
+            "job_id = 'job_12345'\n  %sutro_results {job_id} --refresh",
+            (
+                "import pandas as pd; letters = pd.DataFrame({'letter_id': [1000, 1001]})\n"
+                "  %sutro_results job-demo-zoo --join letters --on letter_id --name answered"
+            ),
         ],
         "As the last line of a cell it returns a Results, which shows itself; with --name it\n"
         "shows at once, binds the variable after success, and returns nothing: in\n"
@@ -257,7 +260,7 @@ def cache_parser() -> MagicParser:
         "Look at the results kept on disk, or delete them.",
         [
             "%sutro_cache list",
-            "%sutro_cache info job_12345",
+            "%sutro_results job_12345 --quiet --name df\n  %sutro_cache info job_12345",
             "%sutro_cache verify            # is every byte as it was fetched?",
             "%sutro_cache clear job_12345",
             "%sutro_cache clear --older-than 30d",
@@ -288,6 +291,7 @@ def login_parser() -> MagicParser:
         "sutro_login",
         "Set the deployment and the API key for this kernel. The key is asked for, never typed on the line.",
         ["%sutro_login --url https://acme.example", "%sutro_login --save"],
+        lead="examples; the address is that of your own deployment:",
     )
     parser.add_argument("--url", metavar="URL", help="address of the deployment; else the one in use")
     parser.add_argument(

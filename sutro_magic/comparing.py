@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from sutro_magic.comparable import comparable_texts
+from sutro_magic.comparable_numbers import equal, mean_difference
 from sutro_magic.engine import Lane, interruptibly
 from sutro_magic.errors import ArgumentError, shorten
 from sutro_magic.mapped import SMALL_BYTES
@@ -309,7 +310,7 @@ class _Asked:
         if not self.rows:
             return np.zeros(0, dtype=bool)
         with self.lane.turn():
-            found = self.lane.query(f"select {a} is not distinct from {b} as same from t", {"t": table})  # noqa: S608
+            found = self.lane.query(f"select {equal(a, b, table.schema.types)} as same from t", {"t": table})  # noqa: S608
         return np.asarray(found["same"]).astype(bool)
 
     def _go_on(self) -> None:
@@ -358,9 +359,7 @@ def _pair(
     difference, values, matrix = None, (), ()  # type: float | None, tuple[Any, ...], tuple[tuple[int, ...], ...]
     with lane.turn():
         if both == {"number"}:
-            x, y = f"cast({a} as double)", f"cast({b} as double)"
-            mean = f"select avg(abs({x} - {y})) from t where not isnan({x}) and not isnan({y})"  # noqa: S608
-            difference = lane.rows(mean, tables)[0][0]
+            difference = lane.rows(mean_difference(a, b, table.schema.types, "t"), tables)[0][0]
         if both <= {"text", "bool", "number"} and not any(map(pa.types.is_floating, kinds)):
             values, matrix = _confusion(lane, tables, a, b, is_text="text" in both or len(both) > 1)
     return same, Pair(

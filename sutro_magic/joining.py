@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sutro_magic.errors import ArgumentError, shorten
 from sutro_magic.naming import closest
-from sutro_magic.sql_tables import is_table, to_arrow
+from sutro_magic.sql_tables import is_table, own_names, to_arrow
 from sutro_magic.typed import as_typed
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ class Joining:
 
         if on not in table.column_names:
             raise _no_column(f"The results of {results.job.title}", on, results.columns)
-        theirs, mine = table.column(on), self._ids()
+        theirs = table.column(on)
+        mine = self._ids(is_text=_sort_of(theirs.type) == "text")
         if _sort_of(theirs.type) != _sort_of(mine.type):
             raise ArgumentError(
                 f"{on} is {mine.type} in {self.name} and {theirs.type} in the results: nothing would be found.",
@@ -234,24 +235,59 @@ class Joining:
             places
         )  # offsets of 64 bits, since taking may join all chunks
 
-    def _ids(self) -> pa.ChunkedArray:
+    def _ids(self, *, is_text: bool) -> pa.ChunkedArray:
+        """Return the IDs of the frame; those of the results, which say how to mend these, are texts or not."""
         import pyarrow as pa
 
-        on = self._label
-
+        on, name = self._label, self.name
         if self.as_type == "arrow":
             return self._frame.column(on)
         if self.as_type == "polars":
-            return pa.chunked_array([self._frame.get_column(on).to_arrow()])
-        inside = on in self._columns()
-        values = self._frame[on] if inside else self._frame.index.get_level_values(on)
+            return self._ids_of_polars(is_text=is_text)
+        column = f"{name}[{on!r}]"
+        first = ""
+        if on in self._columns():
+            values = self._frame[on]
+        else:
+            values = self._frame.index.get_level_values(on)
+            first = f"{name} = {name}.reset_index({on!r}) makes a column of the IDs; then "
         try:
             return pa.chunked_array([pa.array(values, from_pandas=True)])
+        except OverflowError:
+            fitting = f"{name} = {name}[[abs(i or 0) < 2**63 for i in {column}]] leaves these rows out."
+            raise ArgumentError(
+                f"{on} of {name} has integers beyond 64 bits, which no ID of the results {'is' if is_text else 'can be'}.",
+                hint=first
+                + (f"{column} = {column}.astype(str) makes texts of them, as there." if is_text else fitting),
+            ) from None
         except (pa.ArrowException, TypeError, ValueError):
             raise ArgumentError(
-                f"{on} of {self.name} has values of several types.",
-                hint=f"{self.name}[{on!r}].astype(str) gives them one.",
+                f"{on} of {name} has values of several types, or of one that cannot be IDs.",
+                hint=f"{first}{column} = {column}.astype(str) gives them one.",
             ) from None
+
+    def _ids_of_polars(self, *, is_text: bool) -> pa.ChunkedArray:
+        import pyarrow as pa
+
+        on, name = self._label, self.name
+        ids = self._frame.get_column(on)
+        try:
+            if str(ids.dtype) != "Object":  # as Arrow they would be addresses
+                return pa.chunked_array([ids.to_arrow()])
+        except pa.ArrowException:
+            pass  # integers of 128 bits, so far
+        column = f"{name}[{on!r}]"
+        if not ids.dtype.is_integer():
+            how = f"{column}.map_elements(str, return_dtype=str)", "makes texts of them."
+        elif is_text:
+            how = f"{column}.cast(str)", "makes texts of them, as in the results."
+        else:
+            how = f"{column}.cast(int, strict=False)", "makes them such; what does not fit is null."
+        raise ArgumentError(
+            f"{on} of {name} is of the type {ids.dtype}, which cannot be IDs"
+            + ("." if is_text else ": those of the results have at most 64 bits."),
+            hint=f"{name} = {name}.with_columns({how[0]}) {how[1]}",
+        )
 
     def _beside(self, table: pa.Table, results: Results) -> Any:
         if self.as_type == "arrow":
@@ -284,7 +320,7 @@ def _find(name: str, variables: Mapping[str, Any]) -> tuple[Any, Kind]:
         if getattr(getattr(value, "columns", None), "nlevels", 1) > 1 or len(set(columns)) < len(columns):
             raise ArgumentError(
                 f"The columns of {name} have several levels, or names that stand twice.",
-                hint="Give each column one name of its own.",
+                hint=own_names(name, is_arrow=kind == "arrow"),
             )
         return value, kind
     if name in variables:

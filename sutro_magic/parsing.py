@@ -34,7 +34,14 @@ class MagicParser(argparse.ArgumentParser):
     """What to say of a word too many."""
 
     def __init__(
-        self, name: str, description: str, examples: list[str], notes: str = "", usage: str | None = None
+        self,
+        name: str,
+        description: str,
+        examples: list[str],
+        notes: str = "",
+        usage: str | None = None,
+        *,
+        lead: str = "examples, which run as they are after %sutro_demo, in this order:",
     ) -> None:
         self.examples = examples
         lines = "\n".join(f"  {line}" for line in examples)
@@ -42,8 +49,7 @@ class MagicParser(argparse.ArgumentParser):
             prog=f"%{name}",
             usage=usage,
             description=description,
-            epilog=f"examples, which run as they are after %sutro_demo:\n{lines}"
-            + (f"\n\n{notes}" if notes else ""),
+            epilog=f"{lead}\n{lines}" + (f"\n\n{notes}" if notes else ""),
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=WIDTH),
             add_help=False,
             allow_abbrev=False,  # an abbreviation breaks when a new flag comes

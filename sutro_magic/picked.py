@@ -10,14 +10,14 @@ import pyarrow as pa
 from sutro_magic.batch_rows import BATCH_BYTES
 from sutro_magic.dask_frames import dask_of_rows
 from sutro_magic.errors import ArgumentError
-from sutro_magic.sources import plain_type
+from sutro_magic.sources import ERROR_COLUMNS, UnfoldedResults, plain_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from sutro_magic.pages import Pages, Rows
-    from sutro_magic.sources import OnRows
+    from sutro_magic.sources import OnRows, Source
     from sutro_magic.structured import Unfolding
 
 ROW = "_row"
@@ -30,10 +30,13 @@ class PickedRows:
     Parameters
     ----------
     table : pyarrow.Table
+    fields : tuple of str, optional
+        Names of the columns that outputs were unfolded to; None where they are no outputs that were.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, fields: tuple[str, ...] | None = None) -> None:
         self._table = table
+        self.fields = fields
         self.unfolding: Unfolding | None = None
 
     @property
@@ -93,12 +96,20 @@ class NumberedRows:
         The table.
     rows : array of int, optional
         Numbers of rows, from 0, in the order wanted; all by default.
+    origin : Source, optional
+        What the rows were picked from.
     """
 
-    def __init__(self, pages: Pages, rows: Rows | None) -> None:
+    def __init__(self, pages: Pages, rows: Rows | None, origin: Source | None = None) -> None:
+        self._origin = origin
         self._pages = pages
         self._rows = rows
         self.unfolding: Unfolding | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...] | None:
+        """Names of the columns that outputs were unfolded to; None where they are no outputs that were."""
+        return _fields_of(self._origin)
 
     @property
     def num_rows(self) -> int:
@@ -163,6 +174,37 @@ class NumberedRows:
         """Return a Dask DataFrame."""
         size = self._pages.table.nbytes * self.num_rows // max(self._pages.table.num_rows, 1)
         return dask_of_rows(self.schema, self.batches(65_536), size)
+
+
+def failed_rows(source: Source) -> tuple[pa.Table, tuple[str, ...] | None]:
+    """Return the rows whose outputs could not be unfolded, with ``_row``, ``_raw`` and ``_error``, and `PickedRows.fields`.
+
+    Each column is there once: of rows that were picked before, these three may be there already.
+    """
+    fields = _fields_of(source)
+    failed = source.failed() if isinstance(source, UnfoldedResults) else None
+    if failed is not None:
+        return failed, fields
+    there = source.schema
+    kept = [field for field in there if field.name not in (fields or ())]
+    if ROW not in there.names:
+        kept.insert(0, pa.field(ROW, pa.int64()))
+    kept += [pa.field(name, pa.string()) for name in ERROR_COLUMNS if name not in there.names]
+    schema = pa.schema(kept)
+    if fields is None or not {ROW, *ERROR_COLUMNS} <= set(there.names):
+        return schema.empty_table(), fields
+    found = (
+        batch.filter(batch.column("_error").is_valid()).select(schema.names)
+        for batch in source.batches(65_536)
+    )
+    return pa.Table.from_batches(found, schema), fields
+
+
+def _fields_of(source: Source | None) -> tuple[str, ...] | None:
+    if isinstance(source, (PickedRows, NumberedRows)):
+        return source.fields
+    unfolding = source.unfolding if isinstance(source, UnfoldedResults) else None
+    return tuple(unfolding.columns) if unfolding is not None and unfolding.unfolded else None
 
 
 def _no_file() -> ArgumentError:

@@ -11,6 +11,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sutro_magic.errors import ArgumentError
+from sutro_magic.handling import Handle, number_of_rows
 from sutro_magic.models import Job, JobStatus
 from sutro_magic.packages import require
 from sutro_magic.provenance import Provenance
@@ -42,7 +43,7 @@ AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
 
 
-class Results:
+class Results(Handle):
     """The table of one finished job.
 
     Columns, in this order: ID columns and other carried columns as sent, ``inputs`` (if asked),
@@ -197,17 +198,9 @@ class Results:
         The other columns are those that the service sent, and ``_raw`` and ``_error``. Null outputs are
         no errors: there was nothing to be unfolded.
         """
-        from sutro_magic.picked import PickedRows
+        from sutro_magic.picked import PickedRows, failed_rows
 
-        if isinstance(self._source, UnfoldedResults):
-            failed = self._source.failed()
-            if failed is not None:
-                return self._with(PickedRows(failed), "errors")
-        import pyarrow as pa
-
-        fields = [pa.field("_row", pa.int64()), *self.schema, pa.field("_raw", pa.string())]
-        empty = pa.schema([*fields, pa.field("_error", pa.string())]).empty_table()
-        return self._with(PickedRows(empty), "errors")
+        return self._with(PickedRows(*failed_rows(self._source)), "errors")
 
     @property
     def filtered(self) -> Results:
@@ -215,7 +208,7 @@ class Results:
         from sutro_magic.picked import NumberedRows
 
         rows = None if self._question is None else self.pages.rows(self._question)
-        return self._with(NumberedRows(self.pages, rows), "filtered")
+        return self._with(NumberedRows(self.pages, rows, self._source), "filtered")
 
     @property
     def selected(self) -> Results:
@@ -224,7 +217,8 @@ class Results:
 
         from sutro_magic.picked import NumberedRows
 
-        return self._with(NumberedRows(self.pages, np.array(self.ticked, dtype=np.int64)), "selected")
+        ticked = np.array(self.ticked, dtype=np.int64)
+        return self._with(NumberedRows(self.pages, ticked, self._source), "selected")
 
     @property
     def unfolding(self) -> Unfolding | None:
@@ -314,9 +308,7 @@ class Results:
         """Return the first rows as a `pyarrow.Table`, reading no more than they need."""
         import pyarrow as pa
 
-        if rows < 0:
-            raise ArgumentError(f"There are no {rows} first rows.", hint="head(10) returns the first ten.")
-
+        rows = number_of_rows(rows)
         taken: list[pa.RecordBatch] = []
         missing = rows
         for batch in self.batches(batch_size=max(1, min(rows, 65_536))):
@@ -350,7 +342,11 @@ class Results:
         return frame
 
     def duckdb(self) -> duckdb.DuckDBPyRelation:
-        """Return a DuckDB relation of the table, which large results map from a file; it outlives the cache's entry."""
+        """Return a DuckDB relation of the table, which large results map from a file; it outlives the cache's entry.
+
+        It lives on DuckDB's default connection, as only there it combines with ``duckdb.sql`` and other relations.
+        That serves one thread at a time: in threads, ``duckdb.connect().from_arrow(r.arrow())`` in each.
+        """
         relation: duckdb.DuckDBPyRelation = self._source.duckdb()
         return relation
 
@@ -383,8 +379,8 @@ class Results:
 
         Parquet keeps every type. In a CSV, null is an empty field and an empty text is ``""``; lists and
         objects are JSON text. JSON Lines has one object a row, its keys in the order of the columns, with
-        all digits of a number; NaN and Infinity, which JSON does not have, are null. In both, times are
-        ISO 8601 and binary values Base64.
+        all digits of a number. JSON has no NaN and no infinity: they are null there, also inside lists and
+        objects, those of a CSV too. In both, times are ISO 8601 and binary values Base64.
 
         Parameters
         ----------

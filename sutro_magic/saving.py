@@ -50,6 +50,11 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     ArgumentError
         When nothing can be saved there.
     """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise ArgumentError(
+            f"The path of the file is a text or a pathlib.Path, not of type {type(path).__name__}.",
+            hint='Like this: save("films.csv").',
+        )
     if not os.fspath(path).strip():
         raise ArgumentError(
             "The path of the file is empty.",

@@ -6,6 +6,7 @@ would stop the extension from loading. So these types say what is wrong, and kee
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -154,7 +155,11 @@ def no_package(as_type: str) -> str:
 
 
 def no_folder(text: str) -> str:
-    """Say why a path cannot be a folder to write to; nothing if it can, or is empty."""
+    """Say why a path cannot be a folder of the cache; nothing if it can, or is empty.
+
+    A folder that can only be read will do: what is in it serves. One that is not there is made for a moment, since
+    the rights of the folder above do not tell whether it can be: think of /proc, or of a full disk.
+    """
     if not text:
         return ""
     try:
@@ -164,8 +169,29 @@ def no_folder(text: str) -> str:
         return f"that is no path ({error})"
     if not there.is_dir():
         return f"{there} is a file"
-    if not os.access(there, os.W_OK | os.X_OK):
-        return f"{there} cannot be written to"
+    if there == path:
+        return "" if os.access(there, os.R_OK | os.X_OK) else f"{there} cannot be read"
+    return _not_made(path, there)
+
+
+def _not_made(path: Path, there: Path) -> str:
+    """Say why a folder cannot be made below one that is there; nothing if it can. Nothing of it stays behind."""
+    made: list[Path] = []
+    try:
+        for folder in reversed([folder for folder in (path, *path.parents) if there in folder.parents]):
+            try:
+                folder.mkdir(0o700)
+            except FileExistsError:  # by another process, just now
+                if not folder.is_dir():
+                    raise
+            else:
+                made.append(folder)
+    except OSError as error:
+        return f"it cannot be made in {there} ({error.strerror or error})"
+    finally:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # somebody has put something there
+                folder.rmdir()
     return ""
 
 

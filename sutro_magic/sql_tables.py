@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sutro_magic.errors import ArgumentError, SutroError, shorten
@@ -75,21 +76,26 @@ def to_arrow(name: str, value: Any) -> Any:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk, of which others know what to say
-        said = shorten(" ".join(" ".join(str(part) for part in error.args).split()), 200).rstrip(".")
-        lazily = next((how for how in ("collect", "df") if hasattr(type(value), how)), None)
-        raise ArgumentError(
-            f"{name} cannot be read as a table: {said}.",
-            hint=f"In a cell of its own, {name}.{lazily}() shows where it fails."
-            if lazily
-            else _one_type(name, "column"),
-        ) from None
+        raise _cannot_be_read(name, value, error) from None
     if not table.num_columns:
         raise ArgumentError(f"{name} has no columns.", hint="Give it some, or leave it out.")
-    _check_names(name, table.schema)
+    _check_names(name, table.schema, is_polars=type(value).__module__.startswith("polars"))
     return _readable(name, table)
 
 
-def _check_fields(name: str, column: str, kind: Any) -> None:
+def _cannot_be_read(name: str, value: Any, error: Exception) -> ArgumentError:
+    said = shorten(" ".join(" ".join(str(part) for part in error.args).split()), 200).rstrip(".")
+    lazily = next((how for how in ("collect", "df") if hasattr(type(value), how)), None)
+    if lazily:
+        hint = f"In a cell of its own, {name}.{lazily}() shows where it fails."
+    else:
+        column, hint = _unreadable(name, value)
+        if column and f"column {column} " not in said:
+            said = f"its column {shorten(column, 60)}: {said}"
+    return ArgumentError(f"{name} cannot be read as a table: {said}.", hint=hint)
+
+
+def _check_fields(name: str, column: str, kind: Any, *, is_polars: bool) -> None:
     """Raise `ArgumentError` where the fields of a column's values differ by case alone: SQL would mix them up."""
     import pyarrow as pa
 
@@ -102,18 +108,21 @@ def _check_fields(name: str, column: str, kind: Any) -> None:
                 frame = shorten(name, 40) if name.isidentifier() else "df"
                 raise ArgumentError(
                     f"SQL knows no case, so the fields {both} in {shorten(column, 40)!r} of {shorten(name)} would be one.",
-                    hint=f"Leave it out in pandas: {frame} = {frame}.drop(columns={shorten(column, 40)!r}), then from {frame}",
+                    hint=f"Leave it out in Polars: {frame} = {frame}.drop({shorten(column, 40)!r})"
+                    if is_polars
+                    else f"Leave it out in pandas: {frame} = {frame}.drop(columns={shorten(column, 40)!r}), then from {frame}",
                 )
             seen[folded] = field.name
     for place in range(kind.num_fields):
-        _check_fields(name, column, kind.field(place).type)
+        _check_fields(name, column, kind.field(place).type, is_polars=is_polars)
 
 
-def _check_names(name: str, schema: Any) -> None:
+def _check_names(name: str, schema: Any, *, is_polars: bool) -> None:
     """Raise `ArgumentError` for columns that SQL would mix up: it knows no case in A to Z, and no empty name."""
-    how = f"{shorten(name, 40)} = {shorten(name, 40)}.rename(columns={{…}})"
-    hint = (
-        f"Rename it in pandas: {how if name.isidentifier() else 'df = df.rename(columns={…}), then from df'}"
+    frame = shorten(name, 40)
+    how = f"{frame} = {frame}.rename({'{…}' if is_polars else 'columns={…}'})"
+    hint = f"Rename it in {'Polars' if is_polars else 'pandas'}: " + (
+        how if name.isidentifier() else "df = df.rename(columns={…}), then from df"
     )
     seen: dict[bytes, str] = {}
     for field in schema:
@@ -129,14 +138,48 @@ def _check_names(name: str, schema: Any) -> None:
                 f"SQL knows no case, so {both} would be one column of {shorten(name)}.", hint=hint
             )
         seen[folded] = column
-        _check_fields(name, column, field.type)
+        _check_fields(name, column, field.type, is_polars=is_polars)
 
 
-def _one_type(name: str, column: str) -> str:
-    shown = repr(shorten(column, 40)).replace("'", '"')
-    return (
-        f"Give each column one type and a name of its own, like {name}[{shown}] = {name}[{shown}].astype(str)"
-    )
+def _unreadable(name: str, value: Any) -> tuple[str, str]:
+    """Return the column of a frame that cannot be read, if it is one, and what to do about it."""
+    import pyarrow as pa
+
+    kind = type(value).__module__.partition(".")[0]
+    columns = list(value.columns) if kind in {"pandas", "polars"} else []
+    if len(set(columns)) < len(columns):
+        return "", own_names(name)
+    for place, column in enumerate(columns):
+        try:
+            if kind == "polars":
+                _of_polars(name, value.select(column))
+            else:
+                pa.Table.from_pandas(value.iloc[:, [place]], preserve_index=False)
+        except Exception:  # noqa: BLE001 - whatever it is, it is this column
+            return str(column), as_text(name, value, column)
+    return "", "Give each column one type and a name of its own."
+
+
+def own_names(name: str, *, is_arrow: bool = False) -> str:
+    """Return the code that gives each column of a frame a name that no other has."""
+    names = f'[f"{{column}}_{{i}}" for i, column in enumerate({name}.{"column_names" if is_arrow else "columns"})]'
+    how = f"{name} = {name}.rename_columns({names})" if is_arrow else f"{name}.columns = {names}"
+    return f"Rename them: {how} gives each a name of its own."
+
+
+def as_text(name: str, frame: Any, column: Any) -> str:
+    """Return the code that makes texts of the values in a column of a frame, or leaves it out where they cannot be."""
+    shown = _quoted(column) if isinstance(column, str) else repr(column)
+    cell = f"{name}[{shown}]"
+    if not type(frame).__module__.startswith("polars"):
+        return f"Give each column one type: {cell} = {cell}.astype(str)"
+    if frame.schema[column].is_nested():
+        return f"{name} = {name}.drop({shown}) leaves it out."
+    return f"{name} = {name}.with_columns({cell}.cast(str)) makes texts of its values."
+
+
+def _quoted(column: str) -> str:
+    return json.dumps(column, ensure_ascii=False)  # a text of Python, too
 
 
 def _of_polars(name: str, value: Any) -> Any:
@@ -163,7 +206,7 @@ def _readable(name: str, table: Any) -> Any:
         if getattr(field.type, "extension_name", "") == "pandas.period":  # stored as a count of them
             raise ArgumentError(
                 f"The column {shorten(field.name, 60)} of {name} holds periods, which SQL does not have.",
-                hint=_one_type(name, field.name),
+                hint=f"Give each column one type: {name}[{_quoted(field.name)}] = {name}[{_quoted(field.name)}].astype(str)",
             )
         if kind != field.type:
             column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)

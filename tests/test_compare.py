@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -100,6 +101,32 @@ def test_large_tables_are_laid_out_in_a_file(two, monkeypatch):
     small = compare(two).rows.new_pages().table
     monkeypatch.setattr(comparing, "SMALL_BYTES", 0)
     assert compare(two).rows.new_pages().table.equals(small)
+
+
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "agree", "mean"),
+    [
+        (pa.array([2**63 - 1, 2**53 + 1]), pa.array([2**63 + 1, 2**53], pa.uint64()), 0, 1.5),
+        (pa.array([2**53 + 1, 2**53, 1, None]), pa.array([2.0**53, 2.0**53, 1.5, None]), 2, 0.5),
+        (pa.array([16777217, 5]), pa.array([16777216.0, 5.0], pa.float32()), 1, 0.5),
+        (pa.array([INF, 1.0, NAN]), pa.array([INF, 3.0, NAN]), 2, 1.0),
+        (pa.array([INF, 1.0]), pa.array([-INF, 3.0]), 0, INF),
+        (pa.array([1, 2]), pa.array([INF, NAN]), 0, INF),
+        (pa.array([2**63 - 1] * 2), pa.array([Decimal(2**70), Decimal(2**63 - 1)], pa.decimal128(38, 0)), 1, (2**70 - 2**63 + 1) / 2),
+        (pa.array([Decimal(10**38 - 1)]), pa.array([Decimal(1 - 10**38)]), 0, 2e38),
+        (pa.array([Decimal(2**53 + 1)]), pa.array([2.0**53]), 0, 1.0),
+        (pa.array([Decimal("0.10")]), pa.array([0.1]), 1, 0.0),
+        (pa.array([Decimal("2.50")]), pa.array([2]), 0, 0.5),
+        (pa.array([None, 1]), pa.array([1.0, None]), 0, None),
+    ],
+)  # fmt: skip
+def test_numbers_are_compared_to_the_last_digit(left, right, agree, mean):
+    for a, b in ((left, right), (right, left)):
+        [field] = compare([job("one", n=a), job("two", n=b)]).fields
+        assert (field.agree, field.pairs[0].mean_difference) == (agree, pytest.approx(mean))
 
 
 def test_null_equals_null_and_counts_as_a_value():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
 import math
 import pickle
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +17,7 @@ import pytest
 from sutro_magic import dask_frames, mapped
 from sutro_magic.cache import RESULTS_FILE, ResultsCache
 from sutro_magic.canonical import CanonicalTable, map_columns
-from sutro_magic.errors import CacheError
+from sutro_magic.errors import ArgumentError, CacheError
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.questions import Order, Question
 from sutro_magic.results import Results
@@ -238,6 +240,33 @@ def test_no_rows_keep_their_types(session):
         assert pl.DataFrame(results).columns == results.duckdb().columns == results.columns
 
 
+def test_errors_of_rows_that_were_picked_are_those_of_them_that_did_not_parse(session):
+    broken = session.results("job-demo-broken", inputs=True)
+    errors = broken.errors
+    rows = {row["_row"]: row for row in errors.polars().to_dicts()}
+    assert len(rows) > 2
+    broken.touch(broken.pages, Question(order=(Order(0, descending=True),)))
+    assert broken.filtered.errors.polars().to_dicts() == [
+        rows[place] for place in broken.filtered.arrow()["_row"].to_pylist() if place in rows
+    ]
+    good = next(place for place in range(broken.num_rows) if place not in rows)
+    broken.ticked = (max(rows), good, min(rows))
+    expected = [rows[max(rows)], rows[min(rows)]]
+    for some in (broken.selected.errors, broken.selected.filtered.errors, broken.selected.errors.errors):
+        assert some.columns == errors.columns and some.polars().to_dicts() == expected
+    assert errors.errors.polars().equals(errors.polars())
+    assert errors.filtered.errors.polars().equals(errors.polars())
+
+
+def test_errors_have_each_column_once_whatever_they_are_of(session):
+    for kind, results in kinds_of_results(session).items():
+        names = results.errors.columns
+        assert len(names) == len(set(names)) and {"_row", "_raw", "_error"} <= set(names), kind
+        assert results.errors.polars().columns == names, kind
+    computed = Results.computed(session.results("job-demo-broken").errors.arrow(), "a query", 0.0)
+    assert computed.errors.columns == computed.columns and computed.errors.num_rows == 0
+
+
 # --- streams ----------------------------------------------------------------------------------
 
 
@@ -263,6 +292,39 @@ def test_sql_over_a_handle_joins_and_counts(session):
     assert films.num_rows == again.num_rows
     sql = "select count(*), sum(year) from films where title in (select json_extract_string(outputs, '$.title') from again)"
     assert duckdb.sql(sql).fetchall() == [(10_000, films.pandas()["year"].sum())]
+
+
+def test_relations_combine_with_each_other_and_with_the_default_connection(session):
+    import duckdb
+
+    films, museum = session.results("job-demo-films").duckdb(), session.results("job-demo-museum").duckdb()
+    mine = duckdb.sql("select 'drama' as genre")
+    assert films.join(mine, "genre").aggregate("count(*) > 0").fetchall() == [(True,)]
+    assert museum.project("title").union(films.project("title")).aggregate("count(*)").fetchall() > [
+        (10_000,)
+    ]
+    assert duckdb.sql("select count(*) from films").fetchall() == [(10_000,)]
+
+
+def test_in_threads_the_way_that_the_readme_names_works(session):
+    from concurrent.futures import ThreadPoolExecutor
+
+    import duckdb
+
+    results = session.results("job-demo-films")
+    code = "con.from_arrow(r.arrow())"
+    for text in (
+        (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8"),
+        Results.duckdb.__doc__,
+    ):
+        assert "default connection" in text and code.partition(".")[2] in text
+
+    def count(_):
+        with duckdb.connect() as con:
+            return eval(code, {"con": con, "r": results}).aggregate("count(*)").fetchall()[0]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(count, range(40))) == {(10_000,)}
 
 
 def test_pandas_takes_a_handle(session):
@@ -406,3 +468,42 @@ def test_what_does_not_fit_into_memory_is_mapped_from_a_file(store, monkeypatch)
     assert table["outputs"].to_pylist() == ["x" * size] * rows
     assert results.pandas()["outputs"].str.len().eq(size).all()
     assert results.head(3).num_rows == 3
+
+
+# --- wrong use --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [-1, "a", 1.5, None, True, b"3"])
+def test_what_is_no_number_of_rows_is_refused_in_our_words(store, rows):
+    with pytest.raises(ArgumentError, match=r"There are no .* first rows"):
+        keep(store, pa.table({"outputs": ["a"]})).head(rows)
+
+
+def test_integers_of_any_kind_are_numbers_of_rows(store):
+    import numpy as np
+
+    assert keep(store, pa.table({"outputs": ["a", "b"]})).head(np.int64(1)).num_rows == 1
+
+
+@pytest.mark.parametrize("path", [None, 5, b"x.csv", ["x.csv"]])
+def test_what_is_no_path_is_refused_in_our_words(store, path):
+    with pytest.raises(ArgumentError, match=r"is a text or a pathlib\.Path, not of type"):
+        keep(store, pa.table({"outputs": ["a"]})).save(path)
+
+
+@pytest.mark.parametrize("how", [pickle.dumps, copy.deepcopy])
+def test_results_that_read_from_the_cache_say_that_they_are_not_pickled(session, how):
+    computed = []
+    for kind, results in kinds_of_results(session).items():
+        if results.part == "errors":
+            computed.append(results)
+            continue
+        with pytest.raises(ArgumentError, match="pickled") as refused:
+            how(results)
+        assert "r.arrow()" in refused.value.hint and "r.path" in refused.value.hint, kind
+        assert copy.copy(results).columns == results.columns
+    computed.append(Results.computed(pa.table({"n": [1]}), "a query", 0.0))
+    assert len(computed) == 3
+    for results in computed:  # whose rows are in memory
+        again = copy.deepcopy(results) if how is copy.deepcopy else pickle.loads(how(results))
+        assert again.arrow().equals(results.arrow())

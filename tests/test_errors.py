@@ -355,11 +355,7 @@ def magic_functions():
     }
 
 
-EXAMPLES = [
-    pytest.param(line, id=line[:60])
-    for function in magic_functions().values()
-    for line in function.parser().examples
-]
+TO_RUN = {name: function.parser().examples for name, function in magic_functions().items()}
 
 
 def test_every_magic_has_examples_and_says_so_in_its_docstring():
@@ -373,23 +369,24 @@ def test_every_magic_has_examples_and_says_so_in_its_docstring():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", EXAMPLES)
-def test_every_example_of_every_help_runs(kernel, demo, line, tmp_path):
+@pytest.mark.parametrize("name", TO_RUN)
+def test_the_examples_of_every_help_run_as_they_are_in_their_order(kernel, demo, name, tmp_path):
     kernel.run(f"import os; os.chdir({str(tmp_path)!r})")  # where an example may save a file
-    kernel.run(
-        "job_id = 'job_12345'\nx = %sutro_results job_12345 --inputs\n%sutro_demo\n%sutro_demo fault off"
-    )
-    kernel.run("%sutro_results job_12345 --quiet --name x")
-    kernel.run("import pandas\nletters = pandas.DataFrame({'letter_id': [1000]})")
-    if "%sutro_login" in line:
+    kernel.run("%sutro_demo\n%sutro_demo fault off\n%sutro_cache clear --all")
+    kernel.run("for name in ('letters', 'job_id', 'df', 'pd', 'r', 'films'): globals().pop(name, None)")
+    is_login = name == "sutro_login"
+    if is_login:
         kernel.run("%sutro_demo stop")
-        url = re.search(r"https://\S+", line)
-        line = line.replace(url[0], demo.url) if url else line
-    reply = kernel.run(line, answer=demo.api_key if "%sutro_login" in line else None)
+    for example in TO_RUN[name]:
+        shown = f"  {example}"
+        assert shown in magic_functions()[name].__doc__
+        if is_login:
+            shown = re.sub(r"https://\S+", demo.url, shown)
+        reply = kernel.run(shown, answer=demo.api_key if is_login else None)
+        assert reply.ok, f"{shown}\n{reply.traceback}"
     home = Path(kernel.value("__import__('pathlib').Path.home()"))
     (home / ".sutro/config.json").unlink(missing_ok=True)
     kernel.run("%sutro_demo stop")
-    assert reply.ok, reply.traceback
 
 
 def test_a_question_mark_shows_flags_and_examples(kernel):

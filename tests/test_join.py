@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -211,6 +213,56 @@ def test_what_does_not_fit_is_one_clear_error_and_changes_nothing(letters, make,
     first, second = failed(join(letters, f"--join frame {line} --name joined"))
     assert said in first and hint in second
     assert letters.value("joined, letters.equals(before)") == "(1, True)"
+
+
+@pytest.mark.parametrize(
+    ("make", "job", "said", "missing"),
+    [
+        ("pandas.DataFrame({'ID': [1000, None, 2**70]}, dtype=object)", "zoo", "integers beyond 64 bits", "1"),
+        ("pandas.DataFrame({'n': 0, 'ID': [1000, 2**70]}).set_index('ID')", "zoo", "integers beyond 64 bits", "0"),
+        ("polars.DataFrame({'ID': polars.Series([1000, 2**70], dtype=polars.Int128)})", "zoo", "of the type Int128", "1"),
+        ("polars.DataFrame({'ID': polars.Series([1000], dtype=polars.UInt128)})", "zoo", "of the type UInt128", "0"),
+        ("pandas.DataFrame({'ID': [museum.object_id[0], 2**70]})", "museum", "values of several types", "1"),
+        ("polars.DataFrame({'ID': polars.Series([museum.object_id[0]], dtype=polars.Object)})", "museum", "of the type Object", "0"),
+    ],
+)  # fmt: skip
+def test_ids_of_a_type_that_cannot_be_say_how_to_convert_them(letters, make, job, said, missing):
+    letters.run("museum = %sutro_results job-demo-museum --as pandas")
+    on = {"zoo": "letter_id", "museum": "object_id"}[job]
+    letters.run(f"frame = {make.replace('ID', on)}")
+    line = f"--join frame --on {on} --name joined"
+    first, hint = failed(join(letters, line, f"job-demo-{job}"))
+    assert first.startswith(f"ArgumentError: {on} of frame ") and said in first
+    for code in re.findall(r"frame\S* = .*?(?= makes| leaves| gives)", hint):  # as a reader runs it
+        assert letters.run(code).ok, code
+    assert join(letters, line, f"job-demo-{job}").ok
+    assert letters.value("sum(map(pandas.isna, joined[joined.columns[-1]]))") == missing
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "pandas.concat([letters, letters], axis=1)",
+        "pandas.concat({'a': letters, 'b': letters}, axis=1)",
+        "pyarrow.Table.from_arrays([letters.letter, letters.letter], ['a', 'a'])",
+    ],
+)
+def test_names_that_stand_twice_are_renamed_by_the_code_of_the_hint(letters, make):
+    letters.run(f"frame = {make}")
+    first, hint = failed(join(letters, "--join frame --name joined"))
+    assert "names that stand twice" in first
+    assert letters.run(hint.removeprefix("Rename them: ").removesuffix(" gives each a name of its own.")).ok
+    assert join(letters, "--join frame --name joined").ok
+
+
+@pytest.mark.parametrize(
+    "big", ["pandas.DataFrame({'object_id': [2**70]})", "polars.DataFrame({'object_id': polars.Series([5], dtype=polars.Int128)})"]
+)  # fmt: skip
+def test_large_integers_against_ids_that_are_texts_are_to_be_texts(letters, big):
+    letters.run(f"frame = {big}")
+    first, hint = failed(join(letters, "--join frame --on object_id --name joined", "job-demo-museum"))
+    assert first.startswith("ArgumentError: object_id of frame ") and "(str)" in hint and "as " in hint
+    assert letters.run(hint.partition(" makes")[0]).ok
 
 
 @pytest.mark.parametrize(

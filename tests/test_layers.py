@@ -19,7 +19,7 @@ FLOORS = [
         "thrift_compact", "transfer", "transport", "unexpected", "views",
     },
     {
-        "comparable", "comparing", "dask_frames", "engine", "frames", "job_profile", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",
+        "comparable", "comparable_numbers", "comparing", "dask_frames", "engine", "frames", "handling", "job_profile", "json_chunks", "json_row", "json_text", "known_rows", "mapped", "output_plan",
         "output_schema", "packages", "pages", "peek", "picked", "provenance", "questions", "results", "saving", "shape_arrays", "shape_patterns",
         "shapes", "sources", "sql_answers", "sql_tables", "sql_values", "structured", "summaries", "unfolded", "unfolded_file",
     },

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import stat
@@ -161,6 +162,19 @@ def test_every_value_comes_back_from_parquet_with_its_type(table):
         back = pq.read_table(path)
     assert back.schema.equals(table.schema)
     assert same(back.to_pylist(), table.to_pylist())
+
+
+def test_json_has_no_infinity_and_the_documentation_says_so(tmp_path):
+    inf, nan = float("inf"), float("nan")
+    results = results_of(pa.table({"a": [inf, nan], "b": [[-inf, 1.0], [nan]], "c": [{"x": inf}, None]}))
+    lines = results.save(tmp_path / "a.jsonl").read_text().splitlines()
+    assert lines == ['{"a":null,"b":[null,1.0],"c":{"x":null}}', '{"a":null,"b":[null],"c":null}']
+    cells = results.save(tmp_path / "a.csv").read_text().splitlines()
+    assert cells[1:] == ['inf,"[null,1.0]","{""x"":null}"', 'nan,"[null]",']
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for text in (readme, Results.save.__doc__):
+        said = next(part for part in re.sub(r"\s+", " ", text).split(". ") if "infinity" in part)
+        assert "NaN" in said and "null" in said and "lists and objects" in said
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +35,9 @@ WRONG = [
     ("memory_limit", "2", "in quotes"),
     ("cache_dir", "__file_that_is_there__", "is a file"),
     ("cache_dir", "7", "in quotes"),
+    ("cache_dir", "'/proc/x/y'", "cannot be made in /proc (No such file"),
+    ("cache_dir", "__a_name_that_is_too_long__", "(File name too long)"),
+    ("cache_dir", "__a_link_to_nowhere__", "cannot be made in"),
 ]
 
 
@@ -63,12 +69,19 @@ def test_every_setting_says_what_it_is(kernel):
 def test_a_wrong_value_is_refused_in_the_cell_and_the_setting_stays(kernel, config, tmp_path, case):
     name, value, words = case
     (tmp_path / "file").touch()
-    value = value.replace("__file_that_is_there__", repr(str(tmp_path / "file" / "below")))
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for mark, path in (
+        ("__file_that_is_there__", "file/below"),
+        ("__a_name_that_is_too_long__", "new/" + "x" * 300),
+        ("__a_link_to_nowhere__", "link"),
+    ):
+        value = value.replace(mark, repr(str(tmp_path / path)))
     old = kernel.value(f"repr({MAGICS}.{name})")
     said = config(name, value)
     assert said.startswith(f"SutroMagics.{name} cannot be ") and words in said
     assert said.count("\n") == 1 and f"It stays {old}." in said
     assert kernel.value(f"repr({MAGICS}.{name})") == old
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}, "to look leaves nothing behind"
     assert config("page_length", "25") == "", "the next one is not held up by it"
     assert kernel.value(f"{MAGICS}.page_length") == "25"
 
@@ -80,6 +93,39 @@ def test_a_misspelled_setting_is_named(kernel, config):
 def test_the_cache_moves_at_once(kernel, config, tmp_path):
     assert config("cache_dir", f"__import__('pathlib').Path({str(tmp_path / 'new')!r})") == ""
     assert kernel.run("%sutro_cache path").text.strip() == str(tmp_path / "new")
+
+
+def test_a_folder_is_not_made_before_it_is_needed(kernel, config, tmp_path):
+    assert config("cache_dir", repr(str(tmp_path / "a" / "b"))) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+AS_SOMEBODY_ELSE = """
+import os, sys
+from sutro_magic.settings import no_folder
+if os.geteuid() == 0:  # whom nothing stops
+    os.setgid(65534); os.setuid(65534)
+for folder in sys.argv[1:]:
+    print(repr(no_folder(folder)))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX")
+def test_a_folder_that_can_only_be_read_is_accepted_since_it_serves():
+    with tempfile.TemporaryDirectory(prefix="sutro-magic-test-") as name:  # others may not enter pytest's own
+        top, read_only, closed = Path(name), Path(name) / "read_only", Path(name) / "closed"
+        read_only.mkdir(0o555)
+        closed.mkdir(0o000)
+        top.chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_SOMEBODY_ELSE, str(read_only), str(read_only / "new"), str(closed)],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        accepted, not_made, not_read = done.stdout.splitlines()
+        assert accepted == "''"
+        assert f"cannot be made in {read_only} (Permission denied)" in not_made
+        assert f"{closed} cannot be read" in not_read
 
 
 def test_settings_survive_reloading_and_what_was_refused_does_not(kernel, config):

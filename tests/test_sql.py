@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import re
 import threading
 import time
 from decimal import Decimal  # noqa: F401 - in code that is evaluated
@@ -737,7 +738,14 @@ def test_a_frame_that_cannot_be_read_says_why(films):
 @pytest.mark.parametrize(
     ("make", "said", "hint"),
     [
-        ("__import__('pandas').DataFrame({'a': [2**70]})", "Python int too large", 'F["column"].astype(str)'),
+        ("__import__('pandas').DataFrame({'a': [2**70]})", "its column a: Python int too large", 'F["a"] = F["a"].astype(str)'),
+        ("__import__('pandas').DataFrame({'b': 1, 'a b': [1 + 2j]})", "column a b ", 'F["a b"] = F["a b"].astype(str)'),
+        ("__import__('pandas').DataFrame({'b': 1, 0: [2**70]})", "its column 0: ", "F[0] = F[0].astype(str)"),
+        ("__import__('pandas').DataFrame([[1, 2]], columns=['a', 'a'])", "Duplicate column names", "F.columns = ["),
+        ("__import__('polars').DataFrame({'b': 1, 'a': [1]}, schema_overrides={'a': __import__('polars').Int128})",
+         "its column a: ", 'F = F.with_columns(F["a"].cast(str))'),
+        ("__import__('polars').DataFrame({'b': 1, 'a': [[1]]}, schema_overrides={'a': __import__('polars').List(__import__('polars').Int128)})",
+         "its column a: ", 'F = F.drop("a")'),
         ("__import__('polars').LazyFrame({'a': [1]}).select('zzz')", 'unable to find column "zzz"', "F.collect()"),
         ("__import__('polars').LazyFrame({'a': [1]}).map_batches(lambda _: 1 / 0)", "division by zero", "F.collect()"),
         ("__import__('duckdb').sql(\"select error('boom') a\")", "boom", "F.df()"),
@@ -751,6 +759,22 @@ def test_a_frame_whose_values_sql_does_not_have_is_two_lines(films, make, said, 
     first, second = failed(sql(films, "from F", "--name x"))
     assert first.startswith("ArgumentError: ") and said in first and hint in second
     assert films.value("x") == "1"
+    if code := re.search(r"(F\S* = .*?)(?= makes| leaves| gives|; or|$)", second):  # as a reader types it
+        assert films.run(code[1]).ok
+        reply = sql(films, "from F", "--name x")
+        assert reply.ok or "no columns" in reply.traceback, code[1]
+
+
+def test_names_that_differ_in_case_are_renamed_with_the_library_of_the_frame(films):
+    for library, how in (
+        ("polars", "Polars: F = F.rename({…})"),
+        ("pandas", "pandas: F = F.rename(columns={…})"),
+    ):
+        films.run(f"F = __import__('{library}').DataFrame({{'a': [1], 'A': [2]}})")
+        assert how in failed(sql(films, "from F"))[1]
+    films.run("F = __import__('polars').DataFrame({'s': [{'a': 1, 'A': 2}], 'n': 3})")
+    code = failed(sql(films, "from F"))[1].partition("Polars: ")[2]
+    assert code == "F = F.drop('s')" and films.run(code).ok and sql(films, "from F").ok
 
 
 def test_without_a_service_a_misspelled_name_is_still_explained(films, demo):
