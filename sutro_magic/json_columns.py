@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from sutro_magic import container
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
+from sutro_magic.json_tokens import tokens
 from sutro_magic.views import json_text
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _DELIMITER = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
 _LONGEST_TOKEN = 16  # no literal or escape is longer: an error farther from the end is no matter of a cut
 _EXACT_FLOAT = 2**53
 _DECODER = json.JSONDecoder()
+_SPACED = {",": ", ", ":": ": "}
 
 
 def read_columns(
@@ -139,7 +141,7 @@ class _Source:
         return found
 
     def value(self) -> Any:
-        """Take the next value whole."""
+        """Take the next value whole; an object as text."""
         self.peek()
         while True:
             try:
@@ -153,7 +155,7 @@ class _Source:
                 self.fail()
             # A number so near to the end may go on after it: "1e" decodes as 1.
             if end <= len(self.text) - _LONGEST_TOKEN or not self.more():
-                self.at = end
+                value, self.at = _as_sent(value, self.text, self.at, end), end
                 return value
 
     def fail(self) -> NoReturn:
@@ -229,18 +231,39 @@ def _elements(source: _Source) -> tuple[list[Any], bool]:
     Decoding them together is three times as fast as one by one. What stands before a comma is a list of
     whole elements exactly if it decodes between brackets, so a badly guessed comma costs time only.
     """
-    source.peek()
+    if source.peek() == "{":
+        return _elements_one_by_one(source)
     text, at = source.text, source.at
     for comma in _likely_commas(text, at):
         try:
             batch, end = _DECODER.raw_decode("[" + text[at:comma] + "]")
         except ValueError:
             continue
+        if dict in set(map(type, batch)):
+            break
         if batch:  # empty only where commas meet, which the slow way will tell
             ended = end < comma - at + 2  # by a bracket of its own
             source.at = at + end - 1 if ended else comma + 1
             return batch, ended
     return _elements_one_by_one(source)
+
+
+def _as_sent(value: Any, text: str, start: int, end: int) -> Any:
+    """Return an object as text, with all that was sent: a key that stands twice, digits that no float has."""
+    if not isinstance(value, dict):
+        return value
+    sent = text[start:end]
+    written = json_text(value)
+    if written == sent:
+        return written
+    escaped, separators = "\\u" in sent, None if '": ' in sent else (",", ":")
+    if json.dumps(value, ensure_ascii=escaped, separators=separators) == sent:  # nothing is lost
+        return written
+    return "".join(_SPACED.get(token) or _unescaped(token) for token in tokens(sent))
+
+
+def _unescaped(token: str) -> str:
+    return json.dumps(json.loads(token), ensure_ascii=False) if token.startswith('"') else token
 
 
 def _likely_commas(text: str, at: int) -> Iterator[int]:
@@ -261,7 +284,7 @@ def _elements_one_by_one(source: _Source) -> tuple[list[Any], bool]:
             found = _DELIMITER.match(text, end)
             if found is None:
                 break
-            batch.append(value)
+            batch.append(_as_sent(value, text, at, end))
             at = found.end()
             ended = found[1] == "]"
     except ValueError:

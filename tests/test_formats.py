@@ -795,3 +795,27 @@ def test_a_csv_stands_for_other_formats_only_where_it_says_all_that_they_say(tmp
     pq.write_table(pa.table({"outputs": texts}), path)
     table = CanonicalTable(num_rows=len(texts), columns=map_columns(["outputs"], JOB))
     assert formats.csv_keeps_types(path, table) is keeps
+
+
+def test_an_object_of_the_json_loses_nothing_as_text(bench):
+    objects = {
+        '{"a": 1, "a": 2}': '{"a": 1, "a": 2}',
+        '{"a":1e999,"b":[{"c":1.50}]}': '{"a": 1e999, "b": [{"c": 1.50}]}',
+        '{ "a" : 0.12345678901234567890123 }': '{"a": 0.12345678901234567890123}',
+        '{"\\u00e9": "\\n\\u00fc, :", "n": null}': '{"é": "\\nü, :", "n": null}',
+        "{}": "{}",
+        '{"a":1,"b":[true,{}]}': '{"a": 1, "b": [true, {}]}',
+    }
+    for times in (1, 3_000):
+        sent, shown = list(objects) * times, list(objects.values()) * times
+        assert bench.json(f'{{"outputs": [{" , ".join(sent)}]}}').outputs() == shown
+        bench.target.unlink()
+        mixed = ['"x"', *sent, "[1, 2]", "null", "7"]
+        assert bench.json(f'{{"outputs": [{", ".join(mixed)}]}}').outputs() == [
+            "x",
+            *shown,
+            "[1, 2]",
+            None,
+            "7",
+        ]
+        bench.target.unlink()

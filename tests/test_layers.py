@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "models", "typed"},
     {
         "addresses", "batch_rows", "cache", "cache_entry", "canonical", "checking", "client", "connections", "container", "credentials", "csv_rows",
-        "disks", "download", "eviction", "formats", "growth", "json_columns", "locks", "parquet_footer", "parquet_pages", "partials",
+        "disks", "download", "eviction", "formats", "growth", "json_columns", "json_tokens", "locks", "parquet_footer", "parquet_pages", "partials",
         "patience", "places", "private_files", "ranges", "remote_file", "replies", "row_groups", "secrecy", "stopping",
         "thrift_compact", "transfer", "transport", "unexpected", "views",
     },

@@ -6,12 +6,12 @@ Whatever the rows hold, a page of them stays small.
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sutro_magic.json_tokens import tokens
 from sutro_magic.questions import kind_of
 from sutro_magic.ui.cells import LONGEST_CELL, cell_text, in_lines, in_one_line, plain_value, value_of
 
@@ -29,8 +29,6 @@ LONGEST_DETAIL = 200_000
 """Characters of a value that the detail pane shows before it is asked for all."""
 
 Cell = str | list[Any] | None
-
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 
 
 def encode(rows: Sequence[int], table: pa.Table, most: int = PAGE_BYTES) -> list[list[Any]]:
@@ -91,7 +89,7 @@ def pretty_json(text: str) -> str | None:
     out: list[str] = []
     depth = 0
     previous = ""
-    for part in _JSON_TOKEN.findall(text):
+    for part in tokens(text):
         if part in "}]":
             depth -= 1
             out.append(part if previous in {"{", "["} else "\n" + "  " * depth + part)
