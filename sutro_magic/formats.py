@@ -149,14 +149,15 @@ def csv_keeps_types(path: Path, table: CanonicalTable) -> bool:
     """
     if table.has_carried:
         return False
-    nulls, empty, done = 0, False, 0
-    for batch in read_batches(path, table, inputs=False, logprobs=False):
+    empty = False
+    for number, batch in enumerate(read_batches(path, table, inputs=False, logprobs=False)):
         outputs = batch.column("outputs")
-        if not done and _are_lists(outputs.slice(0, 1_000).drop_null()):
+        if not number and _are_lists(outputs.slice(0, 1_000).drop_null()):
             return False
-        nulls, done = nulls + outputs.null_count, done + len(outputs)
+        if outputs.null_count:
+            return True
         empty = empty or bool(pc.any(pc.equal(outputs, "")).as_py())
-    return bool(nulls) or not empty
+    return not empty
 
 
 def _are_lists(texts: pa.Array) -> bool:

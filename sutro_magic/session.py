@@ -124,7 +124,7 @@ class Session:
         self.on_retry(reason)
 
     def use(self, credentials: Credentials | None) -> None:
-        """Fix the pair for this session; ``None`` goes back to what is configured."""
+        """Set the pair for this session; ``None`` goes back to what is configured."""
         self.fixed_credentials = credentials
 
     def close(self) -> None:

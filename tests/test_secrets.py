@@ -458,6 +458,14 @@ def test_a_redirect_to_nowhere_is_one_of_our_errors(serve, tmp_path, location):
     session.close()
 
 
+def test_an_answer_that_is_no_results_is_told_as_it_was(serve, tmp_path):
+    _, url = serve(lambda h: (204, {}, b"") if "results" in h.path else (404, {}, b"{}"))
+    session = session_with(url, tmp_path)
+    with pytest.raises(errors.SutroError, match="the answer was 204 where the results were due"):
+        session.results("job-x", format="csv")
+    session.close()
+
+
 def test_where_a_redirect_leads_is_in_no_frame_of_the_error(serve, tmp_path):
     _, url = serve(lambda _: (302, {"Location": "http://[::1/SIGNED-ADDRESS"}, b""))
     session = session_with(url, tmp_path)

@@ -66,14 +66,26 @@ CELLS = [
 
 
 @pytest.fixture
-def opened(lab_server, page, demo, tmp_path):
-    notebook(lab_server.root / "tables.ipynb", CELLS)
-    open_notebook(page, lab_server, "tables.ipynb")
-    set_kernel_env(
-        page,
-        {"SUTRO_API_URL": demo.url, "SUTRO_API_KEY": demo.api_key, "SUTRO_MAGIC_CACHE_DIR": str(tmp_path)},
-    )
-    run_all(page)
+def run_cells(lab_server, page, demo, tmp_path):
+    def run_cells(name, cells):
+        notebook(lab_server.root / name, cells)
+        open_notebook(page, lab_server, name)
+        set_kernel_env(
+            page,
+            {
+                "SUTRO_API_URL": demo.url,
+                "SUTRO_API_KEY": demo.api_key,
+                "SUTRO_MAGIC_CACHE_DIR": str(tmp_path),
+            },
+        )
+        run_all(page)
+
+    return run_cells
+
+
+@pytest.fixture
+def opened(run_cells, page):
+    run_cells("tables.ipynb", CELLS)
     return page
 
 
@@ -115,7 +127,7 @@ def test_a_saved_notebook_with_a_fresh_kernel_shows_rows_and_no_broken_widget(op
     expect(recipes.get_by_text("Loading widget").locator("visible=true")).to_have_count(0)
 
 
-def test_words_and_numbers_are_not_broken_where_there_is_little_room(lab_server, page, demo, tmp_path):
+def test_words_and_numbers_are_not_broken_where_there_is_little_room(run_cells, page):
     cells = [
         "%load_ext sutro_magic\n%sutro_results job-demo-million --quiet",
         "%sutro_cache list",
@@ -125,13 +137,7 @@ def test_words_and_numbers_are_not_broken_where_there_is_little_room(lab_server,
         "%sutro_jobs --search opinion",
     ]
     page.set_viewport_size({"width": 800, "height": 1000})
-    notebook(lab_server.root / "narrow.ipynb", cells)
-    open_notebook(page, lab_server, "narrow.ipynb")
-    set_kernel_env(
-        page,
-        {"SUTRO_API_URL": demo.url, "SUTRO_API_KEY": demo.api_key, "SUTRO_MAGIC_CACHE_DIR": str(tmp_path)},
-    )
-    run_all(page)
+    run_cells("narrow.ipynb", cells)
     expect(cell_output(page, 1)).to_contain_text("1,000,000")
     expect(cell_output(page, 5).locator("tr:visible", has_text="A second opinion")).to_contain_text("2,000")
     broken = """
