@@ -346,5 +346,10 @@ def test_two_tables_of_the_same_results_do_not_take_away_the_ticks_of_each_other
     results = session.results("job-demo-films")
     first, second = ResultsTable(results), ResultsTable(results)
     first.selected_rows = [3, 5]
-    Asked(second).ask("page", **page(search="horror"))
+    asked = Asked(second)
+    asked.ask("page", **page(search="horror"))
+    second._bind = lambda name, part, _as_type: f"{name}: {part.num_rows}"
+    assert asked.ask("bind", name="x", part="filtered", question={"search": "horror"}, **{"as": "pandas"})[
+        "said"
+    ]
     assert list(results.ticked) == [3, 5]

@@ -88,7 +88,7 @@ class ResultsTable(PagedTable):
         self._setup = {**self._setup, **self._offers(results)}
         self.set_trait("results", results)
         self.selected_rows = list(results.ticked)
-        self.observe(self._ticked, "selected_rows")
+        self.observe(lambda _change: self._pass_ticks_on(), "selected_rows")
 
     def _offers(self, results: Results) -> dict[str, Any]:
         types = installed(NAMED_TYPES)
@@ -98,9 +98,9 @@ class ResultsTable(PagedTable):
             "prompts": results.with_inputs is not None,
         }
 
-    def _ticked(self, change: dict[str, Any]) -> None:
+    def _pass_ticks_on(self) -> None:
         for results in self._handles:
-            results.ticked = tuple(change["new"])
+            results.ticked = tuple(self.selected_rows)
 
     def _touched(self, question: Any) -> None:
         for results in self._handles:  # and no ticks: another table of the same results may have some
@@ -130,7 +130,8 @@ class ResultsTable(PagedTable):
         ticked = content.get("part") == "selected"
         if ticked and not self.selected_rows:
             raise ArgumentError("No rows are ticked.", hint="Tick some, or bind the rows shown.")
-        self._ticked({"new": self.selected_rows})
+        if ticked:
+            self._pass_ticks_on()
         part = self.results.selected if ticked else self.results.filtered
         return {"said": bind(str(content.get("name", "")), part, as_type)}
 
@@ -169,7 +170,7 @@ class ResultsTable(PagedTable):
             self._pages = pages
             self._handles.append(fetched)
             self._touched(Question())
-            self._ticked({"new": self.selected_rows})
+            self._pass_ticks_on()
             self._lists = self._moved_lists(fetched)
             described = self._describe(
                 head,
