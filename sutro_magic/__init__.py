@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sutro_magic.errors import SutroError
-    from sutro_magic.results import Results
+    from sutro_magic.results.handle import Results
     from sutro_magic.session import Session
 
 __version__ = "0.1.0"
 __all__ = ["Results", "Session", "SutroError", "__version__"]
 
 _HOMES = {
-    "Results": "sutro_magic.results",
+    "Results": "sutro_magic.results.handle",
     "Session": "sutro_magic.session",
     "SutroError": "sutro_magic.errors",
 }
@@ -42,13 +42,13 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(ipython: Any) -> None:
     """Add the magics to a shell; called by ``%load_ext sutro_magic``."""
-    from sutro_magic.extension import load
+    from sutro_magic.magics.extension import load
 
     load(ipython)
 
 
 def unload_ipython_extension(ipython: Any) -> None:
     """Take everything back; called by ``%unload_ext sutro_magic``."""
-    from sutro_magic.extension import unload
+    from sutro_magic.magics.extension import unload
 
     unload(ipython)

@@ -16,16 +16,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sutro_magic import engine, formats, stopping
-from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
-from sutro_magic.client import Client
-from sutro_magic.credentials import Secret, normalise_url, resolve
+from sutro_magic.api.client import Client
+from sutro_magic.api.credentials import Secret, normalise_url, resolve
+from sutro_magic.cache.partial import Partials
+from sutro_magic.cache.store import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
-from sutro_magic.fetching import Fetching, Wishes, ignore
-from sutro_magic.locks import FileLock, ThreadLock
-from sutro_magic.looking import look
-from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
-from sutro_magic.naming import (
+from sutro_magic.fetch.pipeline import Fetching, Wishes, ignore
+from sutro_magic.fetch.preview import look
+from sutro_magic.fetch.prompts import wider
+from sutro_magic.formats import normalize
+from sutro_magic.jobs.history import SeenJobs
+from sutro_magic.jobs.lookup import (
     check_types,
     clean_job,
     may_be_an_id,
@@ -35,19 +36,20 @@ from sutro_magic.naming import (
     resolve_job,
     unknown_job,
 )
-from sutro_magic.outcomes import raise_unless_succeeded
-from sutro_magic.partials import Partials
-from sutro_magic.results import Results
-from sutro_magic.seen import SeenJobs
-from sutro_magic.waiting import Listeners, check_timeout, wait_for
-from sutro_magic.wider import wider
+from sutro_magic.jobs.polling import Listeners, check_timeout, wait_for
+from sutro_magic.jobs.status_errors import raise_unless_succeeded
+from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
+from sutro_magic.query import duckdb_engine
+from sutro_magic.results.handle import Results
+from sutro_magic.system import cancellation
+from sutro_magic.system.locks import FileLock, ThreadLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sutro_magic.credentials import Credentials
-    from sutro_magic.download import Progress
+    from sutro_magic.api.credentials import Credentials
+    from sutro_magic.download.source import Progress
 
 
 class Session:
@@ -82,7 +84,7 @@ class Session:
         self._listeners = threading.local()
         self.cache = ResultsCache(cache_dir)
         self.seen = SeenJobs()
-        engine.limit_arrow()
+        duckdb_engine.limit_arrow()
 
     def __repr__(self) -> str:
         try:
@@ -301,7 +303,7 @@ class Session:
                 request,
                 on_notice,
                 wait=not refresh,
-                sleep=partial(stopping.sleep_unless, cancel),
+                sleep=partial(cancellation.sleep_unless, cancel),
             ) as lock:
                 # Another process may have fetched it meanwhile.
                 return cached(request) or self._fetch(
@@ -397,7 +399,7 @@ class Session:
             if job is not None and job.status is not JobStatus.UNKNOWN:
                 raise_unless_succeeded(job)  # only what is final may be kept
             expected = job.num_rows if job else None
-            table = formats.canonicalize(
+            table = normalize.canonicalize(
                 body, staged / RESULTS_FILE, request=request, expected_rows=expected, check=wishes.check
             )
             wishes.check()
@@ -408,7 +410,7 @@ class Session:
                 deployment=client.place,
                 table=table,
                 job=job,
-                typed=request.format != "csv" or formats.csv_keeps_types(staged / RESULTS_FILE, table),
+                typed=request.format != "csv" or normalize.csv_keeps_types(staged / RESULTS_FILE, table),
                 on_notice=on_notice,
             )
         return self._handle(entry, request, unfold, from_cache=False, begin=begin)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sutro_magic.api.transport import RetryPolicy
 from sutro_magic.demo import DemoService
 from sutro_magic.session import Session
-from sutro_magic.transport import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

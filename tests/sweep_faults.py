@@ -14,7 +14,7 @@ from unittest import mock
 from faulty_storage import ALL_FAULTS, JOB, FaultyService, make_table, running
 
 from sutro_magic import Session, errors
-from sutro_magic.patience import RetryPolicy
+from sutro_magic.api.retry import RetryPolicy
 
 FORMATS = ["parquet", "csv", "json"]
 BRISK = RetryPolicy(tries=3, seconds=6, first_pause=0.005, slow_rate=2000, slow_seconds=0.4)
@@ -59,12 +59,12 @@ def random_sequence(seed, folder):
         rate=chance.choice([None, 400_000]),
     )
     patches = {
-        "sutro_magic.growth.WINDOW_SECONDS": 0.02,
-        "sutro_magic.growth.WORTH_SECONDS": 0.0,
-        "sutro_magic.growth.NEEDED_SHARE": -10.0,
-        "sutro_magic.transfer.SMALLEST_SPLIT": 8 << 10,
-        "sutro_magic.transfer.TICK_SECONDS": 0.02,
-        "sutro_magic.transfer.SAVE_SECONDS": 0.05,
+        "sutro_magic.download.concurrency.WINDOW_SECONDS": 0.02,
+        "sutro_magic.download.concurrency.WORTH_SECONDS": 0.0,
+        "sutro_magic.download.concurrency.NEEDED_SHARE": -10.0,
+        "sutro_magic.download.transfer.SMALLEST_SPLIT": 8 << 10,
+        "sutro_magic.download.transfer.TICK_SECONDS": 0.02,
+        "sutro_magic.download.transfer.SAVE_SECONDS": 0.05,
     }
     with running(service):
         context = [mock.patch(name, value) for name, value in patches.items()] if several else []

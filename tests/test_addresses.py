@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sutro_magic import errors
-from sutro_magic.addresses import Guard, reach
-from sutro_magic.client import Client
-from sutro_magic.credentials import Secret, make_credentials
+from sutro_magic.api.client import Client
+from sutro_magic.api.credentials import Secret, make_credentials
+from sutro_magic.api.url_guard import Guard, reach
 
 REACHES = {
     "8.8.8.8": "public",
@@ -68,7 +68,7 @@ def test_a_deployment_leads_only_to_where_it_is_itself_or_further_out(deployment
 @pytest.mark.parametrize("host", ["localhost", "127.1", "0x7f000001", "[::1]"])
 def test_a_name_is_looked_up_before_it_is_trusted(deployment, host):
     client = Client(credentials(deployment))
-    from sutro_magic.client import SignedArtifact
+    from sutro_magic.api.client import SignedArtifact
 
     with pytest.raises(errors.ServiceError, match="loopback"):
         client.open_artifact(SignedArtifact(url=Secret(f"https://{host}:9/x?sig=1")))

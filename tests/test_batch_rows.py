@@ -14,9 +14,9 @@ import thrift
 from hypothesis import given, settings
 from whole_tables import read_table
 
-from sutro_magic import batch_rows, parquet_footer, parquet_pages, views
-from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import ResultsTooLargeError
+from sutro_magic.formats import batch_size, footer, page_headers, reader
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 
 pytestmark = pytest.mark.slow
 
@@ -27,15 +27,15 @@ PEAK = """
 import json, sys
 from pathlib import Path
 import pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
-from sutro_magic import views
-from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic.formats import reader
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 def memory(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
 path = Path(sys.argv[1])
 table = CanonicalTable(num_rows=int(sys.argv[2]), columns=map_columns(pq.read_schema(path).names, "job-4f2a"))
 before, rows, size = memory("VmRSS"), 0, 0
-for batch in views.read_batches(path, table, inputs=True, logprobs=True):
+for batch in reader.read_batches(path, table, inputs=True, logprobs=True):
     rows += batch.num_rows
     size += batch.nbytes
 print(json.dumps([rows, size, memory("VmHWM") - before]))
@@ -48,7 +48,7 @@ def canonical(path):
 
 
 def batches(path, **options):
-    return list(views.read_batches(path, canonical(path), inputs=True, logprobs=True, **options))
+    return list(reader.read_batches(path, canonical(path), inputs=True, logprobs=True, **options))
 
 
 def peak(path):
@@ -130,21 +130,21 @@ def test_a_page_whose_header_holds_long_texts_is_looked_at_like_others(tmp_path)
         pa.table({JOB: texts}), path, use_dictionary=False, compression="zstd", write_batch_size=4
     )  # fmt: skip
     with path.open("rb") as file:
-        (chunk,) = parquet_footer.read_chunks(file, path.stat().st_size)[0]
-        assert parquet_pages.check_pages(file, chunk.start, chunk.end).values == 400
-    assert all(batch.num_rows <= batch_rows.DECODED_BYTES // MB for batch in batches(path))
+        (chunk,) = footer.read_chunks(file, path.stat().st_size)[0]
+        assert page_headers.check_pages(file, chunk.start, chunk.end).values == 400
+    assert all(batch.num_rows <= batch_size.DECODED_BYTES // MB for batch in batches(path))
 
 
 def test_a_page_that_makes_no_sense_is_read_row_by_row(tmp_path):
     path = tmp_path / "results.parquet"
     path.write_bytes(b"\xff" * 100)
     with path.open("rb") as file:
-        assert parquet_pages.check_pages(file, 0, 100).prefixed == parquet_pages.UNKNOWN_BYTES
+        assert page_headers.check_pages(file, 0, 100).prefixed == page_headers.UNKNOWN_BYTES
         file.seek(0)
     header = thrift.fields(_1=thrift.i32(0), _2=thrift.i32(10), _3=thrift.i32(1_000_000))
     path.write_bytes(header + b"\0" * 10)  # it claims to be longer than its column
     with path.open("rb") as file:
-        assert parquet_pages.check_pages(file, 0, 40).prefixed == parquet_pages.UNKNOWN_BYTES
+        assert page_headers.check_pages(file, 0, 40).prefixed == page_headers.UNKNOWN_BYTES
 
 
 def test_ordinary_lists_and_dictionaries_are_read_in_large_batches(tmp_path):
@@ -170,7 +170,7 @@ def test_a_prompt_that_all_rows_repeat_is_read_in_batches_of_many_rows(tmp_path)
     found = batches(path)
     assert (
         sum(batch.num_rows for batch in found) == rows
-        and len(found) == 20_000 // (batch_rows.DECODED_BYTES // 50_003) + 1
+        and len(found) == 20_000 // (batch_size.DECODED_BYTES // 50_003) + 1
     )
 
 
@@ -189,9 +189,9 @@ dictionaries = st.lists(
 def test_the_longest_text_of_a_dictionary_is_found_whatever_bytes_it_holds(dictionary, missing):
     page = b"".join(len(text).to_bytes(4, "little") + text for text in dictionary)
     read = dictionary[: len(dictionary) - missing] if missing < len(dictionary) else []
-    assert parquet_pages.longest_text(page, len(read)) == max(map(len, read), default=0)
+    assert page_headers.longest_text(page, len(read)) == max(map(len, read), default=0)
     damaged = page[: len(page) - missing]
-    assert parquet_pages.longest_text(damaged, len(dictionary)) <= 70_000
+    assert page_headers.longest_text(damaged, len(dictionary)) <= 70_000
 
 
 texts = st.lists(
@@ -248,8 +248,8 @@ def test_any_texts_in_any_encoding_are_read_whole_and_in_bounded_batches(
     }  # fmt: skip
     pq.write_table(table, path, **options, **coded)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_rows, "DECODED_BYTES", 50_000)
-        patch.setattr(batch_rows, "BATCH_BYTES", 20_000)
+        patch.setattr(batch_size, "DECODED_BYTES", 50_000)
+        patch.setattr(batch_size, "BATCH_BYTES", 20_000)
         found = batches(path, batch_size=most)
         whole = read_table(path, canonical(path), inputs=True, logprobs=True)
     for name in table.column_names:
@@ -270,6 +270,6 @@ def unpacked_without_dictionaries(path, name):
             group = metadata.row_group(number)
             chunk = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == name)
             start = chunk.dictionary_page_offset or chunk.data_page_offset
-            pages = parquet_pages.check_pages(file, start, start + chunk.total_compressed_size)
+            pages = page_headers.check_pages(file, start, start + chunk.total_compressed_size)
             sizes.append(pages.unpacked - (pages.dictionary.unpacked if pages.dictionary else 0))
     return max(sizes, default=0)

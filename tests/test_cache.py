@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sutro_magic import Session, cache, errors, places
-from sutro_magic.cache import ENTRY_FILE, RESULTS_FILE, STALE_SECONDS, ResultsCache
-from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic import Session, errors
+from sutro_magic.cache import layout
+from sutro_magic.cache import store as cache_store
+from sutro_magic.cache.store import ENTRY_FILE, RESULTS_FILE, STALE_SECONDS, ResultsCache
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.models import Job, JobStatus, ResultsRequest
-from sutro_magic.results import Results
+from sutro_magic.results.handle import Results
 
 ME = "0123456789abcdef0123456789abcdef"
 PATHS = [
@@ -70,7 +72,7 @@ def mode(path):
 
 
 def leftovers(store):
-    return sorted((store.directory / cache.STAGING_FOLDER).iterdir())
+    return sorted((store.directory / cache_store.STAGING_FOLDER).iterdir())
 
 
 @pytest.fixture
@@ -114,12 +116,12 @@ def test_neither_the_key_nor_the_job_id_is_in_a_name_on_disk(session, demo):
 
 
 def test_the_variable_says_where_the_cache_is_unless_code_does(tmp_path, monkeypatch):
-    monkeypatch.setenv(places.DIRECTORY_VARIABLE, str(tmp_path / "mine"))
+    monkeypatch.setenv(layout.DIRECTORY_VARIABLE, str(tmp_path / "mine"))
     assert ResultsCache().directory == tmp_path / "mine"
     assert ResultsCache(tmp_path / "other").directory == tmp_path / "other"
-    monkeypatch.setenv(places.DIRECTORY_VARIABLE, "~/here")
-    assert ResultsCache().directory == cache.Path.home() / "here"
-    monkeypatch.setenv(places.DIRECTORY_VARIABLE, "")
+    monkeypatch.setenv(layout.DIRECTORY_VARIABLE, "~/here")
+    assert ResultsCache().directory == cache_store.Path.home() / "here"
+    monkeypatch.setenv(layout.DIRECTORY_VARIABLE, "")
     assert ResultsCache().directory.name == "sutro_magic"
 
 
@@ -173,7 +175,7 @@ def test_a_refresh_that_fails_leaves_the_earlier_results(session, demo):
 
 def test_what_a_killed_process_left_is_swept_after_a_day_and_not_before(store):
     put(store)
-    fresh, stale = (store.directory / cache.STAGING_FOLDER / name for name in ("fresh", "stale"))
+    fresh, stale = (store.directory / cache_store.STAGING_FOLDER / name for name in ("fresh", "stale"))
     for folder in (fresh, stale):
         folder.mkdir()
         (folder / "body").write_bytes(b"half of it")
@@ -313,12 +315,12 @@ def test_clearing_all_takes_damaged_entries_too_and_spares_files_of_others(store
 def test_a_folder_that_cannot_be_written_is_one_clear_error(demo, tmp_path, place):
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "cache-with-file-as-staging").mkdir()
-    (tmp_path / "cache-with-file-as-staging" / cache.STAGING_FOLDER).write_text("in the way")
+    (tmp_path / "cache-with-file-as-staging" / cache_store.STAGING_FOLDER).write_text("in the way")
     session = Session(api_url=demo.url, api_key=demo.api_key, cache_dir=tmp_path / place)
     assert session.cache.entries() == [] and session.cache.clear() == (0, 0)
     with pytest.raises(errors.CacheError, match="cannot be written") as caught:
         session.results("job_12345")
-    assert places.DIRECTORY_VARIABLE in caught.value.hint and str(tmp_path) in caught.value.message
+    assert layout.DIRECTORY_VARIABLE in caught.value.hint and str(tmp_path) in caught.value.message
     assert not demo.requests, "nothing is fetched that cannot be kept"
     assert (tmp_path / "file").read_text() == "in the way"
     session.close()
@@ -338,7 +340,7 @@ WRITER = """
 import sys
 sys.path.insert(0, {tests!r})
 from test_cache import ME, ask, put
-from sutro_magic.cache import ResultsCache
+from sutro_magic.cache.store import ResultsCache
 store = ResultsCache({folder!r})
 print("ready", flush=True)
 sys.stdin.readline()
@@ -355,7 +357,7 @@ for turn in range(25):
 )
 @pytest.mark.slow
 def test_processes_that_keep_the_same_job_at_once_end_with_one_sound_entry(store, orders):
-    here = str(cache.Path(__file__).parent)
+    here = str(cache_store.Path(__file__).parent)
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER.format(tests=here, folder=str(store.directory), columns=order)],

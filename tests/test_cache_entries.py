@@ -17,9 +17,9 @@ from test_cache import ME, ask, put
 from test_downloads import session_for
 
 from sutro_magic import errors
-from sutro_magic.cache import ENTRY_FILE, RESULTS_FILE, ResultsCache
-from sutro_magic.cache_entry import is_dead
-from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic.cache.entry import is_dead
+from sutro_magic.cache.store import ENTRY_FILE, RESULTS_FILE, ResultsCache
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_results_that_cannot_be_opened_now_are_a_miss_and_stay(store, monkeypatc
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr("sutro_magic.cache_entry.pq.ParquetFile", refuse)
+        patch.setattr("sutro_magic.cache.entry.pq.ParquetFile", refuse)
         assert store.find(ME, ask(), said.append) is None
     assert said == [] and store.find(ME, ask()) == entry
 

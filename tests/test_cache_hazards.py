@@ -16,11 +16,13 @@ import pyarrow as pa
 import pytest
 from test_cache import ME, ask, leftovers, put
 
-from sutro_magic import Session, cache, disks, errors, private_files
-from sutro_magic.cache import ENTRY_FILE, RESULTS_FILE, TABLE_FILE, ResultsCache
-from sutro_magic.checking import keep_if_sound
-from sutro_magic.mapped import open_mapped
-from sutro_magic.unfolded import NOTE_FILE
+from sutro_magic import Session, errors
+from sutro_magic.cache import store as cache_store
+from sutro_magic.cache.store import ENTRY_FILE, RESULTS_FILE, TABLE_FILE, ResultsCache
+from sutro_magic.cache.verify import keep_if_sound
+from sutro_magic.query.mapped_table import open_mapped
+from sutro_magic.structured.cached_table import NOTE_FILE
+from sutro_magic.system import disk, files
 
 pytestmark = pytest.mark.slow
 
@@ -176,7 +178,7 @@ import pyarrow.dataset, pandas, duckdb
 from sutro_magic import Session, errors
 session = Session({url!r}, {key!r}, {folder!r})
 session.results  # everything is imported before we become somebody who may not read it
-import sutro_magic.mapped, sutro_magic.unfolded, sutro_magic.structured
+import sutro_magic.query.mapped_table, sutro_magic.structured.cached_table, sutro_magic.structured.unfold
 os.setgid({nobody}); os.setuid({nobody})
 try:
     results = session.results({job!r})
@@ -254,10 +256,10 @@ def test_a_folder_that_somebody_has_prepared_for_us_gets_nothing_either(demo, op
 @posix
 def test_a_folder_of_ours_that_others_could_enter_is_closed(store):
     put(store)
-    for name in (cache.STAGING_FOLDER, ME):
+    for name in (cache_store.STAGING_FOLDER, ME):
         (store.directory / name).chmod(0o777)
     put(store, "job-2")
-    assert {mode(store.directory / name) for name in (cache.STAGING_FOLDER, ME)} == {0o700}
+    assert {mode(store.directory / name) for name in (cache_store.STAGING_FOLDER, ME)} == {0o700}
 
 
 @posix
@@ -354,14 +356,14 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_garbage(demo, tiny_disk, f
 @pytest.mark.parametrize("step", ["write_private", "sync_and_hash", "private_folder"])
 def test_a_disk_that_fills_up_while_results_are_kept(store, monkeypatch, step):
     put(store, "job-1")
-    real = getattr(cache, step)
+    real = getattr(cache_store, step)
 
     def full(*arguments):
         if step != "private_folder" or arguments[1] == ME:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(*arguments)
 
-    monkeypatch.setattr(cache, step, full)
+    monkeypatch.setattr(cache_store, step, full)
     with pytest.raises(errors.CacheError, match="No space left on device") as caught:
         put(store, "job-2")
     assert "Free some disk" in caught.value.hint
@@ -376,9 +378,9 @@ def test_a_sync_that_fails_is_no_success(tmp_path, monkeypatch):
     def fail(_handle):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(private_files.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output error"):
-        private_files.sync_and_hash(path)
+        files.sync_and_hash(path)
 
 
 def test_a_cache_on_another_disk_than_temporary_files_works(demo, tiny_disk):
@@ -407,16 +409,16 @@ def mounts(tmp_path, kind, place):
 def test_network_file_systems_are_known_by_the_list_of_mounts(tmp_path, kind, far):
     home = tmp_path / "a home"
     listed = mounts(tmp_path, kind, home)
-    assert disks.is_on_network(home / "not" / "there", listed) is far
-    assert not disks.is_on_network(tmp_path, listed)
-    assert not disks.is_on_network(tmp_path / "a home2", listed)
-    assert not disks.is_on_network(home, tmp_path / "no list")
+    assert disk.is_on_network(home / "not" / "there", listed) is far
+    assert not disk.is_on_network(tmp_path, listed)
+    assert not disk.is_on_network(tmp_path / "a home2", listed)
+    assert not disk.is_on_network(home, tmp_path / "no list")
 
 
 def test_on_a_network_file_system_nothing_that_is_mapped_is_kept_there(session, tmp_path, monkeypatch):
     right = session.results(FILMS).arrow()
     session.cache.clear()
-    monkeypatch.setattr(disks, "MOUNTS", mounts(tmp_path, "nfs4", session.cache.directory))
+    monkeypatch.setattr(disk, "MOUNTS", mounts(tmp_path, "nfs4", session.cache.directory))
     assert session.results(FILMS).arrow().equals(right)
     [entry] = session.cache.entries()
     table = open_mapped(session.cache, entry, inputs=False, logprobs=False, small=0)

@@ -20,8 +20,8 @@ import time
 import pytest
 from test_cache import leftovers
 
-from sutro_magic import cache
-from sutro_magic.cache import ENTRY_FILE, LOCKS_FOLDER, RESULTS_FILE
+from sutro_magic.cache import store as cache_store
+from sutro_magic.cache.store import ENTRY_FILE, LOCKS_FOLDER, RESULTS_FILE
 from sutro_magic.demo import server
 
 FILMS, REVIEWS = "job-demo-films", "job-demo-reviews"
@@ -37,8 +37,9 @@ def digest(table):
 
 FETCH = """
 import hashlib, os, sys
-from sutro_magic import Session, locks
-import pyarrow.parquet, sutro_magic.unfolded
+from sutro_magic import Session
+from sutro_magic.system import locks
+import pyarrow.parquet, sutro_magic.structured.cached_table
 {patch}
 url, key, folder, job, form = sys.argv[1:]
 print("ready", flush=True)
@@ -120,7 +121,7 @@ def test_eight_processes_that_want_the_same_job_all_get_it_and_one_fetches_it(
 VICTIM = """
 import os, signal, sys
 from sutro_magic import Session
-import pyarrow.csv, pyarrow.parquet, pandas, sutro_magic.unfolded, sutro_magic.structured, sutro_magic.json_columns
+import pyarrow.csv, pyarrow.parquet, pandas, sutro_magic.structured.cached_table, sutro_magic.structured.unfold, sutro_magic.formats.json
 url, key, folder = sys.argv[1:]
 events = 0
 
@@ -228,7 +229,7 @@ def test_killed_at_any_instant_the_next_run_succeeds_and_leaves_no_orphan(sessio
         stage = found_in([*leftovers(store), *partials])
         resumable += any((partial / "state.json").exists() for partial in partials)
         stages[stage] = stages.get(stage, 0) + 1
-        monkeypatch.setattr(cache, "STALE_SECONDS", -1)  # as if a day had passed
+        monkeypatch.setattr(cache_store, "STALE_SECONDS", -1)  # as if a day had passed
         for job in rng.sample([FILMS, REVIEWS], 2):
             for again in (False, True):
                 got = session.results(job, form, inputs=wide, refresh=again)

@@ -13,17 +13,17 @@ import pyarrow as pa
 import pytest
 from test_engines import keep
 
-from sutro_magic import comparing
-from sutro_magic.cache import ResultsCache
-from sutro_magic.comparing import compare
-from sutro_magic.engine import Lane
+from sutro_magic.analysis import comparison
+from sutro_magic.analysis.comparison import compare
+from sutro_magic.cache.store import ResultsCache
 from sutro_magic.errors import ArgumentError, SupersededError
 from sutro_magic.models import Job, JobStatus
-from sutro_magic.picked import PickedRows
-from sutro_magic.provenance import Provenance
-from sutro_magic.results import Results
-from sutro_magic.structured import Unfolding
-from sutro_magic.ui.comparison_view import to_html, to_text
+from sutro_magic.query.duckdb_engine import Lane
+from sutro_magic.results.handle import Results
+from sutro_magic.results.provenance import Provenance
+from sutro_magic.results.selection import PickedRows
+from sutro_magic.structured.unfold import Unfolding
+from sutro_magic.ui.render.comparison_view import to_html, to_text
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,7 @@ def test_the_rows_that_differ_come_first_and_each_is_there_once(two):
 
 def test_large_tables_are_laid_out_in_a_file(two, monkeypatch):
     small = compare(two).rows.new_pages().table
-    monkeypatch.setattr(comparing, "SMALL_BYTES", 0)
+    monkeypatch.setattr(comparison, "SMALL_BYTES", 0)
     assert compare(two).rows.new_pages().table.equals(small)
 
 
@@ -186,11 +186,11 @@ def test_names_of_columns_do_not_collide():
 
 
 def test_many_values_have_no_matrix():
-    values = [f"value {i}" for i in range(comparing.MOST_VALUES + 1)]
+    values = [f"value {i}" for i in range(comparison.MOST_VALUES + 1)]
     [field] = compare([job("one", v=values), job("two", v=values)]).fields
     assert field.pairs[0].confusion == () and field.agree == len(values)
     [field] = compare([job("one", v=values[:-1]), job("two", v=values[:-1])]).fields
-    assert len(field.pairs[0].confusion) == comparing.MOST_VALUES
+    assert len(field.pairs[0].confusion) == comparison.MOST_VALUES
 
 
 def test_jobs_without_a_common_field_are_compared_as_sent(session):
@@ -365,12 +365,12 @@ def test_outputs_that_could_not_be_parsed_agree_only_where_their_texts_do(tmp_pa
 def test_values_are_made_comparable_once_for_each_job_and_no_longer_than_wanted(tmp_path, monkeypatch):
     jobs = outputs_of(ResultsCache(tmp_path), *([{"l": kind}] * 3 for kind in ({"a": 1}, {"b": 1}, [1])))
     made = []
-    real = comparing.comparable_texts
-    monkeypatch.setattr(comparing, "comparable_texts", lambda *a, **k: made.append(a) or real(*a, **k))
+    real = comparison.comparable_texts
+    monkeypatch.setattr(comparison, "comparable_texts", lambda *a, **k: made.append(a) or real(*a, **k))
     assert compare(jobs).fields[0].agree == 0 and len(made) == 3
-    sides = [comparing._Side.of(each) for each in jobs]
+    sides = [comparison._Side.of(each) for each in jobs]
     lane = Lane()
-    asked = comparing._Asked(lane, 3)
+    asked = comparison._Asked(lane, 3)
     lane.cancel()  # as Ctrl-C does
     with pytest.raises(SupersededError):
         asked.columns(*sides[:2], "l")

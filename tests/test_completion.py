@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sutro_magic.engine import Lane
+from sutro_magic.query.duckdb_engine import Lane
 
 STARTUP_FILE = Path(__file__).parents[1] / "jupyter-config/ipython/startup/50-sutro-magic.py"
 HEAVY = {"pandas", "numpy", "pyarrow", "requests", "ipywidgets", "itables", "duckdb", "polars"}
@@ -246,7 +246,7 @@ def test_texts_of_the_service_that_could_run_or_mislead_are_not_offered(tab, lis
 def test_what_is_remembered_is_bounded(kernel):
     found = kernel.value(
         "(lambda seen, Job: [seen.add('me', Job(job_id=str(i))) for i in range(5000)] and len(seen.of('me')))("
-        "__import__('sutro_magic.seen').seen.SeenJobs(), __import__('sutro_magic.models').models.Job)"
+        "__import__('sutro_magic.jobs.history').seen.SeenJobs(), __import__('sutro_magic.models').models.Job)"
     )
     assert found == "2000"
 

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from sutro_magic import container, engine
+from sutro_magic.query import duckdb_engine
+from sutro_magic.system import resources
 
 pytestmark = pytest.mark.slow
 
@@ -21,9 +22,9 @@ def group(tmp_path, monkeypatch):
     """Pretend to be in a control group, whose files are real files."""
     for name in ("CPU_LIMIT", "MEM_LIMIT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(container.os, "sched_getaffinity", lambda _pid: range(MACHINE), raising=False)
-    monkeypatch.setattr(container, "CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(container, "CGROUP_ROOT", tmp_path / "sys")
+    monkeypatch.setattr(resources.os, "sched_getaffinity", lambda _pid: range(MACHINE), raising=False)
+    monkeypatch.setattr(resources, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(resources, "CGROUP_ROOT", tmp_path / "sys")
 
     def write(lines, files):
         (tmp_path / "cgroup").write_text("".join(f"{line}\n" for line in lines))
@@ -78,35 +79,39 @@ def group(tmp_path, monkeypatch):
 def test_the_limits_of_the_control_group_and_of_those_around_it(group, lines, files, cores, memory):
     group(lines, files)
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert container.cores() == engine.default_threads() == cores
-    assert container.memory() == min(memory or machine, machine)
-    assert engine.default_memory() == max(engine.LEAST_MEMORY, min(4 * 2**32, container.memory()) // 4)
+    assert resources.cores() == duckdb_engine.default_threads() == cores
+    assert resources.memory() == min(memory or machine, machine)
+    assert duckdb_engine.default_memory() == max(
+        duckdb_engine.LEAST_MEMORY, min(4 * 2**32, resources.memory()) // 4
+    )
 
 
 def test_jupyterhub_s_variables_count_too(group, monkeypatch):
     group(["0::/"], {"cpu.max": "400000 100000", "memory.max": 4 * GB})
     monkeypatch.setenv("CPU_LIMIT", "2.5")
     monkeypatch.setenv("MEM_LIMIT", str(GB))
-    assert container.cores() == 2 and container.memory() == GB
+    assert resources.cores() == 2 and resources.memory() == GB
     monkeypatch.setenv("CPU_LIMIT", "6")
     monkeypatch.setenv("MEM_LIMIT", str(64 * GB))
-    assert container.cores() == 4 and container.memory() == 4 * GB
+    assert resources.cores() == 4 and resources.memory() == 4 * GB
     monkeypatch.setenv("CPU_LIMIT", "several")
     monkeypatch.setenv("MEM_LIMIT", "0")
-    assert container.cores() == 4 and container.memory() == 4 * GB
+    assert resources.cores() == 4 and resources.memory() == 4 * GB
 
 
 ARROW = """
 import pyarrow as pa
 pa.set_cpu_count(6); pa.set_io_thread_count(8)
-from sutro_magic import Session, container, engine
-container.cores = lambda: {cores}
+from sutro_magic import Session
+from sutro_magic.system import resources
+from sutro_magic.query import duckdb_engine
+resources.cores = lambda: {cores}
 Session()
 print(pa.cpu_count(), pa.io_thread_count())
-engine.configure(threads=5)
+duckdb_engine.configure(threads=5)
 Session()
 print(pa.cpu_count(), pa.io_thread_count())
-engine.configure()
+duckdb_engine.configure()
 print(pa.cpu_count(), pa.io_thread_count())
 """
 

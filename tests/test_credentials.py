@@ -11,8 +11,8 @@ import threading
 
 import pytest
 
-from sutro_magic import credentials
-from sutro_magic.credentials import Secret, make_credentials, normalise_url, resolve, save_config
+from sutro_magic.api import credentials
+from sutro_magic.api.credentials import Secret, make_credentials, normalise_url, resolve, save_config
 from sutro_magic.errors import ConfigurationError
 
 ACME = "https://acme.example"

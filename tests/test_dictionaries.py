@@ -8,11 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sutro_magic import container, dask_frames, mapped, views
-from sutro_magic.cache import RESULTS_FILE, CacheEntry, ResultsCache
-from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic.cache.store import RESULTS_FILE, CacheEntry, ResultsCache
+from sutro_magic.formats import reader
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.models import ResultsRequest
-from sutro_magic.results import Results
+from sutro_magic.query import mapped_table
+from sutro_magic.results import to_dask
+from sutro_magic.results.handle import Results
+from sutro_magic.system import resources
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +73,7 @@ def entry(tmp_path, place):
 
 def has_dictionaries(table):
     kind = table.schema.field("category").type
-    return views.without_dictionaries(kind) != kind
+    return reader.without_dictionaries(kind) != kind
 
 
 def results(entry, *, unfold):
@@ -81,15 +84,17 @@ def results(entry, *, unfold):
 
 
 def test_a_table_that_is_mapped_has_the_values(entry, words):
-    table = mapped.open_mapped(ResultsCache(entry.folder.parent), entry, inputs=True, logprobs=True, small=0)
+    table = mapped_table.open_mapped(
+        ResultsCache(entry.folder.parent), entry, inputs=True, logprobs=True, small=0
+    )
     assert not has_dictionaries(table)
     assert table["category"].to_pylist() == words
 
 
 def test_a_table_beyond_memory_keeps_its_types(entry, monkeypatch, words):
-    monkeypatch.setattr(container, "memory", lambda: 1000)
+    monkeypatch.setattr(resources, "memory", lambda: 1000)
     monkeypatch.setattr(
-        mapped.open_mapped, "__kwdefaults__", {**mapped.open_mapped.__kwdefaults__, "small": 0}
+        mapped_table.open_mapped, "__kwdefaults__", {**mapped_table.open_mapped.__kwdefaults__, "small": 0}
     )
     found = results(entry, unfold=False)
     assert found.arrow().schema == found.schema
@@ -107,7 +112,7 @@ def test_outputs_unfold_beside_them(entry, words):
 @pytest.mark.parametrize("part", ["filtered", "whole", "unfolded"])
 def test_dask_reads_them(entry, monkeypatch, part, words):
     pytest.importorskip("dask")
-    monkeypatch.setattr(dask_frames, "SMALL_BYTES", 0)
+    monkeypatch.setattr(to_dask, "SMALL_BYTES", 0)
     found = results(entry, unfold=None if part == "unfolded" else False)
     frame = (found.filtered if part == "filtered" else found).dask()
     assert frame.compute(scheduler="sync")["category"].astype(object).tolist() == words
@@ -118,5 +123,5 @@ def test_a_long_category_is_taken_out_for_few_rows_at_once():
         {"category": pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), ["x" * 1_000_000])}
     )
     schema = pa.schema([("category", pa.string())])
-    sizes = [batch.num_rows for batch in views.expand(found, schema)]
+    sizes = [batch.num_rows for batch in reader.expand(found, schema)]
     assert sum(sizes) == 500 and max(sizes) < 70

@@ -19,8 +19,10 @@ from faulty_storage import JOB, FaultyService, Reply, json_reply, running
 from sweep_faults import leftovers
 from test_downloads import session_for
 
-from sutro_magic import errors, eviction, stopping
-from sutro_magic.transport import READ_SECONDS
+from sutro_magic import errors
+from sutro_magic.api.transport import READ_SECONDS
+from sutro_magic.cache import eviction
+from sutro_magic.system import cancellation
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +74,7 @@ def test_a_child_forked_while_a_thread_held_a_lock_is_not_stuck(tmp_path):
         session, answers = session_for(service, tmp_path), forking.Queue()
         child = forking.Process(target=fetch_in_child, args=(session, "job-1", answers))
         # As a thread may hold them that is not there in the child.
-        with stopping._sockets_lock, eviction._holders_lock, session._lock, session.seen._lock:
+        with cancellation._sockets_lock, eviction._holders_lock, session._lock, session.seen._lock:
             child.start()
         assert answers.get(timeout=30) == ("job-1", {"job-1"})
         child.join()
@@ -119,7 +121,7 @@ def test_what_has_arrived_is_kept_when_a_fetch_is_stopped_before_it_is_safe(
         def interrupt(*_arguments, **_options):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("sutro_magic.formats.canonicalize", interrupt)
+        monkeypatch.setattr("sutro_magic.formats.normalize.canonicalize", interrupt)
     with pytest.raises((errors.FetchCancelledError, KeyboardInterrupt)):
         session.results(JOB, cancel=cancel, on_kept=kept.append)
     monkeypatch.undo()
@@ -295,8 +297,8 @@ def dripping(monkeypatch):
         do_HEAD = do_GET  # noqa: N815 - name of the base class
 
     monkeypatch.setattr(faulty_storage, "Handler", Dripping)
-    monkeypatch.setattr("sutro_magic.transport.SPARE_SECONDS", 0.5 - READ_SECONDS)
-    monkeypatch.setattr("sutro_magic.replies.ERROR_SECONDS", 0.5)
+    monkeypatch.setattr("sutro_magic.api.transport.SPARE_SECONDS", 0.5 - READ_SECONDS)
+    monkeypatch.setattr("sutro_magic.api.responses.ERROR_SECONDS", 0.5)
     return paths
 
 
@@ -322,7 +324,7 @@ def test_a_look_at_a_service_that_drips_for_ever_is_given_up(dripping, session, 
 @pytest.mark.parametrize("drip", ["head", "body", "error"])
 def test_details_that_drip_for_ever_are_done_without(dripping, service, session, monkeypatch, drip):
     dripping[f"/jobs/{JOB}"] = drip
-    monkeypatch.setattr("sutro_magic.transport.SPARE_SECONDS", -4.5)  # of five that details may take
+    monkeypatch.setattr("sutro_magic.api.transport.SPARE_SECONDS", -4.5)  # of five that details may take
     begin = time.monotonic()
     assert session.results(JOB).arrow().equals(service.table)
     assert time.monotonic() - begin < 10

@@ -8,7 +8,7 @@ import pytest
 from faulty_storage import JOB, FaultyService, make_table, running
 
 from sutro_magic import Session, errors
-from sutro_magic.patience import RetryPolicy
+from sutro_magic.api.retry import RetryPolicy
 
 boto3 = pytest.importorskip("boto3")
 server = pytest.importorskip("moto.server")
@@ -99,8 +99,8 @@ def stopped_in_the_middle(client):
 @pytest.fixture
 def by_drops(monkeypatch):
     """Read little at a time, so that there is a middle to stop in."""
-    monkeypatch.setattr("sutro_magic.transfer.CHUNK_BYTES", 4096)
-    monkeypatch.setattr("sutro_magic.transfer.TICK_SECONDS", 0.001)
+    monkeypatch.setattr("sutro_magic.download.transfer.CHUNK_BYTES", 4096)
+    monkeypatch.setattr("sutro_magic.download.transfer.TICK_SECONDS", 0.001)
 
 
 @pytest.mark.usefixtures("by_drops")
@@ -121,12 +121,12 @@ def test_another_object_begins_anew(service, client):
 
 
 def test_several_connections_share_it(service, client, monkeypatch):
-    monkeypatch.setattr("sutro_magic.growth.WINDOW_SECONDS", 0.001)
-    monkeypatch.setattr("sutro_magic.growth.WORTH_SECONDS", 0.0)
-    monkeypatch.setattr("sutro_magic.growth.NEEDED_SHARE", -10.0)
-    monkeypatch.setattr("sutro_magic.transfer.SMALLEST_SPLIT", 64 << 10)
-    monkeypatch.setattr("sutro_magic.transfer.CHUNK_BYTES", 2048)
-    monkeypatch.setattr("sutro_magic.transfer.TICK_SECONDS", 0.001)
+    monkeypatch.setattr("sutro_magic.download.concurrency.WINDOW_SECONDS", 0.001)
+    monkeypatch.setattr("sutro_magic.download.concurrency.WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("sutro_magic.download.concurrency.NEEDED_SHARE", -10.0)
+    monkeypatch.setattr("sutro_magic.download.transfer.SMALLEST_SPLIT", 64 << 10)
+    monkeypatch.setattr("sutro_magic.download.transfer.CHUNK_BYTES", 2048)
+    monkeypatch.setattr("sutro_magic.download.transfer.TICK_SECONDS", 0.001)
     asked = []
     real = client.client.open_artifact
     monkeypatch.setattr(

@@ -148,7 +148,7 @@ def test_a_robbed_download_still_ends_in_the_right_table(service, tmp_path, monk
     """As when the clocks of two machines that share a folder do not agree."""
     from sutro_magic import Session
 
-    monkeypatch.setattr("sutro_magic.partials._is_abandoned", lambda _path: True)
+    monkeypatch.setattr("sutro_magic.cache.partial._is_abandoned", lambda _path: True)
     service.rate = 150_000
     first, second = (Session(service.url, "sk_x", tmp_path) for _ in range(2))
     tables = []

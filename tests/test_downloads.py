@@ -16,7 +16,7 @@ from faulty_storage import ALL_FAULTS, JOB, FaultyService, make_table, running
 from sweep_faults import FORMATS, leftovers, one_sequence, random_sequence
 
 from sutro_magic import Session, errors
-from sutro_magic.patience import RetryPolicy
+from sutro_magic.api.retry import RetryPolicy
 
 pytestmark = pytest.mark.slow
 
@@ -304,10 +304,10 @@ def test_a_storage_that_says_when_to_come_back_is_obeyed(service, client, said):
 @pytest.fixture
 def eager(monkeypatch):
     """More connections at once, for small files."""
-    monkeypatch.setattr("sutro_magic.growth.WINDOW_SECONDS", 0.05)
-    monkeypatch.setattr("sutro_magic.growth.WORTH_SECONDS", 0.0)
-    monkeypatch.setattr("sutro_magic.growth.NEEDED_SHARE", -10.0)
-    monkeypatch.setattr("sutro_magic.transfer.SMALLEST_SPLIT", 16 << 10)
+    monkeypatch.setattr("sutro_magic.download.concurrency.WINDOW_SECONDS", 0.05)
+    monkeypatch.setattr("sutro_magic.download.concurrency.WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("sutro_magic.download.concurrency.NEEDED_SHARE", -10.0)
+    monkeypatch.setattr("sutro_magic.download.transfer.SMALLEST_SPLIT", 16 << 10)
 
 
 @pytest.mark.usefixtures("eager")

@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sutro_magic import dask_frames, mapped
-from sutro_magic.cache import RESULTS_FILE, ResultsCache
-from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic.cache.store import RESULTS_FILE, ResultsCache
 from sutro_magic.errors import ArgumentError, CacheError
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.models import Job, ResultsRequest
-from sutro_magic.questions import Order, Question
-from sutro_magic.results import Results
+from sutro_magic.query import mapped_table
+from sutro_magic.query.table_query import Order, Question
+from sutro_magic.results import to_dask
+from sutro_magic.results.handle import Results
 
 pytestmark = pytest.mark.slow
 
@@ -142,7 +143,7 @@ def test_a_row_group_with_very_much_text_is_several_dask_parts(store, monkeypatc
     table = pa.table({"id": range(rows), "inputs": prompts.cast(pa.string()), "outputs": ["a"] * rows})
     results = keep(store, table, 1_500)
     assert results.dask().npartitions == 2
-    monkeypatch.setattr(dask_frames, "PART_BYTES", 4_000_000)
+    monkeypatch.setattr(to_dask, "PART_BYTES", 4_000_000)
     frame = results.dask()
     lengths = frame.map_partitions(len).compute(scheduler="sync").tolist()
     assert lengths == [399, 399, 399, 303, 399, 101]
@@ -152,8 +153,8 @@ def test_a_row_group_with_very_much_text_is_several_dask_parts(store, monkeypatc
     assert whole.to_dict("list") == results.pandas().to_dict("list")
     assert frame[["id"]].compute(scheduler="sync")["id"].tolist() == list(range(rows))
     assert frame.partitions[1]["id"].compute(scheduler="sync").tolist() == list(range(399, 798))
-    monkeypatch.setattr(dask_frames, "PART_BYTES", 1)  # as if the file claimed very much
-    assert results.dask().npartitions == 2 * dask_frames._MOST_PARTS
+    monkeypatch.setattr(to_dask, "PART_BYTES", 1)  # as if the file claimed very much
+    assert results.dask().npartitions == 2 * to_dask._MOST_PARTS
 
 
 @pytest.mark.parametrize("nulls_first", [True, False])
@@ -349,9 +350,9 @@ def test_a_stream_of_what_is_gone_says_so_in_our_words(session):
 
 
 def test_a_relation_and_a_stream_outlive_the_cache(session, store, monkeypatch):
-    monkeypatch.setattr(mapped, "SMALL_BYTES", 0)
+    monkeypatch.setattr(mapped_table, "SMALL_BYTES", 0)
     monkeypatch.setattr(
-        mapped.open_mapped, "__kwdefaults__", {**mapped.open_mapped.__kwdefaults__, "small": 0}
+        mapped_table.open_mapped, "__kwdefaults__", {**mapped_table.open_mapped.__kwdefaults__, "small": 0}
     )
     for results, cache in (
         (session.results("job-demo-films"), session.cache),
@@ -441,9 +442,9 @@ def test_a_cluster_of_processes_counts_groups_and_filters(large, store):
 
 
 def test_parts_are_of_whole_batches_of_enough_rows(monkeypatch):
-    monkeypatch.setattr(dask_frames, "PART_ROWS", 10)
-    assert dask_frames._parts([4, 4, 4, 20, 3]) == ([0, 3, 4], [3, 4, 5])
-    assert dask_frames._parts([]) == dask_frames._parts([0]) == ([], [])
+    monkeypatch.setattr(to_dask, "PART_ROWS", 10)
+    assert to_dask._parts([4, 4, 4, 20, 3]) == ([0, 3, 4], [3, 4, 5])
+    assert to_dask._parts([]) == to_dask._parts([0]) == ([], [])
 
 
 def test_columns_of_views_of_text_are_like_any_text(store):
@@ -458,7 +459,7 @@ def test_columns_of_views_of_text_are_like_any_text(store):
 
 def test_what_does_not_fit_into_memory_is_mapped_from_a_file(store, monkeypatch):
     size, rows = 1_000_000, 40
-    monkeypatch.setattr(mapped, "HELD_BYTES", 10 * size)
+    monkeypatch.setattr(mapped_table, "HELD_BYTES", 10 * size)
     monkeypatch.setenv("MEM_LIMIT", str(rows * size))
     repeated = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * size]))
     results = keep(store, pa.table({"job-1": repeated}), unfold=False)

@@ -14,7 +14,7 @@ import pytest
 import sutro_magic
 from sutro_magic import errors
 from sutro_magic.errors import SutroError
-from sutro_magic.unexpected import explain
+from sutro_magic.system.error_mapping import explain
 
 PACKAGE = Path(sutro_magic.__file__).parent
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
@@ -321,7 +321,7 @@ def test_whoever_has_a_wrong_address_is_told_both_ways_to_set_it(session, demo):
 
 
 def test_a_name_that_cannot_be_typed_is_not_proposed():
-    from sutro_magic.naming import likely
+    from sutro_magic.jobs.lookup import likely
 
     jobs = [
         ("job-1", "weather {now}"),
@@ -336,7 +336,7 @@ def test_a_name_that_cannot_be_typed_is_not_proposed():
 
 
 def test_of_many_guesses_the_first_are_named_and_that_there_are_more():
-    from sutro_magic.naming import meant_instead, unknown_job
+    from sutro_magic.jobs.lookup import meant_instead, unknown_job
 
     jobs = [(f"job-{i}", f"Reviews, part {i}") for i in range(4)]
     hints = [meant_instead(unknown_job("reviews", "here"), jobs[:count]).hint for count in (3, 4)]
@@ -346,7 +346,7 @@ def test_of_many_guesses_the_first_are_named_and_that_there_are_more():
 def magic_functions():
     from IPython.core.interactiveshell import InteractiveShell  # noqa: F401 - its module sets magics up
 
-    from sutro_magic.magics import SutroMagics
+    from sutro_magic.magics.magics import SutroMagics
 
     return {
         name: getattr(SutroMagics, method)

@@ -9,10 +9,11 @@ import time
 import pytest
 from test_cache import ME, ask, leftovers, put
 
-from sutro_magic import Session, eviction
-from sutro_magic.cache import ENTRY_FILE, RAW_TABLE_FILE, TABLE_FILE, ResultsCache
+from sutro_magic import Session
+from sutro_magic.cache import eviction
+from sutro_magic.cache.store import ENTRY_FILE, RAW_TABLE_FILE, TABLE_FILE, ResultsCache
 from sutro_magic.errors import ConfigurationError
-from sutro_magic.results import Results
+from sutro_magic.results.handle import Results
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from sutro_magic import arguments
+from sutro_magic.magics import flags
 from sutro_magic.models import WIRE_FORMATS, JobStatus
-from sutro_magic.results import AS_TYPES
+from sutro_magic.results.handle import AS_TYPES
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ before = set(sys.modules)
 shell.run_line_magic("load_ext", "sutro_magic")
 print(json.dumps(sorted(set(sys.modules) - before)))
 """)
-    assert "sutro_magic.magics" in added
+    assert "sutro_magic.magics.magics" in added
     assert not HEAVY & {name.partition(".")[0] for name in added}
 
 
@@ -62,7 +62,7 @@ def snapshot():
         "transformers": [str(shell.input_transformers_cleanup), str(shell.input_transformers_post), str(shell.ast_transformers)],
         "threads": sorted(t.name for t in threading.enumerate()),
         "debug": "sutro_magic.errors" in sys.modules and sys.modules["sutro_magic.errors"].SutroError.debug,
-        "database": "sutro_magic.engine" in sys.modules and sys.modules["sutro_magic.engine"]._database._connection is not None,
+        "database": "sutro_magic.query.duckdb_engine" in sys.modules and sys.modules["sutro_magic.query.duckdb_engine"]._database._connection is not None,
     }
 """
 USE = """
@@ -74,7 +74,7 @@ shell.run_cell("%%sutro_sql --name counts\\nselect count(*) as n from df")
 assert list(shell.user_ns["counts"].n) == [2]
 shell.run_cell("%config SutroMagics.debug = True\\n%sutro_jobs --limit 2")
 shell.display_formatter.format(shell.user_ns["r"])
-from sutro_magic.engine import Lane
+from sutro_magic.query.duckdb_engine import Lane
 lane = Lane()  # as a table has one
 assert lane.rows("select 1", {}) == [(1,)]
 assert len(shell.user_ns["df"]) == 2 and "_session" in vars(shell.magics_manager.registry["SutroMagics"])
@@ -169,6 +169,6 @@ print(json.dumps(shell.magics_manager.registry["SutroMagics"].format))
 
 
 def test_the_words_of_the_flags_are_those_of_the_session():
-    assert arguments.FORMATS == WIRE_FORMATS
-    assert arguments.AS_TYPES == AS_TYPES
-    assert tuple(status.value.lower() for status in JobStatus) == arguments.STATUSES
+    assert flags.FORMATS == WIRE_FORMATS
+    assert flags.AS_TYPES == AS_TYPES
+    assert tuple(status.value.lower() for status in JobStatus) == flags.STATUSES

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from whole_tables import read_table
 
-from sutro_magic import csv_rows, formats, json_columns, row_groups
-from sutro_magic.canonical import map_columns
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
-from sutro_magic.formats import BodyKind, CanonicalTable, canonicalize, sniff
+from sutro_magic.formats import csv as csv_module
+from sutro_magic.formats import json as json_module
+from sutro_magic.formats import normalize, writer
+from sutro_magic.formats.columns import map_columns
+from sutro_magic.formats.normalize import BodyKind, CanonicalTable, canonicalize, sniff
 from sutro_magic.models import ResultsRequest
 
 JOB = "job-4f2a"
@@ -154,7 +156,7 @@ def test_columns_come_in_canonical_order(bench):
 def test_columns_not_asked_for_are_known_but_not_shown(bench):
     table = bench.parquet({"inputs": ["q"], JOB: ["a"], "cumulative_logprobs": [-1.5]}).canonicalize()
     assert table.has_inputs and table.has_logprobs and not table.has_carried
-    assert formats.read_schema(bench.target, table, inputs=False, logprobs=True).names == [
+    assert normalize.read_schema(bench.target, table, inputs=False, logprobs=True).names == [
         "outputs",
         "cumulative_logprobs",
     ]
@@ -362,20 +364,20 @@ def test_csv_rows_across_chunks(bench, monkeypatch):
     for newline in ("\n", "\r\n"):
         body = newline.join([JOB, *quoted * 3]) + newline
         for chunk in range(1, 40):
-            monkeypatch.setattr(csv_rows, "CHUNK_BYTES", chunk)
+            monkeypatch.setattr(csv_module, "CHUNK_BYTES", chunk)
             assert bench.csv(body).outputs() == cells * 3
 
 
 def test_a_cell_of_many_chunks(bench, monkeypatch):
-    monkeypatch.setattr(csv_rows, "CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(csv_module, "CHUNK_BYTES", 1 << 10)
     giant = 'line "one"\r\n' * 200_000
     bench.csv(f'{JOB}\nx\n"{giant.replace(chr(34), chr(34) * 2)}"\ny\n')
     assert bench.outputs() == ["x", giant, "y"]
 
 
 def test_a_row_beyond_the_limit_is_refused(bench, monkeypatch):
-    monkeypatch.setattr(csv_rows, "CHUNK_BYTES", 1 << 10)
-    monkeypatch.setattr(csv_rows, "MAX_ROW_BYTES", 1 << 12)
+    monkeypatch.setattr(csv_module, "CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(csv_module, "MAX_ROW_BYTES", 1 << 12)
     body = bench.csv(f'{JOB}\n"{"x" * 50_000}"\n')
     assert "longer than 4,096 bytes" in body.refusal(ResultsTooLargeError).message
 
@@ -433,8 +435,8 @@ def test_an_encrypted_archive_is_refused(bench):
 
 def test_an_archive_that_unpacks_without_end_is_refused(bench, monkeypatch):
     bench.csv("outputs\n" + "a\n" * 100_000)
-    monkeypatch.setattr(csv_rows, "ALWAYS_ALLOWED_BYTES", 0)
-    monkeypatch.setattr(csv_rows, "MAX_RATIO", 10)
+    monkeypatch.setattr(csv_module, "ALWAYS_ALLOWED_BYTES", 0)
+    monkeypatch.setattr(csv_module, "MAX_RATIO", 10)
     assert "would unpack to 200,008 bytes" in bench.refusal(ResultsTooLargeError).message
 
 
@@ -532,7 +534,7 @@ def test_optional_columns_may_be_null(bench):
 )
 def test_types_of_json_columns(bench, monkeypatch, values, kind, expected):
     for chunk in (1 << 20, 4):
-        monkeypatch.setattr(json_columns, "CHUNK_BYTES", chunk)
+        monkeypatch.setattr(json_module, "CHUNK_BYTES", chunk)
         column = bench.json({"id": values, "outputs": ["x"] * len(values)}).read().column("id")
         assert column.type == kind
         assert column.to_pylist() == (expected or values)
@@ -580,14 +582,14 @@ def test_json_elements_across_chunks(bench, monkeypatch):
         json.dumps(value, separators=(",", ":")),
     ):
         for chunk in range(1, 50):
-            monkeypatch.setattr(json_columns, "CHUNK_BYTES", chunk)
+            monkeypatch.setattr(json_module, "CHUNK_BYTES", chunk)
             assert bench.bytes("\ufeff" + body).rows(logprobs=True) == expected
 
 
 def test_every_cut_of_a_json_body_is_refused(bench, monkeypatch):
     body = json.dumps({"outputs": ["a", "b, ]}"], "n": [1, 25], "results": {"id": [[1], None]}}).encode()
     for chunk in (3, 1 << 20):
-        monkeypatch.setattr(json_columns, "CHUNK_BYTES", chunk)
+        monkeypatch.setattr(json_module, "CHUNK_BYTES", chunk)
         assert bench.bytes(body).read().num_rows == 2
         bench.target.unlink()
         for size in range(1, len(body)):
@@ -595,7 +597,7 @@ def test_every_cut_of_a_json_body_is_refused(bench, monkeypatch):
 
 
 def test_a_large_json_body_points_to_parquet(bench, monkeypatch):
-    monkeypatch.setattr(json_columns, "MAX_JSON_BYTES", 10)
+    monkeypatch.setattr(json_module, "MAX_JSON_BYTES", 10)
     refusal = bench.json({"outputs": ["a"]}).refusal(ResultsTooLargeError)
     assert "small results" in refusal.message and "--format parquet" in refusal.hint
 
@@ -689,7 +691,7 @@ def test_damage_inside_is_told_when_it_is_read(bench):
         read_table(bench.target, table, inputs=False, logprobs=False)
     bench.target.unlink()
     with pytest.raises(FileNotFoundError):  # whoever keeps the file knows what to say
-        formats.read_schema(bench.target, table, inputs=False, logprobs=False)
+        normalize.read_schema(bench.target, table, inputs=False, logprobs=False)
 
 
 def test_another_file_in_its_place_is_noticed(bench):
@@ -706,7 +708,7 @@ def test_another_file_in_its_place_is_noticed(bench):
 
 
 def test_row_groups_compression_and_mode(bench, monkeypatch):
-    monkeypatch.setattr(csv_rows, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(csv_module, "CHUNK_BYTES", 100_000)
     rows = 250_001
     bench.csv("outputs\n" + "".join(f"{i}\n" for i in range(rows)))
     umask = os.umask(0)
@@ -723,8 +725,8 @@ def test_row_groups_compression_and_mode(bench, monkeypatch):
 
 
 def test_long_texts_make_smaller_row_groups(bench, monkeypatch):
-    monkeypatch.setattr(row_groups, "ROW_GROUP_BYTES", 10_000)
-    monkeypatch.setattr(csv_rows, "CHUNK_BYTES", 5_000)
+    monkeypatch.setattr(writer, "ROW_GROUP_BYTES", 10_000)
+    monkeypatch.setattr(csv_module, "CHUNK_BYTES", 5_000)
     bench.csv("outputs\n" + ("x" * 1000 + "\n") * 100).canonicalize(expected_rows=100)
     assert pq.ParquetFile(bench.target).metadata.num_row_groups > 5
 
@@ -734,7 +736,7 @@ def test_an_interrupt_leaves_no_file(bench, monkeypatch):
         raise KeyboardInterrupt
 
     bench.csv("outputs\na\n")
-    monkeypatch.setattr(formats, "_check_rows", interrupt)
+    monkeypatch.setattr(normalize, "_check_rows", interrupt)
     with pytest.raises(KeyboardInterrupt):
         bench.canonicalize()
     assert not bench.target.exists() and bench.body.exists()
@@ -742,7 +744,7 @@ def test_an_interrupt_leaves_no_file(bench, monkeypatch):
 
 def test_batches_are_no_larger_than_asked_for(bench):
     table = bench.parquet({JOB: [str(i) for i in range(1000)]}).canonicalize()
-    batches = list(formats.read_batches(bench.target, table, inputs=False, logprobs=False, batch_size=300))
+    batches = list(normalize.read_batches(bench.target, table, inputs=False, logprobs=False, batch_size=300))
     assert [batch.num_rows for batch in batches] == [300, 300, 300, 100]
 
 
@@ -751,7 +753,7 @@ def test_text_beyond_one_arrow_column_comes_in_several_batches(bench):
     # 2,100 times the same MB: small in the file, 2.1 GB when written out, where Arrow holds 2 GB at most.
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 2100, pa.int32()), pa.array(["x" * (1 << 20)]))
     table = bench.parquet({JOB: texts}).canonicalize()
-    rows = [b.num_rows for b in formats.read_batches(bench.target, table, inputs=False, logprobs=False)]
+    rows = [b.num_rows for b in normalize.read_batches(bench.target, table, inputs=False, logprobs=False)]
     assert sum(rows) == 2100 and len(rows) > 1
 
 
@@ -768,12 +770,12 @@ def test_pandas_is_not_imported(tmp_path):
     program = f"""
 import sys
 from pathlib import Path
-from sutro_magic import formats
+from sutro_magic.formats import normalize
 from sutro_magic.models import ResultsRequest
 for name in ("body", "zip"):
     target = Path({str(tmp_path)!r}) / "target"
-    table = formats.canonicalize(target.with_name(name), target, request=ResultsRequest(job_id={JOB!r}))
-    for batch in formats.read_batches(target, table, inputs=True, logprobs=True):
+    table = normalize.canonicalize(target.with_name(name), target, request=ResultsRequest(job_id={JOB!r}))
+    for batch in normalize.read_batches(target, table, inputs=True, logprobs=True):
         batch.num_rows
 print("pandas" in sys.modules)
 """
@@ -794,7 +796,7 @@ def test_a_csv_stands_for_other_formats_only_where_it_says_all_that_they_say(tmp
     path = tmp_path / "results.parquet"
     pq.write_table(pa.table({"outputs": texts}), path)
     table = CanonicalTable(num_rows=len(texts), columns=map_columns(["outputs"], JOB))
-    assert formats.csv_keeps_types(path, table) is keeps
+    assert normalize.csv_keeps_types(path, table) is keeps
 
 
 def test_an_object_of_the_json_loses_nothing_as_text(bench):

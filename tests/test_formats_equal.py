@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whole_tables import read_table
 
-from sutro_magic import csv_rows, formats, json_columns
+from sutro_magic.formats import csv as csv_module
+from sutro_magic.formats import json as json_module
+from sutro_magic.formats import normalize
 from sutro_magic.models import ResultsRequest
 
 pytestmark = pytest.mark.slow
@@ -127,7 +129,7 @@ def read(folder, name, expected):
     }
     target = folder / f"{name}.parquet"
     request = ResultsRequest(job_id=JOB, **asked)
-    table = formats.canonicalize(folder / name, target, request=request, expected_rows=expected.num_rows)
+    table = normalize.canonicalize(folder / name, target, request=request, expected_rows=expected.num_rows)
     return read_table(target, table, **asked)
 
 
@@ -136,8 +138,8 @@ def read(folder, name, expected):
 def test_three_formats_one_table(table, data, chunk):
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setattr(csv_rows, "CHUNK_BYTES", chunk)
-        patch.setattr(json_columns, "CHUNK_BYTES", chunk)
+        patch.setattr(csv_module, "CHUNK_BYTES", chunk)
+        patch.setattr(json_module, "CHUNK_BYTES", chunk)
         for way in (write_csv_by_hand, write_csv_by_arrow, write_csv_by_polars):
             write_zip(folder / way.__name__, way(table, data.draw))
             view = read(folder, way.__name__, table)
@@ -172,6 +174,8 @@ def test_what_python_and_pandas_write(texts, two):
         folder = Path(name)
         for i, body in enumerate(bodies):
             write_zip(folder / str(i), body.encode())
-            table = formats.canonicalize(folder / str(i), folder / "out", request=ResultsRequest(job_id=JOB))
+            table = normalize.canonicalize(
+                folder / str(i), folder / "out", request=ResultsRequest(job_id=JOB)
+            )
             view = read_table(folder / "out", table, inputs=False, logprobs=False)
             assert view.column("outputs").to_pylist() == expected

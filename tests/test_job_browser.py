@@ -11,9 +11,9 @@ import ipywidgets
 import pytest
 from scripted import Jobs, scripted
 
-from sutro_magic.results import Results
+from sutro_magic.results.handle import Results
 from sutro_magic.ui import JobBrowser
-from sutro_magic.ui.panels import Panel
+from sutro_magic.ui.browser.panels import Panel
 
 pytestmark = pytest.mark.slow
 

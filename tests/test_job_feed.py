@@ -8,7 +8,7 @@ import pytest
 from scripted import Jobs, scripted
 
 from sutro_magic import errors
-from sutro_magic.job_feed import JobFeed
+from sutro_magic.jobs.feed import JobFeed
 from sutro_magic.models import JobStatus
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,7 @@ def test_another_deployment_is_another_list(tmp_path, demo):
     with scripted(tmp_path, **Jobs(3).routes()) as (_, session):
         feed = JobFeed(session)
         feed.read_on()
-        from sutro_magic.credentials import make_credentials
+        from sutro_magic.api.credentials import make_credentials
 
         session.use(make_credentials(demo.url, demo.api_key, "a test"))
         feed.refresh()

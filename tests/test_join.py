@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from test_engines import keep
 
-from sutro_magic.cache import ResultsCache
-from sutro_magic.joining import Joining
+from sutro_magic.analysis.join import Joining
+from sutro_magic.cache.store import ResultsCache
 
 pytestmark = pytest.mark.slow
 

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from sutro_magic.json_chunks import decode
-from sutro_magic.output_plan import Plan, learn, sample
-from sutro_magic.output_schema import OutputSchema
+from sutro_magic.structured.decode import decode
+from sutro_magic.structured.plan import Plan, learn, sample
+from sutro_magic.structured.schema import OutputSchema
 
 SETTINGS = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

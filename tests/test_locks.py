@@ -13,17 +13,18 @@ import time
 
 import pytest
 
-from sutro_magic import cache, locks
-from sutro_magic.cache import ResultsCache
-from sutro_magic.locks import FileLock
+from sutro_magic.cache import store as cache_store
+from sutro_magic.cache.store import ResultsCache
 from sutro_magic.models import ResultsRequest
+from sutro_magic.system import locks
+from sutro_magic.system.locks import FileLock
 
 pytestmark = pytest.mark.slow
 
 HOLDER = """
 import sys
 from pathlib import Path
-from sutro_magic.locks import FileLock
+from sutro_magic.system.locks import FileLock
 lock = FileLock(Path({path!r}), 60)
 lock.acquire()
 print("mine", flush=True)
@@ -153,14 +154,14 @@ def test_other_jobs_other_columns_and_other_keys_are_not_waited_for(tmp_path):
                 pass
         with store.fetching("me", ResultsRequest(job_id="job-1"), said.append, wait=False):
             pass
-    assert not said and list((store.directory / cache.LOCKS_FOLDER).iterdir()) == []
+    assert not said and list((store.directory / cache_store.LOCKS_FOLDER).iterdir()) == []
 
 
 def test_the_wait_is_said_in_one_sentence_with_its_end(tmp_path, monkeypatch):
     store = ResultsCache(tmp_path / "cache", "1TB")
     said = []
     with store.fetching("me", ResultsRequest(job_id="job-1")):
-        monkeypatch.setattr(cache, "LOCK_SECONDS", 0.2)
+        monkeypatch.setattr(cache_store, "LOCK_SECONDS", 0.2)
         with store.fetching("me", ResultsRequest(job_id="job-1"), said.append):
             pass
     assert said == ["This job is being fetched already; waiting for that (at most 0 s)…"]

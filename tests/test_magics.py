@@ -115,7 +115,7 @@ def test_a_request_that_is_tried_again_says_so_at_once(kernel, demo):
 
 def test_after_a_retry_without_a_download_the_line_says_that_it_is_done(kernel):
     reply = kernel.run(
-        "from sutro_magic.ui.progress import ProgressLine\n"
+        "from sutro_magic.ui.render.progress import ProgressLine\n"
         "line = ProgressLine(notebook=True)\nline.on_retry('acme.example: answered 503')\nline.done()"
     )
     assert "trying again" in reply.displays[0]["text/plain"]
@@ -262,7 +262,7 @@ def test_what_cannot_be_shown_is_not_bound(kernel):
 
 
 def test_an_interrupt_while_the_value_is_made_saves_nothing(kernel, tmp_path):
-    kernel.run("from sutro_magic.results import Results; kept = Results.to")
+    kernel.run("from sutro_magic.results.handle import Results; kept = Results.to")
     kernel.run("def interrupted(self, kind): raise KeyboardInterrupt\nResults.to = interrupted")
     reply = kernel.run(f"%sutro_results job_12345 --name df --save {tmp_path / 'out.csv'}")
     kernel.run("Results.to = kept")

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from sutro_magic.errors import MissingPackageError
-from sutro_magic.ui.browser import JobBrowser
-from sutro_magic.ui.results_table import ResultsTable
+from sutro_magic.ui.browser.job_browser import JobBrowser
+from sutro_magic.ui.table.results_table import ResultsTable
 
 SETTING = "get_ipython().magics_manager.registry['SutroMagics'].as_type"
 

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sutro_magic import engine, summaries
 from sutro_magic.errors import ArgumentError, ResourceError, SupersededError, SutroError
-from sutro_magic.pages import Pages
-from sutro_magic.picked import NumberedRows
-from sutro_magic.questions import Filter, Order, Question, parse_question
-from sutro_magic.summaries import list_values, summarize
+from sutro_magic.query import duckdb_engine, summaries
+from sutro_magic.query.pages import Pages
+from sutro_magic.query.summaries import list_values, summarize
+from sutro_magic.query.table_query import Filter, Order, Question, parse_question
+from sutro_magic.results.selection import NumberedRows
 
 pytestmark = pytest.mark.slow
 
@@ -198,7 +198,7 @@ def test_turning_pages_sorts_once(many):
 
 
 def test_what_is_kept_has_a_bound(many, monkeypatch):
-    monkeypatch.setattr("sutro_magic.pages.KEPT_BYTES", 1_000_000)
+    monkeypatch.setattr("sutro_magic.query.pages.KEPT_BYTES", 1_000_000)
     for seed in range(20):
         many.rows(Question(seed=seed))
     assert sum(rows.nbytes for rows in many._kept.values()) <= 1_000_000
@@ -433,39 +433,39 @@ def test_a_page_of_very_long_texts_is_not_copied(kind):
 
 
 def test_without_any_memory_a_question_says_so_and_later_ones_are_answered():
-    engine.forget()  # other tables stay with the database they have
-    lane = engine.Lane()
+    duckdb_engine.forget()  # other tables stay with the database they have
+    lane = duckdb_engine.Lane()
     lane.rows("select 1", {})
     many_texts = pa.table({"a": range(100_000), "b": [f"text {i}" for i in range(100_000)]})
     try:
-        engine._database.cursor().execute("set memory_limit = '1MB'")  # settings refuse it
+        duckdb_engine._database.cursor().execute("set memory_limit = '1MB'")  # settings refuse it
         # A sort of this much cannot begin; whether one row fits is up to chance.
         with pytest.raises(ResourceError, match="not enough memory"):
             lane.rows("select max(a) from (from t order by b)", {"t": many_texts})
     finally:
-        engine.configure()
+        duckdb_engine.configure()
     assert lane.rows("from t", {"t": pa.table({"a": [2]})}) == [(2,)]
 
 
 def test_limits_are_set_and_a_wrong_one_changes_nothing(many):
     try:
-        engine.configure(threads=1, memory_limit="300MiB")
+        duckdb_engine.configure(threads=1, memory_limit="300MiB")
         assert many.count(Question(search="row 5")) > 0
         with many.lane.turn():
             said = many.lane.rows("select current_setting('threads'), current_setting('memory_limit')", {})
         assert said == [(1, "300.0 MiB")]
         with pytest.raises(SutroError, match="memory_limit"):
-            engine.configure(memory_limit="a lot")
+            duckdb_engine.configure(memory_limit="a lot")
         assert many.count(Question(search="row 6")) > 0
     finally:
-        engine.configure()
+        duckdb_engine.configure()
 
 
 def test_the_default_limits_follow_the_container(monkeypatch):
     monkeypatch.setenv("CPU_LIMIT", "1.0")
     monkeypatch.setenv("MEM_LIMIT", str(2 * 2**30))
-    assert engine.default_threads() == 1
-    assert engine.default_memory() == 2**29
+    assert duckdb_engine.default_threads() == 1
+    assert duckdb_engine.default_memory() == 2**29
 
 
 NESTED = pa.struct([("a", pa.string()), ("b", pa.list_(pa.large_string())), ("n", pa.int64())])

@@ -14,11 +14,11 @@ import pytest
 from faulty_storage import JOB, FaultyService, running
 from test_engines import keep
 
-from sutro_magic import engine
-from sutro_magic.cache import ResultsCache
-from sutro_magic.job_profile import profile
-from sutro_magic.ui.plots import histogram, sparkline
-from sutro_magic.ui.profile_view import to_html, to_text
+from sutro_magic.analysis.profiling import profile
+from sutro_magic.cache.store import ResultsCache
+from sutro_magic.query import duckdb_engine
+from sutro_magic.ui.render.plots import histogram, sparkline
+from sutro_magic.ui.render.profile_view import to_html, to_text
 
 pytestmark = pytest.mark.slow
 
@@ -212,7 +212,7 @@ def test_mistakes_are_one_clear_error(kernel):
 
 def test_ctrl_c_ends_a_query_at_once():
     """A query that runs in the main thread would hear of no signal before its end."""
-    lane, table = engine.Lane(), pa.table({"c0": range(1_000_000)})
+    lane, table = duckdb_engine.Lane(), pa.table({"c0": range(1_000_000)})
     endless = "select count(*) from t a, t b where a.c0 * 7 % 11 < b.c0 % 13"  # would take an hour
     began = threading.Event()
 
@@ -230,7 +230,7 @@ def test_ctrl_c_ends_a_query_at_once():
     begin = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
-            engine.interruptibly(lane, work)
+            duckdb_engine.interruptibly(lane, work)
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - begin < 20

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sutro_magic import arguments
-from sutro_magic.magics import MAGIC_NAMES
+from sutro_magic.magics import flags as magic_flags
+from sutro_magic.magics.magics import MAGIC_NAMES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,7 +68,7 @@ def test_every_example_of_the_table_runs(kernel, demo, example):
 
 
 def test_every_flag_of_results_is_in_the_table():
-    flags = {flag for action in arguments.results_parser()._actions for flag in action.option_strings}
+    flags = {flag for action in magic_flags.results_parser()._actions for flag in action.option_strings}
     described = set(re.findall(r"--[a-z-]+", README))
     assert {flag for flag in flags if not flag.startswith("--no-")} - {"-h", "--help"} <= described
 

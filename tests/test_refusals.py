@@ -19,19 +19,12 @@ import pytest
 import thrift
 from whole_tables import read_table
 
-from sutro_magic import (
-    container,
-    csv_rows,
-    disks,
-    formats,
-    json_columns,
-    parquet_footer,
-    parquet_pages,
-    views,
-)
-from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import CacheError, CorruptResultsError, FetchCancelledError, ResultsTooLargeError
+from sutro_magic.formats import csv, footer, normalize, page_headers, reader
+from sutro_magic.formats import json as json_module
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.models import ResultsRequest
+from sutro_magic.system import disk, resources
 
 pytestmark = pytest.mark.slow
 
@@ -43,17 +36,17 @@ MB = 1_000_000
 MEASURED = """
 import os, sys
 from pathlib import Path
-from sutro_magic import formats, json_columns, row_groups
+from sutro_magic.formats import normalize, json as json_module, writer
 from sutro_magic.errors import SutroError
 from sutro_magic.models import ResultsRequest
 def memory(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
 if {pretend}:
-    row_groups.check_room = lambda folder: None
+    writer.check_room = lambda folder: None
 before = memory("VmRSS")
 try:
-    formats.canonicalize(Path({body!r}), Path({target!r}), request=ResultsRequest(job_id={job!r}))
+    normalize.canonicalize(Path({body!r}), Path({target!r}), request=ResultsRequest(job_id={job!r}))
     print("fine")
 except SutroError as error:
     print(type(error).__name__, "|", error.message, "|", error.hint)
@@ -67,7 +60,7 @@ def body(tmp_path):
 
 
 def canonicalize(body):
-    return formats.canonicalize(body, body.with_name("results.parquet"), request=ResultsRequest(job_id=JOB))
+    return normalize.canonicalize(body, body.with_name("results.parquet"), request=ResultsRequest(job_id=JOB))
 
 
 def refusal(body, *kinds):
@@ -93,7 +86,7 @@ def apart(body):
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(body, monkeypatch):
-    monkeypatch.setattr(csv_rows, "ALWAYS_ALLOWED_BYTES", 10 * MB)
+    monkeypatch.setattr(csv, "ALWAYS_ALLOWED_BYTES", 10 * MB)
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("r.csv", "w") as file:
         for _ in range(50):
             file.write(b"a\n" * (MB // 2))
@@ -105,7 +98,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(body, monkeypatch):
 
 
 def test_a_zip_that_understates_its_size_is_no_way_around(body, monkeypatch):
-    monkeypatch.setattr(csv_rows, "ALWAYS_ALLOWED_BYTES", 1 * MB)
+    monkeypatch.setattr(csv, "ALWAYS_ALLOWED_BYTES", 1 * MB)
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("r.csv", "outputs\n" + "a\n" * 5 * MB)
     data = bytearray(body.read_bytes())
@@ -116,7 +109,7 @@ def test_a_zip_that_understates_its_size_is_no_way_around(body, monkeypatch):
 
 
 def test_a_zip_with_millions_of_members_is_refused_unread(body, monkeypatch):
-    monkeypatch.setattr(csv_rows, "MAX_DIRECTORY_BYTES", 100_000)
+    monkeypatch.setattr(csv, "MAX_DIRECTORY_BYTES", 100_000)
     with zipfile.ZipFile(body, "w") as archive:
         for number in range(3000):
             archive.writestr(f"{number}.csv", "")
@@ -159,13 +152,13 @@ def sparse_zip(path, size):
 def test_a_cell_of_a_csv_without_end_is_refused_early(body, monkeypatch, limit, size):
     sparse_zip(body, size)
     if limit:
-        monkeypatch.setattr(csv_rows, "MAX_ROW_BYTES", limit)
+        monkeypatch.setattr(csv, "MAX_ROW_BYTES", limit)
         assert "Row 1 of the CSV is longer than 4,000,000 bytes" in refusal(body, ResultsTooLargeError)
         return
     said, peak = apart(body)
     print(f"CSV cell of {size:,} bytes: {said}; peak {peak / MB:.0f} MB")
     assert "ResultsTooLargeError" in said and "longer than" in said and "--format parquet" in said
-    assert peak < 5 * csv_rows.MAX_ROW_BYTES
+    assert peak < 5 * csv.MAX_ROW_BYTES
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -203,15 +196,15 @@ def test_a_json_body_of_3_gb_is_refused_by_its_size(body):
 
 def test_a_json_body_that_would_not_fit_into_the_memory_is_refused(body, monkeypatch):
     body.write_text(json.dumps({"outputs": ["x" * 1000] * 2000}))
-    monkeypatch.setattr(container, "memory", lambda: json_columns.MEMORY_FIXED + 4 * MB)
+    monkeypatch.setattr(resources, "memory", lambda: json_module.MEMORY_FIXED + 4 * MB)
     assert "here up to 1,000,000 bytes" in refusal(body, ResultsTooLargeError)
-    monkeypatch.setattr(container, "memory", lambda: json_columns.MEMORY_FIXED + 20 * MB)
+    monkeypatch.setattr(resources, "memory", lambda: json_module.MEMORY_FIXED + 20 * MB)
     assert canonicalize(body).num_rows == 2000
 
 
 @pytest.mark.parametrize("filler", ["x", "\N{GRINNING FACE}"])
 def test_a_json_value_without_end_is_refused_early(body, monkeypatch, filler):
-    monkeypatch.setattr(json_columns, "MAX_VALUE_CHARACTERS", 3 * MB)
+    monkeypatch.setattr(json_module, "MAX_VALUE_CHARACTERS", 3 * MB)
     body.write_text(json.dumps({"outputs": ["short", filler * 9 * MB]}, ensure_ascii=False), encoding="utf-8")
     assert "over 3,000,000 characters" in refusal(body, ResultsTooLargeError)
     body.write_text(json.dumps({"outputs": [filler * 2 * MB] * 3}, ensure_ascii=False), encoding="utf-8")
@@ -254,7 +247,7 @@ def test_json_takes_at_most_four_times_its_body_in_memory(body, kind, size):
     said, peak = apart(body)
     print(f"JSON of {kind}, {done / MB:.0f} MB: peak {peak / MB:.0f} MB, {peak / done:.1f} times the body")
     assert said == "fine"
-    assert peak <= json_columns.MEMORY_FACTOR * done + (0 if size > 100 * MB else json_columns.MEMORY_FIXED)
+    assert peak <= json_module.MEMORY_FACTOR * done + (0 if size > 100 * MB else json_module.MEMORY_FIXED)
 
 
 # --- Parquet --------------------------------------------------------------------------------------
@@ -328,7 +321,7 @@ def test_sane_footers_pass(body):
     )
     for version in ("1.0", "2.6"):
         pq.write_table(table, body, row_group_size=1, version=version, write_page_index=True)
-        parquet_footer.check_footer(body)
+        footer.check_footer(body)
     assert canonicalize(body).num_rows == 50
 
 
@@ -386,20 +379,20 @@ def test_lists_of_fewer_than_no_values_are_damage(body):
     columns = map_columns([JOB, "id"], JOB)
     stored = CanonicalTable(num_rows=5, columns=columns)
     with pytest.raises(CorruptResultsError, match="fewer than no values") as caught:
-        views.read_schema(body, stored, inputs=True, logprobs=True)
+        reader.read_schema(body, stored, inputs=True, logprobs=True)
     assert "--refresh" in caught.value.hint
     with pytest.raises(CorruptResultsError, match="fewer than no values"):
         read_table(body, stored, inputs=True, logprobs=True)
 
 
 def test_a_large_page_of_ordinary_texts_is_read(body, monkeypatch):
-    monkeypatch.setattr(parquet_pages, "MAX_PAGE_BYTES", MB)
+    monkeypatch.setattr(page_headers, "MAX_PAGE_BYTES", MB)
     texts = [random.Random(number).randbytes(5_000).hex() for number in range(500)]
     for compression in ("zstd", "snappy", "none"):
         pq.write_table(pa.table({JOB: texts}), body, compression=compression, use_dictionary=False)
         with body.open("rb") as file:
-            (chunk,) = parquet_footer.read_chunks(file, body.stat().st_size)[0]
-            assert parquet_pages.check_pages(file, chunk.start, chunk.end).unpacked > 4 * MB
+            (chunk,) = footer.read_chunks(file, body.stat().st_size)[0]
+            assert page_headers.check_pages(file, chunk.start, chunk.end).unpacked > 4 * MB
         table = canonicalize(body)
         assert read_table(body.with_name("results.parquet"), table)["outputs"].to_pylist() == texts
 
@@ -407,7 +400,7 @@ def test_a_large_page_of_ordinary_texts_is_read(body, monkeypatch):
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "brotli"])
 @pytest.mark.parametrize("place", [0, 4_999])
 def test_a_page_that_would_unpack_to_too_much_is_refused_unread(body, monkeypatch, compression, place):
-    monkeypatch.setattr(parquet_pages, "MAX_PAGE_BYTES", 20 * MB)
+    monkeypatch.setattr(page_headers, "MAX_PAGE_BYTES", 20 * MB)
     rows = [f"row {number}" for number in range(5_000)]
     rows[place] = "x" * 10 * MB
     for size, refused in ((10, False), (30, True)):
@@ -451,7 +444,7 @@ def empty_pages(count):
 
 
 def test_pages_without_number_are_refused_early(body, monkeypatch):
-    monkeypatch.setattr(parquet_pages, "MAX_CHUNK_PAGES", 10_000)
+    monkeypatch.setattr(page_headers, "MAX_CHUNK_PAGES", 10_000)
     body.write_bytes(empty_pages(3_000_000))
     begin = time.process_time()
     assert "more than 10,000 pages" in refusal(body, ResultsTooLargeError)
@@ -468,7 +461,7 @@ def test_a_look_at_pages_ends_when_it_is_to_end(body):
             raise FetchCancelledError("enough")
 
     with pytest.raises(FetchCancelledError):
-        parquet_footer.check_footer(body, check)
+        footer.check_footer(body, check)
     assert len(calls) == 100
 
 
@@ -482,8 +475,8 @@ def test_what_has_no_known_size_does_not_fill_the_disk(body, monkeypatch, form):
             archive.writestr("r.csv", f"{JOB}\n" + "text\n" * 1000)
     else:
         body.write_text(json.dumps({"outputs": ["text"] * 1000}))
-    monkeypatch.setattr(disks, "RESERVE_BYTES", 2**62)
-    monkeypatch.setattr(disks, "RESERVE_SHARE", 1)  # all of the disk is to stay free
+    monkeypatch.setattr(disk, "RESERVE_BYTES", 2**62)
+    monkeypatch.setattr(disk, "RESERVE_SHARE", 1)  # all of the disk is to stay free
     with pytest.raises(CacheError, match="No space left") as caught:
         canonicalize(body)
     assert "Free some disk" in caught.value.hint

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
-from sutro_magic.pages import Pages
-from sutro_magic.sources import ResultsFile
+from sutro_magic.query.pages import Pages
+from sutro_magic.results.sources import ResultsFile
 from sutro_magic.ui import ResultsTable
-from sutro_magic.ui.paged_table import PagedTable
-from sutro_magic.ui.rows import PAGE_BYTES, detail, encode, page_lengths, pretty_json
+from sutro_magic.ui.table.paged_table import PagedTable
+from sutro_magic.ui.table.rows import PAGE_BYTES, detail, encode, page_lengths, pretty_json
 
 pytestmark = pytest.mark.slow
 
@@ -127,11 +127,11 @@ def test_no_key_and_no_signed_address_is_in_the_state(asked, session):
 def test_what_is_used_of_the_bundle_is_there():
     import gzip
 
-    from sutro_magic.ui import bundle
+    from sutro_magic.ui.table import datatables
 
-    script, style = (gzip.decompress(part).decode() for part in bundle.packed())
+    script, style = (gzip.decompress(part).decode() for part in datatables.packed())
     exports = script[script.rindex("export{") :]
-    assert all(f" as {name}" in exports for name in bundle.EXPORTS)
+    assert all(f" as {name}" in exports for name in datatables.EXPORTS)
     assert "serverSide" in script
     assert ".dt-container" in style
 
@@ -201,8 +201,8 @@ def test_a_table_whose_view_is_gone_lets_go_of_its_memory_and_goes_on(asked):
     ],
 )  # fmt: skip
 def test_five_tables_add_less_than_a_megabyte_to_a_notebook_that_is_saved(cells):
-    from sutro_magic.ui import table as words
-    from sutro_magic.ui.static import TableView
+    from sutro_magic.ui.render import views as words
+    from sutro_magic.ui.render.static import TableView
 
     columns = [f"a column {i}" for i in range(len(cells[0]))]
     table = pa.table([pa.array(column) for column in zip(*cells, strict=True)], names=columns)
@@ -276,7 +276,8 @@ def test_what_is_no_json_is_not_laid_out(text):
 
 def test_a_large_raw_table_is_laid_out_beside_the_results_once(session, monkeypatch):
     monkeypatch.setattr(
-        "sutro_magic.mapped.open_mapped.__kwdefaults__", {"small": 0, "on_rows": lambda _d, _t: None}
+        "sutro_magic.query.mapped_table.open_mapped.__kwdefaults__",
+        {"small": 0, "on_rows": lambda _d, _t: None},
     )
     results = session.results("job-demo-greetings", inputs=True)
     source = results._source.file if hasattr(results._source, "file") else results._source

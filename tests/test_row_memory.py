@@ -15,9 +15,11 @@ import pytest
 import thrift
 from whole_tables import read_table
 
-from sutro_magic import batch_rows, container, parquet_footer
-from sutro_magic.canonical import CanonicalTable, map_columns
 from sutro_magic.errors import ResultsTooLargeError
+from sutro_magic.formats import batch_size
+from sutro_magic.formats import footer as parquet_footer
+from sutro_magic.formats.columns import CanonicalTable, map_columns
+from sutro_magic.system import resources
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +33,12 @@ import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
 import pyarrow.parquet as pq
-from sutro_magic import cache_entry, container, parquet_footer, peek, structured, views
-from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic.cache import entry
+from sutro_magic.system import resources
+from sutro_magic.formats import footer as parquet_footer, reader
+from sutro_magic.results import truncation
+from sutro_magic.structured import unfold
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.errors import SutroError
 from sutro_magic.models import ResultsRequest
 def memory(name):
@@ -40,18 +46,18 @@ def memory(name):
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
 def rows(path, table):
     parquet_footer.check_footer(path)
-    return sum(batch.num_rows for batch in views.read_batches(path, table, inputs=True, logprobs=True))
+    return sum(batch.num_rows for batch in reader.read_batches(path, table, inputs=True, logprobs=True))
 def objects(path, table):
-    return structured.unfold(path, table, path.with_suffix(".arrow"), token="t").objects
+    return unfold.unfold(path, table, path.with_suffix(".arrow"), token="t").objects
 def look(path, table):
     request = ResultsRequest(job_id="job-4f2a")
-    entry = cache_entry.CacheEntry(
+    entry = entry.CacheEntry(
         folder=path.parent, request=request, deployment="", fetched=datetime.now(UTC), size=path.stat().st_size,
         table=table, job=None, sha256="",
     )
-    found = peek.look_in_cache(entry, 20)
-    return peek.as_results(found, request, None, entry, unfold=False, begin=0).head(1).num_rows, found.num_rows
-container.memory = lambda: 8 << 30
+    found = truncation.look_in_cache(entry, 20)
+    return truncation.as_results(found, request, None, entry, unfold=False, begin=0).head(1).num_rows, found.num_rows
+resources.memory = lambda: 8 << 30
 path = Path(sys.argv[1])
 file = pq.ParquetFile(path)
 table = CanonicalTable(num_rows=file.metadata.num_rows, columns=map_columns(file.schema_arrow.names, "job-4f2a"))
@@ -236,14 +242,14 @@ def test_a_large_row_that_memory_holds_is_read_and_else_the_way_on_is_said(tmp_p
     path = tmp_path / "results.parquet"
     write(path, flat(40, 3, b"", data_page(texts(b"x" * MB) * 3, 3, PLAIN)), 3)
     assert read_table(path, canonical(path)).num_rows == 3
-    monkeypatch.setattr(batch_rows, "ALWAYS_ALLOWED_BYTES", 50 * MB)
-    monkeypatch.setattr(container, "memory", lambda: None)
+    monkeypatch.setattr(batch_size, "ALWAYS_ALLOWED_BYTES", 50 * MB)
+    monkeypatch.setattr(resources, "memory", lambda: None)
     with pytest.raises(ResultsTooLargeError, match=r"0\.1 GB of memory") as caught:
         read_table(path, canonical(path))
     assert "read fewer columns" in caught.value.hint
     few = CanonicalTable(num_rows=3, columns=canonical(path).columns[:3])
     assert read_table(path, few).num_rows == 3
-    monkeypatch.setattr(container, "memory", lambda: 16 << 30)
+    monkeypatch.setattr(resources, "memory", lambda: 16 << 30)
     assert read_table(path, canonical(path)).num_rows == 3
 
 
@@ -312,7 +318,7 @@ def test_the_width_of_a_null_is_known():
         pa.dictionary(pa.int32(), pa.string()): 4,
         pa.null(): 4,
     }.items():
-        assert batch_rows.width_of_nulls(kind) == width, kind
+        assert batch_size.width_of_nulls(kind) == width, kind
 
 
 # --- columns ----------------------------------------------------------------------------------------
@@ -361,8 +367,8 @@ def test_a_look_at_long_rows_takes_little_memory(tmp_path):
 
 
 def test_what_the_file_has_itself_is_read_and_only_what_repeats_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_rows, "ALWAYS_ALLOWED_BYTES", MB)
-    monkeypatch.setattr(container, "memory", lambda: 100 * MB)
+    monkeypatch.setattr(batch_size, "ALWAYS_ALLOWED_BYTES", MB)
+    monkeypatch.setattr(resources, "memory", lambda: 100 * MB)
     path = tmp_path / "results.parquet"
     different = [os.urandom(10_000).hex() for _ in range(1_030)]  # all of them in one dictionary
     pq.write_table(pa.table({JOB: different}), path)
@@ -373,7 +379,7 @@ def test_what_the_file_has_itself_is_read_and_only_what_repeats_is_refused(tmp_p
         read_table(path, canonical(path))
     assert "--format csv --refresh" in caught.value.hint
     monkeypatch.setattr(
-        container, "memory", lambda: 40 * MB
+        resources, "memory", lambda: 40 * MB
     )  # three quarters of which are less than it takes
     pq.write_table(pa.table({JOB: different}), path)
     with pytest.raises(ResultsTooLargeError, match="any row of the Parquet file may take"):

@@ -26,13 +26,14 @@ from faulty_storage import JOB, FaultyService, make_table, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sutro_magic import csv_rows, saving
 from sutro_magic.errors import ArgumentError, SutroError
-from sutro_magic.json_text import json_texts
+from sutro_magic.formats import csv
 from sutro_magic.models import Job, JobStatus
-from sutro_magic.picked import PickedRows
-from sutro_magic.questions import Order, Question
-from sutro_magic.results import Results
+from sutro_magic.query.table_query import Order, Question
+from sutro_magic.results import export
+from sutro_magic.results.handle import Results
+from sutro_magic.results.json_writer import json_texts
+from sutro_magic.results.selection import PickedRows
 
 pytestmark = pytest.mark.slow
 
@@ -89,7 +90,7 @@ def read_csv(path, folder):
     """Read by the reader that reads the service's: all text, null told from an empty text."""
     with zipfile.ZipFile(folder / "zip", "w") as archive:
         archive.write(path, "r.csv")
-    with csv_rows.open_rows(folder / "zip") as (names, batches):
+    with csv.open_rows(folder / "zip") as (names, batches):
         schema = pa.schema([pa.field(str(i), pa.string()) for i in range(len(names))])
         table = pa.Table.from_batches([b.rename_columns(schema.names) for b in batches], schema)
     return names, [column.to_pylist() for column in table.columns]
@@ -122,7 +123,7 @@ def same(one, other):
 @settings(deadline=None, print_blob=True, max_examples=60)
 def test_every_value_comes_back_from_json_lines(table, piece):
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saving, "PIECE_BYTES", piece)
+        patch.setattr(export, "PIECE_BYTES", piece)
         content = results_of(table).save(Path(name) / "a.jsonl").read_bytes().decode()
     lines = content.split("\n")
     assert lines.pop() == ""
@@ -136,7 +137,7 @@ def test_every_value_comes_back_from_json_lines(table, piece):
 def test_every_value_comes_back_from_csv(table, piece):
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setattr(saving, "PIECE_BYTES", piece)
+        patch.setattr(export, "PIECE_BYTES", piece)
         names, columns = read_csv(results_of(table).save(folder / "a.csv"), folder)
     assert names == table.column_names
     for field, cells, values in zip(table.schema, columns, table.columns, strict=True):

@@ -20,11 +20,12 @@ import nbformat
 import pytest
 import requests
 
-from sutro_magic import Session, errors, transport
+from sutro_magic import Session, errors
+from sutro_magic.api import transport
+from sutro_magic.api.redaction import LOGGERS
+from sutro_magic.api.transport import RetryPolicy
 from sutro_magic.demo import DemoService
 from sutro_magic.models import ResultsRequest
-from sutro_magic.secrecy import LOGGERS
-from sutro_magic.transport import RetryPolicy
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +35,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SET_UP = """
 import logging, pathlib, sys
 from sutro_magic import Session
-from sutro_magic.transport import RetryPolicy
+from sutro_magic.api.transport import RetryPolicy
 log_file = pathlib.Path.home() / "debug.log"
 logging.basicConfig(filename=log_file, filemode="w", level=logging.DEBUG, force=True)
 for name in [*logging.root.manager.loggerDict]:
@@ -159,12 +160,12 @@ def test_a_bug_in_the_http_library_shows_no_secret_even_with_local_variables(tra
 
 @pytest.mark.parametrize(
     "target",
-    ["sutro_magic.download.fetch", "sutro_magic.download.Transfer", "sutro_magic.transfer.strong_etag", "sutro_magic.client.SignedArtifact",
-     "sutro_magic.client.Client._raise_for_status", "sutro_magic.formats.canonicalize", "sutro_magic.client.Client.open_artifact"],
+    ["sutro_magic.download.source.fetch", "sutro_magic.download.source.Transfer", "sutro_magic.download.transfer.strong_etag", "sutro_magic.api.client.SignedArtifact",
+     "sutro_magic.api.client.Client._raise_for_status", "sutro_magic.formats.normalize.canonicalize", "sutro_magic.api.client.Client.open_artifact"],
 )  # fmt: skip
 def test_a_bug_of_ours_shows_no_secret_even_with_local_variables(trail, target):
     module, _, name = target.rpartition(".")
-    owner = module if not module.endswith("Client") else "sutro_magic.client"
+    owner = module if not module.endswith("Client") else "sutro_magic.api.client"
     holder = "sys.modules[owner]" + (".Client" if owner != module else "")
     trail.run("%xmode Verbose")
     trail.run(
@@ -239,7 +240,7 @@ def test_a_saved_notebook_holds_no_secret(demo, tmp_path, monkeypatch):
         "%sutro_results job_12345 --inputs",
         "%sutro_results job-nope",
         "%sutro_jobs",
-        "import sutro_magic.download\nsutro_magic.download.fetch = None\n%sutro_results job-abc123",
+        "import sutro_magic.download.source\nsutro_magic.download.fetch = None\n%sutro_results job-abc123",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     nbclient.NotebookClient(notebook, timeout=60, allow_errors=True).execute()

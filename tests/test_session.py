@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sutro_magic import Session, errors
+from sutro_magic.api.transport import RetryPolicy
 from sutro_magic.models import JobStatus
-from sutro_magic.transport import RetryPolicy
 
 QUICK = RetryPolicy(tries=3, seconds=10, first_pause=0.01)
 FORMATS = ["parquet", "csv", "json"]

@@ -102,7 +102,7 @@ def test_a_folder_is_not_made_before_it_is_needed(kernel, config, tmp_path):
 
 AS_SOMEBODY_ELSE = """
 import os, sys
-from sutro_magic.settings import no_folder
+from sutro_magic.magics.settings import no_folder
 if os.geteuid() == 0:  # whom nothing stops
     os.setgid(65534); os.setuid(65534)
 for folder in sys.argv[1:]:
@@ -151,13 +151,14 @@ shell = InteractiveShell.instance(config=config)
 shell.run_line_magic("load_ext", "sutro_magic")
 assert not {{"duckdb", "pyarrow", "requests", "pandas"}} & set(sys.modules)
 magics = shell.magics_manager.registry["SutroMagics"]
-from sutro_magic import engine, errors
+from sutro_magic.query import duckdb_engine
+from sutro_magic import errors
 assert errors.SutroError.debug
 assert str(magics.session.cache.directory) == {folder!r}
-cursor = engine._database.cursor()
+cursor = duckdb_engine._database.cursor()
 print(magics.format, *cursor.execute("select current_setting('threads'), current_setting('memory_limit')").fetchone())
 shell.run_line_magic("unload_ext", "sutro_magic")
-assert engine._database._connection is None and not errors.SutroError.debug
+assert duckdb_engine._database._connection is None and not errors.SutroError.debug
 print(cursor.execute("select 1").fetchone())  # tables that are still there go on
 """
 

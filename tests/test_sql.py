@@ -15,13 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sutro_magic import sql_answers
-from sutro_magic.engine import Lane
 from sutro_magic.errors import ArgumentError, QueryError
-from sutro_magic.results import Results
+from sutro_magic.query.duckdb_engine import Lane
+from sutro_magic.results.handle import Results
 from sutro_magic.session import Session
-from sutro_magic.sql import READING_FUNCTIONS, run
-from sutro_magic.sql_values import Binding
+from sutro_magic.sql import answer
+from sutro_magic.sql.parameters import Binding
+from sutro_magic.sql.statement import READING_FUNCTIONS, run
 
 pytestmark = pytest.mark.slow
 
@@ -320,7 +320,7 @@ def test_intervals_of_many_chunks_and_parts_of_them_get_one_type():
         {}, {}, lambda reader: reader.read_all(),
     )  # fmt: skip
     parts = [whole.slice(0, 0), whole.slice(5, 1000), whole.slice(1005, 1995)]
-    plain = sql_answers.plain(pa.concat_tables(parts))
+    plain = answer.plain(pa.concat_tables(parts))
     plain.validate(full=True)
     hours = [None if i % 7 == 0 else [dt.timedelta(hours=i), None] for i in range(5, 3000)]
     assert plain["l"].to_pylist() == hours
@@ -328,7 +328,7 @@ def test_intervals_of_many_chunks_and_parts_of_them_get_one_type():
         None if i % 5 == 0 else {"k": [(i, dt.timedelta(days=i))]} for i in range(5, 3000)
     ]
     assert plain["m"].to_pylist()[::2994] == ["0 months 5 days 0 seconds", "1 months 0 days 0 seconds"]
-    assert sql_answers.plain(whole.slice(0, 0)).schema.field("l").type == pa.list_(
+    assert answer.plain(whole.slice(0, 0)).schema.field("l").type == pa.list_(
         pa.field("l", pa.duration("us"))
     )
 
@@ -882,9 +882,9 @@ def test_a_beginning_of_a_large_answer_costs_no_more_than_of_a_small_one():
 def test_a_large_answer_is_kept_in_a_file_and_is_the_same(monkeypatch):
     query = "select i, 'text ' || i as t, [i] as l from range(300000) r(i)"
     counts = []
-    in_memory = Lane().read(query, {}, {}, lambda reader: sql_answers.collect(reader, counts.append))
-    monkeypatch.setattr(sql_answers, "IN_MEMORY_BYTES", 1_000_000)
+    in_memory = Lane().read(query, {}, {}, lambda reader: answer.collect(reader, counts.append))
+    monkeypatch.setattr(answer, "IN_MEMORY_BYTES", 1_000_000)
     before = pa.total_allocated_bytes()
-    in_file = Lane().read(query, {}, {}, lambda reader: sql_answers.collect(reader, counts.append))
+    in_file = Lane().read(query, {}, {}, lambda reader: answer.collect(reader, counts.append))
     assert in_file.equals(in_memory) and counts[-1] == 300_000
     assert pa.total_allocated_bytes() - before < in_file.nbytes / 4, "it is mapped, not read"

@@ -10,15 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sutro_magic import dask_frames, structured, unfolded
-from sutro_magic.cache import RESULTS_FILE, TABLE_FILE, ResultsCache
-from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic.cache.store import RESULTS_FILE, TABLE_FILE, ResultsCache
 from sutro_magic.errors import ArgumentError, CacheError, SutroError
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.models import Job, ResultsRequest
-from sutro_magic.results import Results
+from sutro_magic.results import to_dask
+from sutro_magic.results.handle import Results
+from sutro_magic.structured import cached_table
+from sutro_magic.structured import unfold as unfolding_module
 
 ME = "0123456789abcdef0123456789abcdef"
-CHUNK = structured.CHUNK_ROWS
+CHUNK = unfolding_module.CHUNK_ROWS
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ def test_too_many_keys_are_no_columns(store, monkeypatch):
     results = of(store, [{f"key {i}": i} for i in range(1_500)])
     assert results.columns == ["outputs"]
     assert "more than 1,000 different keys" in results.unfolding.reason
-    monkeypatch.setattr(structured, "CHUNK_ROWS", 1_000)
+    monkeypatch.setattr(unfolding_module, "CHUNK_ROWS", 1_000)
     more_and_more = [{"a": 1}] * 2_000
     for place in (11, 1_511):  # each in a chunk of its own, and in no sample
         more_and_more[place] = {f"key {place} {i}": i for i in range(600)}
@@ -223,7 +225,7 @@ def test_an_inner_field_called_like_the_reasoning_gives_way(store):
 
 @pytest.mark.slow
 def test_what_only_the_first_rows_look_like_does_not_decide(store, monkeypatch):
-    monkeypatch.setattr(structured, "CHUNK_ROWS", 300)
+    monkeypatch.setattr(unfolding_module, "CHUNK_ROWS", 300)
     objects, plain, no_envelopes = [envelope({"n": 1})] * 300, [envelope("text")] * 700, [{"n": 1}] * 700
     results = of(store, objects + plain)
     assert (results.columns, results.unfolding.failed) == (["content", "reasoning_content"], 0)
@@ -300,7 +302,7 @@ def test_every_type_holds_the_same_values(session, job):
 
 
 def test_dask_reads_in_parts_with_one_index(store, monkeypatch):
-    monkeypatch.setattr(dask_frames, "PART_ROWS", CHUNK)
+    monkeypatch.setattr(to_dask, "PART_ROWS", CHUNK)
     rows = [{"n": i} for i in range(CHUNK + 5)]
     frame = of(store, rows).dask()
     assert frame.npartitions == 2
@@ -374,18 +376,18 @@ def test_floats_and_integers_that_are_exact_in_no_common_type_stay_text(store):
 def test_the_second_look_decodes_nothing(store, monkeypatch):
     entry = put(store, [{"a": 1}, "cut"])
     first = ask(store, entry).arrow()
-    monkeypatch.setattr(unfolded, "unfold", None)
+    monkeypatch.setattr(cached_table, "unfold", None)
     again = ask(store, entry)
     assert again.arrow() == first and again.unfolding.failed == 1
     assert (entry.folder / TABLE_FILE).stat().st_mode & 0o777 == 0o600
     text = put(store, ["text"])
     monkeypatch.undo()
     assert ask(store, text).columns == ["outputs"]
-    monkeypatch.setattr(unfolded, "unfold", None)
+    monkeypatch.setattr(cached_table, "unfold", None)
     assert ask(store, text).columns == ["outputs"], "that there is nothing to unfold is remembered too"
 
 
-@pytest.mark.parametrize("file", [TABLE_FILE, unfolded.NOTE_FILE])
+@pytest.mark.parametrize("file", [TABLE_FILE, cached_table.NOTE_FILE])
 @pytest.mark.parametrize("harm", ["gone", "cut", "empty", "other", "noise"])
 def test_a_table_that_is_not_what_it_was_is_made_again(store, file, harm):
     other = put(store, [{"a": "other"}, {"a": "rows"}])
@@ -479,7 +481,7 @@ def test_a_damaged_results_file_is_one_clear_error(store):
 
 
 def test_long_texts_are_decoded_a_few_at_a_time(store, monkeypatch):
-    monkeypatch.setattr(structured, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(unfolding_module, "CHUNK_BYTES", 100_000)
     outputs = [{"a": "x" * 10_000, "n": i} for i in range(300)]
     results = of(store, outputs)
     assert results.arrow()["n"].to_pylist() == list(range(300))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sutro_magic.ui import words
+from sutro_magic.system import humanize
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +117,7 @@ def test_a_path_is_described_by_its_file_and_not_by_the_table_that_is_shown(kern
     [line] = [line for line in caption(reply).splitlines() if line.startswith("path: ")]
     plural = "s" if columns != "1" else ""
     assert f"path: path of {made}" in line and table in line
-    assert f", {words.size(int(size))}, {int(rows):,} rows x {columns} column{plural}; " in line
+    assert f", {humanize.size(int(size))}, {int(rows):,} rows x {columns} column{plural}; " in line
 
 
 def test_a_derived_result_has_no_path_and_says_what_to_use(kernel):
@@ -130,6 +130,6 @@ def test_the_cache_counts_the_unfolded_table(kernel):
     kernel.run("r = %sutro_results job-demo-films")
     assert "tables made of it" in str(kernel.run("%sutro_cache info job-demo-films").displays)
     files = "sum(r.path.with_name(n).stat().st_size for n in ('results.parquet', 'table.arrow'))"
-    size = words.size(int(kernel.value(files)))
+    size = humanize.size(int(kernel.value(files)))
     assert size in str(kernel.run("%sutro_cache list").displays)
     assert kernel.run("%sutro_cache clear job-demo-films").text.endswith(f"deleted, {size} freed.\n")

@@ -9,9 +9,10 @@ import time
 import pytest
 from scripted import scripted
 
-from sutro_magic import errors, waiting, watching
+from sutro_magic import errors
+from sutro_magic.jobs import polling, progress_stream
 from sutro_magic.models import Job, JobProgress, JobStatus
-from sutro_magic.ui.progress import Progress, ProgressLine, bar, html_bar
+from sutro_magic.ui.render.progress import Progress, ProgressLine, bar, html_bar
 
 pytestmark = pytest.mark.slow
 
@@ -41,9 +42,9 @@ class RunningJob:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(waiting, "FIRST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(waiting, "SLOWEST_POLL_SECONDS", 0.1)
-    monkeypatch.setattr(watching, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(polling, "FIRST_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(polling, "SLOWEST_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(progress_stream, "FIRST_PAUSE_SECONDS", 0.02)
 
 
 def until(condition, seconds=20):
@@ -135,7 +136,7 @@ def test_an_outage_in_the_middle_does_not_end_the_wait_and_is_said(tmp_path):
 
 
 def test_an_outage_without_end_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(waiting, "OUTAGE_SECONDS", 0.2)
+    monkeypatch.setattr(polling, "OUTAGE_SECONDS", 0.2)
     job = RunningJob()
     with (
         scripted(tmp_path, **{**job.routes(), "job_status": lambda _path, _query: 503}) as (_, session),

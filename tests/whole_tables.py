@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from sutro_magic import views
+from sutro_magic.formats import reader
 
 
 def read_table(path, table, *, inputs=False, logprobs=False):
     asked = {"inputs": inputs, "logprobs": logprobs}
     return pa.Table.from_batches(
-        views.read_batches(path, table, **asked), views.read_schema(path, table, **asked)
+        reader.read_batches(path, table, **asked), reader.read_schema(path, table, **asked)
     )

@@ -11,14 +11,14 @@ import math
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic.demo import storage, wire
-from sutro_magic.demo.answers import maker
+from sutro_magic.demo import encoding, storage
+from sutro_magic.demo.artifacts import Artifact, ArtifactKey
+from sutro_magic.demo.fault_switch import FaultSwitch, Hit
 from sutro_magic.demo.faults import FAULTS
-from sutro_magic.demo.jobs import JobSpec, Timeline
+from sutro_magic.demo.generated_outputs import maker
+from sutro_magic.demo.job_spec import JobSpec, Timeline
 from sutro_magic.demo.messages import Body, RefusedError, Reply, Request, detail, invalid, json_reply
 from sutro_magic.demo.routing import find_route
-from sutro_magic.demo.store import Artifact, ArtifactKey
-from sutro_magic.demo.switch import FaultSwitch, Hit
 from sutro_magic.errors import ArgumentError
 from sutro_magic.models import WIRE_FORMATS, JobStatus
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from sutro_magic.demo.board import Board, JobState
-    from sutro_magic.demo.store import Store
+    from sutro_magic.demo.artifacts import Store
+    from sutro_magic.demo.job_states import Board, JobState
     from sutro_magic.models import WireFormat
 
 _LONGEST_LIFE = 604_800
@@ -141,10 +141,10 @@ class Api:
     def _artifact(
         self, request: Request, spec: JobSpec, fmt: WireFormat, *, inputs: bool, logprobs: bool
     ) -> Artifact:
-        defect: wire.Defect | None = None
+        defect: encoding.Defect | None = None
         if request.fault is not None and request.fault.fault.defect:
             defect = request.fault.name  # type: ignore[assignment]  # these faults are named as their defects
-        codec: wire.Codec = "snappy" if request.deployment and fmt == "parquet" else "zstd"
+        codec: encoding.Codec = "snappy" if request.deployment and fmt == "parquet" else "zstd"
         key = ArtifactKey(
             job_id=spec.job_id, fmt=fmt, inputs=inputs, logprobs=logprobs, codec=codec, defect=defect
         )
@@ -157,8 +157,8 @@ class Api:
         artifact = self._artifact(request, spec, fmt, inputs=inputs, logprobs=logprobs)
         return Reply(
             headers={
-                "Content-Type": wire.CONTENT_TYPES[fmt],
-                "Content-Disposition": f'attachment; filename="{spec.job_id}.{wire.EXTENSIONS[fmt]}"',
+                "Content-Type": encoding.CONTENT_TYPES[fmt],
+                "Content-Disposition": f'attachment; filename="{spec.job_id}.{encoding.EXTENSIONS[fmt]}"',
             },
             body=Body(artifact.path),
         )

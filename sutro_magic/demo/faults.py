@@ -11,6 +11,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING
 
+from sutro_magic.demo.fault_switch import Fault, Hit
 from sutro_magic.demo.messages import (
     Body,
     Reply,
@@ -21,7 +22,6 @@ from sutro_magic.demo.messages import (
     text_reply,
 )
 from sutro_magic.demo.routing import ROUTE_NAMES
-from sutro_magic.demo.switch import Fault, Hit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

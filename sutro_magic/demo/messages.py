@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sutro_magic.demo.switch import ActiveFault
+    from sutro_magic.demo.fault_switch import ActiveFault
 
 _BLOCK = 256 * 1024
 

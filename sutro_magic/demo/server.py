@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from sutro_magic.demo.artifacts import StoppedError
 from sutro_magic.demo.messages import Reply, Request, detail
-from sutro_magic.demo.store import StoppedError
 
 if TYPE_CHECKING:
     from collections import deque

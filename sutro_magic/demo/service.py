@@ -7,17 +7,17 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from sutro_magic.demo.fault_switch import FaultSwitch
 from sutro_magic.demo.faults import FAULTS
-from sutro_magic.demo.switch import FaultSwitch
 from sutro_magic.errors import ArgumentError, ServiceUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from sutro_magic.demo.board import Board
+    from sutro_magic.demo.artifacts import Store
+    from sutro_magic.demo.job_states import Board
     from sutro_magic.demo.server import Server
-    from sutro_magic.demo.store import Store
 
 _HIGHEST_PORT = 65_535
 _JOIN_SECONDS = 5.0
@@ -77,9 +77,9 @@ class DemoService:
         """Begin to serve, on threads of its own; does nothing if it already does."""
         # The HTTP modules cost some 20 ms to import, which `import sutro_magic.demo` need not pay.
         from sutro_magic.demo.api import Api
-        from sutro_magic.demo.board import Board
+        from sutro_magic.demo.artifacts import Store
+        from sutro_magic.demo.job_states import Board
         from sutro_magic.demo.server import Server
-        from sutro_magic.demo.store import Store
 
         with self._lock:
             if self._server is not None:

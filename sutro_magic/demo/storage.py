@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from sutro_magic.demo.messages import Body, Reply, storage_error
 
 if TYPE_CHECKING:
+    from sutro_magic.demo.artifacts import Artifact, Store
     from sutro_magic.demo.messages import Request
-    from sutro_magic.demo.store import Artifact, Store
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 

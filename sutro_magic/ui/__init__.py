@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sutro_magic.ui.browser import JobBrowser
-    from sutro_magic.ui.results_table import ResultsTable
+    from sutro_magic.ui.browser.job_browser import JobBrowser
+    from sutro_magic.ui.table.results_table import ResultsTable
 
 __all__ = ["JobBrowser", "ResultsTable"]
 
-_HOMES = {"JobBrowser": "sutro_magic.ui.browser", "ResultsTable": "sutro_magic.ui.results_table"}
+_HOMES = {
+    "JobBrowser": "sutro_magic.ui.browser.job_browser",
+    "ResultsTable": "sutro_magic.ui.table.results_table",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sutro_magic.comparing import Comparison
-    from sutro_magic.job_profile import Profile
+    from sutro_magic.analysis.comparison import Comparison
+    from sutro_magic.analysis.profiling import Profile
     from sutro_magic.models import Job, JobList
-    from sutro_magic.results import Results
-    from sutro_magic.ui.browser import JobBrowser
-    from sutro_magic.ui.static import PairsView, TableView
+    from sutro_magic.results.handle import Results
+    from sutro_magic.ui.browser.job_browser import JobBrowser
+    from sutro_magic.ui.render.static import PairsView, TableView
 
 TYPE_WORDS = {
     "pandas": "pandas DataFrame",
@@ -104,18 +104,18 @@ class Display:
 
     def results(self, results: Results, bound: Bound | None = None) -> dict[str, Any]:
         """Render a `Results`, bound to a variable or not."""
-        from sutro_magic.ui import static, table
+        from sutro_magic.ui.render import static, views
 
         if results in quiet:
             quiet.discard(results)
             return {"text/plain": repr(results)}
         bound = bound or self._bound_name(results)
-        view = table.results_view(results, bound)
+        view = views.results_view(results, bound)
         if not self.notebook:
-            return table.mimebundle(view, html=False)
+            return views.mimebundle(view, html=False)
         if view.columns:
             view = static.below_a_widget(view)
-            from sutro_magic.ui.results_table import ResultsTable
+            from sutro_magic.ui.table.results_table import ResultsTable
 
             widget = ResultsTable(
                 results,
@@ -124,28 +124,30 @@ class Display:
                 page_length=self._page_length(),
                 hides=view.token,
             )
-            self.show(*table.widget_bundle(widget))
-        return table.mimebundle(view, html=True)
+            self.show(*views.widget_bundle(widget))
+        return views.mimebundle(view, html=True)
 
     def saved(self, results: Results, path: Path) -> str:
         """Say what was saved where."""
-        from sutro_magic.ui import words
-        from sutro_magic.ui.cells import one_line
+        from sutro_magic.system import humanize
+        from sutro_magic.ui.render.cells import one_line
 
-        shape = f"{words.count(results.num_rows, 'row')} x {words.count(len(results.columns), 'column')}"
-        place = one_line(words.place(path), 300)
-        return f"Saved {shape} to {place}, {words.size(path.stat().st_size)}."
+        shape = (
+            f"{humanize.count(results.num_rows, 'row')} x {humanize.count(len(results.columns), 'column')}"
+        )
+        place = one_line(humanize.place(path), 300)
+        return f"Saved {shape} to {place}, {humanize.size(path.stat().st_size)}."
 
     def jobs(self, jobs: JobList, bound: str | None = None) -> dict[str, Any]:
         """Render a list of jobs, bound to a variable or not."""
-        from sutro_magic.ui import static, table
+        from sutro_magic.ui.render import static, views
 
-        view = table.jobs_view(jobs, bound)
+        view = views.jobs_view(jobs, bound)
         if self.notebook and jobs:
-            from sutro_magic.pages import Pages
-            from sutro_magic.ui.paged_table import PagedTable
+            from sutro_magic.query.pages import Pages
+            from sutro_magic.ui.table.paged_table import PagedTable
 
-            view, rows = static.below_a_widget(view), table.jobs_table(jobs)
+            view, rows = static.below_a_widget(view), views.jobs_table(jobs)
             widget = PagedTable(
                 Pages(lambda: rows),
                 rows,
@@ -155,12 +157,12 @@ class Display:
                 page_length=self._page_length(),
                 hides=view.token,
             )
-            self.show(*table.widget_bundle(widget))
-        return table.mimebundle(view, html=self.notebook)
+            self.show(*views.widget_bundle(widget))
+        return views.mimebundle(view, html=self.notebook)
 
     def profile(self, profile: Profile) -> dict[str, Any]:
         """Render what a person looks at first."""
-        from sutro_magic.ui import profile_view
+        from sutro_magic.ui.render import profile_view
 
         return profile_view.bundle(profile, html=self.notebook)
 
@@ -168,17 +170,17 @@ class Display:
         """Render a comparison: figures and plots, and beneath them the table of the aligned rows."""
         from dataclasses import replace
 
-        from sutro_magic.ui import comparison_view, static, table
+        from sutro_magic.ui.render import comparison_view, static, views
 
         rows = comparison.rows
         caption = comparison_view.table_caption(comparison, str(bound or ""))
-        view = replace(table.results_view(rows, bound), caption=caption)
+        view = replace(views.results_view(rows, bound), caption=caption)
         figures = comparison_view.to_text(comparison)
         if not self.notebook:
             return {"text/plain": f"{figures}\n\n{static.to_plain(view)}"}
         self.show({"text/plain": figures, "text/html": comparison_view.to_html(comparison)})
         view = static.below_a_widget(view)
-        from sutro_magic.ui.results_table import ResultsTable
+        from sutro_magic.ui.table.results_table import ResultsTable
 
         widget = ResultsTable(
             rows,
@@ -188,49 +190,49 @@ class Display:
             page_length=self._page_length(),
             hides=view.token,
         )
-        self.show(*table.widget_bundle(widget))
-        return table.mimebundle(view, html=True)
+        self.show(*views.widget_bundle(widget))
+        return views.mimebundle(view, html=True)
 
     def _comparison(self, comparison: Comparison) -> dict[str, Any]:
         return self.comparison(comparison)
 
     def view(self, view: TableView | PairsView) -> dict[str, Any]:
         """Render a short view without sorting or search."""
-        from sutro_magic.ui import table
+        from sutro_magic.ui.render import views
 
-        return table.static_bundle(view, html=self.notebook)
+        return views.static_bundle(view, html=self.notebook)
 
     def browser(self, browser: JobBrowser) -> dict[str, Any]:
         """Render the job browser, and a line that stays of it in a saved notebook."""
-        from sutro_magic.ui import static, table
+        from sutro_magic.ui.render import static, views
 
-        self.show(*table.widget_bundle(browser, BROWSER_TEXT))
+        self.show(*views.widget_bundle(browser, BROWSER_TEXT))
         return {"text/plain": BROWSER_TEXT, "text/html": static.note_to_html(BROWSER_TEXT, browser.token)}
 
     def _jobs(self, jobs: JobList) -> dict[str, Any]:
         return self.jobs(jobs)
 
     def _print_jobs(self, jobs: JobList, printer: Any, cycle: bool) -> None:  # noqa: ARG002 - IPython's signature
-        from sutro_magic.ui import static, table
+        from sutro_magic.ui.render import static, views
 
-        printer.text(static.to_plain(table.jobs_view(jobs)))
+        printer.text(static.to_plain(views.jobs_view(jobs)))
 
     def _results(self, results: Results) -> dict[str, Any]:
         return self.results(results)
 
     def _job(self, job: Job) -> dict[str, Any]:
-        from sutro_magic.ui import table
+        from sutro_magic.ui.render import views
 
-        return self.view(table.job_view(job))
+        return self.view(views.job_view(job))
 
     def _types(self) -> list[tuple[str, str, Any]]:
         return [
-            ("sutro_magic.results", "Results", self._results),
-            ("sutro_magic.job_profile", "Profile", self.profile),
-            ("sutro_magic.comparing", "Comparison", self._comparison),
+            ("sutro_magic.results.handle", "Results", self._results),
+            ("sutro_magic.analysis.profiling", "Profile", self.profile),
+            ("sutro_magic.analysis.comparison", "Comparison", self._comparison),
             ("sutro_magic.models", "JobList", self._jobs),
             ("sutro_magic.models", "Job", self._job),
-            ("sutro_magic.ui.browser", "JobBrowser", self.browser),
+            ("sutro_magic.ui.browser.job_browser", "JobBrowser", self.browser),
         ]
 
     def _bound_name(self, results: Results) -> Bound | None:

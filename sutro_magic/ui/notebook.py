@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic.packages import require
-from sutro_magic.variables import check_variable
+from sutro_magic.system.optional_packages import require
+from sutro_magic.ui.variables import check_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sutro_magic.results import Results
+    from sutro_magic.results.handle import Results
 
     Bind = Callable[[str, Results, str], str]
 

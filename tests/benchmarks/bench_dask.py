@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sutro_magic.cache import RESULTS_FILE, ResultsCache
-from sutro_magic.canonical import CanonicalTable, map_columns
+from sutro_magic.cache.store import RESULTS_FILE, ResultsCache
+from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.models import Job, ResultsRequest
-from sutro_magic.results import Results
+from sutro_magic.results.handle import Results
 
 GROUP = 100_000
 REVIEW = "a review of some length, as a model writes it when it is asked for one, with a number in it: "

@@ -24,11 +24,12 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sutro_magic import download, stopping
-from sutro_magic.client import Client
-from sutro_magic.credentials import make_credentials
+from sutro_magic.api.client import Client
+from sutro_magic.api.credentials import make_credentials
+from sutro_magic.cache.partial import Partials
+from sutro_magic.download import source
 from sutro_magic.models import ResultsRequest
-from sutro_magic.partials import Partials
+from sutro_magic.system import cancellation
 
 BLOCK = 256 << 10
 
@@ -95,13 +96,13 @@ def serve(path, rate, ports):
 def ours(port, folder, connections):
     """Return seconds, and connections that were opened."""
     client = Client(make_credentials(f"http://127.0.0.1:{port}", "sk_x", "a benchmark"))
-    download.CONNECTIONS = connections
+    source.CONNECTIONS = connections
     opened, real = [], client.open_artifact
     client.open_artifact = lambda *arguments: opened.append(threading.get_ident()) or real(*arguments)
     target = Path(folder) / "target"
     begin = time.monotonic()
-    stopping.run(
-        lambda errand: download.fetch(
+    cancellation.run(
+        lambda errand: source.fetch(
             client,
             ResultsRequest(job_id="job-x"),
             target,

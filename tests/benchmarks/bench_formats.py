@@ -82,7 +82,7 @@ def make_bodies(folder: Path, rows: int) -> None:
 
 def run(wire: str, way: str, folder: Path) -> None:
     """Do one thing and say how long it took and how much memory the process ever had."""
-    from sutro_magic import formats
+    from sutro_magic.formats import normalize
     from sutro_magic.models import ResultsRequest
 
     body, target = folder / wire, folder / "target"
@@ -95,7 +95,7 @@ def run(wire: str, way: str, folder: Path) -> None:
         import pyarrow.parquet as pq
     begin = time.perf_counter()
     if way == "canonicalize":
-        formats.canonicalize(body, target, request=ResultsRequest(job_id=JOB, inputs=True, logprobs=True))
+        normalize.canonicalize(body, target, request=ResultsRequest(job_id=JOB, inputs=True, logprobs=True))
     elif way == "naive" and wire == "csv":
         pd.read_csv(body, compression="zip", dtype=str, keep_default_na=False)
     elif way == "naive" and wire == "json":

@@ -137,10 +137,10 @@ def by_duckdb(path: Path, kind: str) -> object:
 
 def our_results(path: Path, schema: object, cache: Path):
     """Take a results file into a cache as a fetch does; return a maker of handles on it."""
-    from sutro_magic.cache import RESULTS_FILE, ResultsCache
-    from sutro_magic.canonical import CanonicalTable, map_columns
+    from sutro_magic.cache.store import RESULTS_FILE, ResultsCache
+    from sutro_magic.formats.columns import CanonicalTable, map_columns
     from sutro_magic.models import Job, ResultsRequest
-    from sutro_magic.results import Results
+    from sutro_magic.results.handle import Results
 
     store, request = ResultsCache(cache), ResultsRequest(job_id="job-1")
     with store.staging() as staged:
@@ -247,8 +247,8 @@ def check(frame, kind: str) -> None:
 
 def serve(folder: Path, rows: int, python: str):
     """Start a demo service with these jobs; return a function that lets the SDK read one."""
-    from sutro_magic.demo import DemoService, board
-    from sutro_magic.demo.jobs import JobSpec
+    from sutro_magic.demo import DemoService, job_states
+    from sutro_magic.demo.job_spec import JobSpec
 
     def spec(job_id: str, kind: str, count: int) -> JobSpec:
         def columns(_rng: random.Random, chunk: range) -> dict[str, list[object]]:
@@ -260,7 +260,7 @@ def serve(folder: Path, rows: int, python: str):
         )
 
     specs = [spec(f"job-{number}", kind, rows) for number, kind in enumerate(KINDS)]
-    board.SAMPLES = (*specs, spec("job-warm", "structured", WARM_ROWS))
+    job_states.SAMPLES = (*specs, spec("job-warm", "structured", WARM_ROWS))
     service = DemoService().start()
     home = folder / "sdk-home"
     home.mkdir()

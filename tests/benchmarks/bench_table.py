@@ -88,12 +88,12 @@ class Peak:
 
 
 def steps_of_ours(path: str, memory_limit: str):
-    from sutro_magic import engine
-    from sutro_magic.pages import Pages
-    from sutro_magic.questions import Filter, Order, Question
-    from sutro_magic.ui.rows import encode
+    from sutro_magic.query import duckdb_engine
+    from sutro_magic.query.pages import Pages
+    from sutro_magic.query.table_query import Filter, Order, Question
+    from sutro_magic.ui.table.rows import encode
 
-    engine.configure(memory_limit=memory_limit)
+    duckdb_engine.configure(memory_limit=memory_limit)
     source = pa.memory_map(path)
     pages = Pages(lambda: pa.ipc.open_file(source).read_all())
 
@@ -116,7 +116,7 @@ def steps_of_ours(path: str, memory_limit: str):
 
 
 def steps_of_pandas(path: str, _memory_limit: str):
-    from sutro_magic.frames import to_pandas
+    from sutro_magic.results.to_pandas import to_pandas
 
     kept: dict[str, object] = {}
 
@@ -188,7 +188,7 @@ def steps_of_itables(path: str, memory_limit: str):
 
     def show():
         with pa.memory_map(path) as source:
-            from sutro_magic.frames import to_pandas
+            from sutro_magic.results.to_pandas import to_pandas
 
             frame["frame"] = to_pandas(pa.ipc.open_file(source).read_all())
         table = ITable(frame["frame"])

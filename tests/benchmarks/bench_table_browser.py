@@ -29,10 +29,10 @@ from jlab import (  # noqa: E402
 
 CELL = """
 import pyarrow as pa
-from sutro_magic import engine
-from sutro_magic.pages import Pages
-from sutro_magic.ui.paged_table import PagedTable
-engine.configure(memory_limit="300MB")
+from sutro_magic.query import duckdb_engine
+from sutro_magic.query.pages import Pages
+from sutro_magic.ui.table.paged_table import PagedTable
+duckdb_engine.configure(memory_limit="300MB")
 table = pa.ipc.open_file(pa.memory_map({path!r})).read_all()
 PagedTable(Pages(lambda: table), table.slice(0, 100), num_rows=table.num_rows, page_length=100)
 """

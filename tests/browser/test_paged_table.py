@@ -31,8 +31,8 @@ SCREENSHOTS = os.environ.get("SUTRO_MAGIC_SCREENSHOTS")
 
 MADE = """
 import pyarrow as pa
-from sutro_magic.pages import Pages
-from sutro_magic.ui.paged_table import PagedTable
+from sutro_magic.query.pages import Pages
+from sutro_magic.ui.table.paged_table import PagedTable
 def shown(table, **options):
     return PagedTable(Pages(lambda: table), table.slice(0, 10), num_rows=table.num_rows, **options)
 """
@@ -150,7 +150,7 @@ def test_hostile_texts_do_nothing_but_show_themselves(run, page, traffic, lab_se
 STATIC = """
 from sutro_magic.ui import table as words
 from sutro_magic.ui.display import Display
-from sutro_magic.ui.static import PairsView, TableView
+from sutro_magic.ui.render.static import PairsView, TableView
 display = Display(get_ipython())
 view = TableView(columns=names, rows=[[t] * 21 for t in corpus[:10]], total=len(corpus), caption=corpus)
 display.show(words.mimebundle(view, html=True))

@@ -24,18 +24,18 @@ SCREENSHOTS = os.environ.get("SUTRO_MAGIC_SCREENSHOTS")
 
 WIDE = """
 import pyarrow as pa
-from sutro_magic.pages import Pages
-from sutro_magic.ui.paged_table import PagedTable
+from sutro_magic.query.pages import Pages
+from sutro_magic.ui.table.paged_table import PagedTable
 wide = pa.table({f"column {i}": [i * j for j in range(30)] for i in range(40)})
 PagedTable(Pages(lambda: wide), wide, num_rows=30, caption=["40 columns"])
 """
 
 PRICES = """
 import pyarrow as pa
-from sutro_magic.pages import Pages
+from sutro_magic.query.pages import Pages
 from sutro_magic.ui.display import Display
-from sutro_magic.ui.paged_table import PagedTable
-from sutro_magic.ui.static import PairsView, TableView
+from sutro_magic.ui.table.paged_table import PagedTable
+from sutro_magic.ui.render.static import PairsView, TableView
 text = "$x^2$ costs $5 or $10"
 display = Display(get_ipython())
 display.show(display.view(PairsView(title=text, pairs={"name": text})))

@@ -21,7 +21,7 @@ import requests
 
 from sutro_magic.demo import DemoService
 from sutro_magic.demo.catalog import SAMPLES
-from sutro_magic.demo.jobs import CHUNK, iter_columns
+from sutro_magic.demo.job_spec import CHUNK, iter_columns
 from sutro_magic.errors import ArgumentError, ServiceUnreachableError
 from sutro_magic.models import Job, JobStatus
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from sutro_magic import Session
-from sutro_magic.demo import DemoService, board
-from sutro_magic.demo.jobs import JobSpec
+from sutro_magic.demo import DemoService, job_states
+from sutro_magic.demo.job_spec import JobSpec
 
 SCRIPT = r"""
 import json, pathlib
@@ -104,7 +104,7 @@ def spec(number, outputs):
 @pytest.mark.timeout(900)
 def test_nothing_changes_here_that_changes_in_the_sdk(run_sdk, tmp_path, monkeypatch):
     specs = [spec(number, outputs) for number, (outputs, _, _) in enumerate(CASES.values())]
-    monkeypatch.setattr(board, "SAMPLES", tuple(specs))
+    monkeypatch.setattr(job_states, "SAMPLES", tuple(specs))
     with_inputs = ["called inputs" in name for name in CASES]
     asked = dict(zip([one.job_id for one in specs], with_inputs, strict=True))
     (tmp_path / "jobs.json").write_text(json.dumps(asked))

@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sutro_magic.demo.jobs import Columns
+    from sutro_magic.demo.job_spec import Columns
 
 _TITLES = (
     "The Lighthouse Orchestra", "Paper Comets", "A Spoon for Winter", "Midnight at the Bakery", "The Last Tram",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from random import Random
 
-    from sutro_magic.demo.jobs import Columns
+    from sutro_magic.demo.job_spec import Columns
 
 _THINGS = (
     ("Tea bowl with heron", ("stoneware", "iron glaze")),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from random import Random
 
-    from sutro_magic.demo.jobs import Columns
+    from sutro_magic.demo.job_spec import Columns
 
 SUM_SCHEMA = {
     "type": "object",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from random import Random
 
-    from sutro_magic.demo.jobs import Columns
+    from sutro_magic.demo.job_spec import Columns
 
 _HARBOURS = ("Bergen", "Valparaíso", "Nagasaki", "Dakar", "Tallinn", "Hobart", "Cork", "Muscat")
 _SKIES = ("clear", "hazy", "overcast", "drizzle", "steady rain", "sleet", "fog", "thunder")

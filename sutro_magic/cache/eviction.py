@@ -1,0 +1,120 @@
+"""What goes when the cache outgrows its limit: tables that can be made again first, then whole entries.
+
+Of both, those that were used longest ago go first. What a `Results` of this process reads stays.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import weakref
+from typing import TYPE_CHECKING, Protocol
+
+from sutro_magic.errors import ConfigurationError, shorten
+from sutro_magic.system.locks import ThreadLock
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from sutro_magic.cache.entry import CacheEntry
+
+LIMIT_VARIABLE = "SUTRO_MAGIC_CACHE_LIMIT"
+MOST_BYTES = 20 * 10**9
+SHARE_OF_DISK = 10
+"""Without a limit of its own, the cache takes a tenth of what is free on its disk, at most `MOST_BYTES`."""
+
+DEMO_IDENTITY = "demo"
+"""Cache identity of the demo service, whose port and key change at every start."""
+DEMO_BYTES = 10**9
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+class Holder(Protocol):
+    """Whatever reads an entry, for as long as it lives."""
+
+    @property
+    def held_folder(self) -> Path:
+        """The entry's folder."""
+
+
+_holders: weakref.WeakSet[Holder] = weakref.WeakSet()
+_holders_lock = ThreadLock()
+
+
+def hold(holder: Holder) -> None:
+    """Keep what somebody reads from going while they live."""
+    with _holders_lock:
+        _holders.add(holder)
+
+
+def held_folders() -> set[Path]:
+    """Return the folders that are read in this process."""
+    with _holders_lock:
+        holders = list(_holders)
+    return {holder.held_folder for holder in holders}
+
+
+def parse_size(text: str | int) -> int:
+    """Return the bytes that a size stands for: ``5GB``, ``500 MB``, ``2GiB``, or a number of bytes.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    found = _SIZE.fullmatch(str(text))
+    number = float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()] if found else 0
+    if not 1 <= number < 2**63:
+        raise ConfigurationError(
+            f"The cache cannot be limited to {shorten(str(text), 40)!r}.",
+            hint=f"Give a size: %config SutroMagics.cache_limit = '5GB', or {LIMIT_VARIABLE}=5GB. "
+            "To empty the cache, %sutro_cache clear --all.",
+        )
+    return int(number)
+
+
+def default_limit(directory: Path, held: int) -> int:
+    """Return the limit where nobody has set one.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        The cache; it need not exist.
+    held : int
+        Bytes that it holds. They count as free, or the limit would fall with every result that is kept.
+    """
+    for place in (directory, *directory.parents):
+        try:
+            return min(MOST_BYTES, (shutil.disk_usage(place).free + held) // SHARE_OF_DISK)
+        except OSError:
+            continue
+    return MOST_BYTES
+
+
+def surplus(
+    entries: Sequence[CacheEntry], limit: int, spare: Collection[Path]
+) -> Iterator[tuple[CacheEntry, bool]]:
+    """Yield what has to go so that the rest fits: an entry, and whether all of it or only tables made of it.
+
+    Parameters
+    ----------
+    entries : sequence of CacheEntry
+    limit : int
+        Bytes.
+    spare : collection of pathlib.Path
+        Folders of entries that stay in any case.
+    """
+    total = sum(entry.disk_size for entry in entries)
+    if total <= limit:
+        return
+    oldest_first = sorted((e for e in entries if e.folder not in spare), key=lambda entry: entry.last_used)
+    for whole in (False, True):
+        for entry in oldest_first:
+            size = entry.size if whole else entry.table_size
+            if total <= limit:
+                return
+            if size:
+                yield entry, whole
+                total -= size

@@ -1,0 +1,194 @@
+"""A file at an object storage, read where it is: each read asks for the bytes it needs."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import urllib3
+
+from sutro_magic.api.responses import content_length
+from sutro_magic.download.transfer import OK, PARTIAL, is_passing, strong_etag
+from sutro_magic.errors import PeekError, ServiceError, ServiceUnreachableError
+from sutro_magic.system.quoting import as_typed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import requests
+
+    from sutro_magic.api.retry import Patience
+    from sutro_magic.download.transfer import Origin
+
+TAIL_BYTES = 64 << 10
+"""Read first: there a Parquet file says where everything is."""
+NEAR_BYTES = 64 << 10
+"""Ranges no further apart than this are read as one."""
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+class RemoteFile(io.RawIOBase):
+    """One version of an object, as a file.
+
+    Parameters
+    ----------
+    origin : Origin
+        Where the object is.
+    patience : Patience
+
+    Attributes
+    ----------
+    size : int
+        Bytes of the object.
+    fetched : int
+        Bytes that were read of it over the network.
+
+    Raises
+    ------
+    PeekError
+        When the storage gives no parts of the object, or does not tell versions of it apart.
+    """
+
+    def __init__(self, origin: Origin, patience: Patience) -> None:
+        super().__init__()
+        self._origin = origin
+        self._patience = patience
+        self._place = 0
+        self._blocks: list[tuple[int, bytes]] = []
+        self._etag: str | None = None
+        self.size = 0
+        self.fetched = 0
+        self._fetch(f"-{TAIL_BYTES}")
+
+    # --- as a file ----------------------------------------------------------------------------
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place of the next read."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        """Read some bytes, or all to the end."""
+        stop = self.size if size < 0 else min(self.size, self._place + size)
+        if stop <= self._place:
+            return b""
+        data = self._held(self._place, stop)
+        if data is None:
+            self._fetch(f"{self._place}-{stop - 1}")
+            data = self._held(self._place, stop)
+        assert data is not None  # noqa: S101 - a part that is not the one asked for is an error
+        self._place = stop
+        return data
+
+    # --- over the network ---------------------------------------------------------------------
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Read ranges that will be needed, with as few questions as make sense."""
+        joined: list[tuple[int, int]] = []
+        for start, stop in sorted(ranges):
+            if joined and start - joined[-1][1] <= NEAR_BYTES:
+                joined[-1] = joined[-1][0], max(joined[-1][1], stop)
+            else:
+                joined.append((start, stop))
+        for start, stop in joined:
+            if self._held(start, stop) is None:
+                self._fetch(f"{start}-{stop - 1}")
+
+    def _held(self, start: int, stop: int) -> bytes | None:
+        for place, block in self._blocks:
+            if place <= start and stop <= place + len(block):
+                return block[start - place : stop - place]
+        return None
+
+    def _fetch(self, part: str) -> None:
+        while True:
+            try:
+                self._blocks.append(self._ask(part))
+            except ServiceError as error:
+                if not is_passing(error) or not self._patience.wait(
+                    error.message.rstrip("."), error.retry_after
+                ):
+                    raise
+            else:
+                self._patience.renew()
+                return
+
+    def _ask(self, part: str) -> tuple[int, bytes]:
+        headers = {"Range": f"bytes={part}"}
+        if self._etag is not None:
+            headers["If-Range"] = self._etag
+        with closing(self._origin.open(headers)) as response:
+            first, last = self._check(response, part)
+            return first, self._body(response, last + 1 - first)
+
+    def _check(self, response: requests.Response, part: str) -> tuple[int, int]:
+        etag = strong_etag(response)
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        plain = response.headers.get("Content-Encoding", "identity") == "identity"
+        if self._etag is None and (response.status_code != PARTIAL or not found or not plain or etag is None):
+            size = content_length(response) if response.status_code == OK else None
+            raise PeekError(
+                f"A look at {self._origin.name} is not possible: its storage does not send parts of a file.",
+                hint=f"%sutro_results {as_typed(self._origin.name)} fetches all of it, and keeps it.",
+                cost=size,
+                size=size,
+            )
+        if (
+            found is None
+            or response.status_code != PARTIAL
+            or (self._etag is not None and etag != self._etag)
+        ):
+            raise ServiceError(
+                f"The results of {self._origin.name} changed while they were looked at.", hint="Look again."
+            )
+        first, last, size = map(int, found.groups())
+        if self._etag is None:
+            self._etag, self.size = etag, size
+        wanted = (
+            (max(0, size - TAIL_BYTES), size - 1)
+            if part.startswith("-")
+            else tuple(map(int, part.split("-")))
+        )
+        if size != self.size or (first, last) != wanted:
+            raise ServiceError(
+                f"The storage sent another part of {self._origin.name} than was asked for.",
+                hint=f"%sutro_results {as_typed(self._origin.name)} fetches all of it.",
+            )
+        return first, last
+
+    def _body(self, response: requests.Response, length: int) -> bytes:
+        body = bytearray()
+        begin, policy = time.monotonic(), self._patience.policy
+        try:
+            while chunk := response.raw.read1(1 << 20, decode_content=True):
+                body += chunk
+                self.fetched += len(chunk)
+                seconds = time.monotonic() - begin
+                if len(body) > length or (
+                    seconds > policy.slow_seconds and len(body) < policy.slow_rate * seconds
+                ):
+                    break
+        except urllib3.exceptions.HTTPError:
+            pass
+        if len(body) != length:
+            raise ServiceUnreachableError(
+                f"A part of {self._origin.name} broke off: {len(body):,} of {length:,} bytes arrived.",
+                hint="Run the cell again.",
+            )
+        return bytes(body)

@@ -1,0 +1,208 @@
+"""Results of a job to a file on disk.
+
+Parquet from a deployment comes by a signed URL of its object storage, where there is one; everything
+else from ``GET jobs/{id}/results``. What has been written is complete, or there is an error; where the
+server tells versions of its file apart, a fetch that stopped is gone on with by the next one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from sutro_magic.api.responses import content_length, retry_after
+from sutro_magic.api.transport import RETRIED_STATUSES
+from sutro_magic.download.transfer import OK, PARTIAL, UNSATISFIABLE, Transfer, is_passing
+from sutro_magic.errors import CacheError, JobNotFoundError, ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import requests
+
+    from sutro_magic.api.client import Client, SignedArtifact
+    from sutro_magic.api.retry import Patience
+    from sutro_magic.cache.partial import Partial, Partials
+    from sutro_magic.models import ResultsRequest
+    from sutro_magic.system.cancellation import Errand
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are there and, where it is known, the bytes in all."""
+
+CONNECTIONS = 8
+"""To an object storage at most; as many as help are opened."""
+NO_SUCH_ROUTE = frozenset({404, 405})
+STORAGE_REFUSED = frozenset({400, 401, 403, 404, 410})
+"""What object storage answers to an expired signature (R2: 400, S3: 403), or when the object has moved."""
+FRESH_URLS = 2
+"""A fresh one may have been signed for another thread, and have expired since."""
+STORAGE_OPENED = frozenset({OK, PARTIAL, UNSATISFIABLE})
+
+
+def fetch(
+    client: Client,
+    request: ResultsRequest,
+    target: Path,
+    *,
+    partials: Partials,
+    patience: Patience,
+    errand: Errand,
+    on_bytes: Progress,
+    on_kept: Callable[[int], None] = lambda _count: None,
+) -> Partial:
+    """Fetch the results of a job in the format asked for.
+
+    Parameters
+    ----------
+    client : Client
+    request : ResultsRequest
+    target : pathlib.Path
+        The file to make, on the file system of the partial downloads.
+    partials : Partials
+        Where a fetch that stopped is kept, and looked for.
+    patience : Patience
+        The tries that are left.
+    errand : Errand
+        The work that this is a part of.
+    on_bytes, on_kept : callable
+        Told the bytes that are there, what was kept of an earlier fetch included; told, when the fetch does
+        not succeed, how many bytes are kept.
+
+    Returns
+    -------
+    Partial
+        What was fetched, once more: to be dropped when the results are safe, or kept for the next fetch.
+
+    Raises
+    ------
+    SutroError
+        Of the kind that fits; ``target`` is not there then.
+    """
+    origin = Origin(client, request, patience)
+    partial = partials.claim(client.credentials.identity, request)
+    try:
+        Transfer(origin, partial, patience, errand, on_bytes).run()
+        partial.finish(target)
+        errand.check()
+    except CacheError:
+        partial.drop()  # on a full disk even the half of it is too much
+        raise
+    except BaseException:
+        on_kept(partial.keep())
+        raise
+    return partial
+
+
+def announced_size(client: Client, request: ResultsRequest) -> int | None:
+    """Return the bytes that `fetch` would transfer, if the service says so; no body is read."""
+    patience = client.patience()
+    origin = Origin(client, request, patience)
+    while True:
+        try:
+            with closing(origin.open({})) as response:
+                return content_length(response)
+        except ServiceError as error:
+            if not is_passing(error) or not patience.wait(error.message.rstrip("."), error.retry_after):
+                raise
+
+
+class Origin:
+    """Where the results of one request come from. Threads may share it.
+
+    Parameters
+    ----------
+    client : Client
+    request : ResultsRequest
+    patience : Patience
+        For the question where the artifact is.
+    signed : bool, optional
+        Whether to ask for a signed URL; by default where the deployment gives them.
+    """
+
+    def __init__(
+        self, client: Client, request: ResultsRequest, patience: Patience, *, signed: bool | None = None
+    ) -> None:
+        self.name = request.job_id
+        self._client = client
+        self._request = request
+        self._patience = patience
+        if signed is None:
+            signed = request.format == "parquet" and client.serves_results_url
+        self._signed = signed
+        self._artifact: SignedArtifact | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def connections(self) -> int:
+        """How many connections there may be at most: one to the service itself."""
+        return CONNECTIONS if self._signed else 1
+
+    def open(self, headers: Mapping[str, str]) -> requests.Response:
+        """Ask for the results, in one try.
+
+        Returns
+        -------
+        requests.Response
+            With status 200, 206 or 416.
+
+        Raises
+        ------
+        SutroError
+        """
+        if not self._signed:
+            return self._client.open_results(self._request, headers)
+        try:
+            artifact = self._sign(None)
+        except JobNotFoundError:
+            return self._open_instead(headers)
+        except ServiceError as error:
+            if error.status_code not in NO_SUCH_ROUTE:
+                raise
+            return self._open_instead(headers)
+        response = self._client.open_artifact(artifact, headers)
+        for _ in range(FRESH_URLS):
+            if response.status_code not in STORAGE_REFUSED:
+                break
+            response.close()
+            artifact = self._sign(artifact)
+            response = self._client.open_artifact(artifact, headers)
+        if response.status_code in STORAGE_OPENED:
+            return response
+        raise _refused(response)
+
+    def length(self) -> int | None:
+        """Return the bytes of the artifact as the storage announces them, where it does."""
+        artifact = self._artifact
+        return None if artifact is None else self._client.artifact_length(artifact)
+
+    def _sign(self, expired: SignedArtifact | None) -> SignedArtifact:
+        """Return signed URLs: fresh ones if there are none, or these have expired; asked for by one thread."""
+        with self._lock:
+            if self._artifact is None or self._artifact is expired:
+                self._artifact = self._client.sign_artifact(self._request, self._patience)
+            return self._artifact
+
+    def _open_instead(self, headers: Mapping[str, str]) -> requests.Response:
+        response = self._client.open_results(self._request, headers)
+        # The job is there, so it was the route that was missing: do not ask for it again.
+        self._signed = self._client.serves_results_url = False
+        return response
+
+
+def _refused(response: requests.Response) -> ServiceError:
+    code = response.status_code
+    response.close()
+    if code in RETRIED_STATUSES:
+        return ServiceError(
+            f"The object storage answered {code}.",
+            hint="Run the cell again in a moment, or try --format csv, which does not use the storage.",
+            status_code=code,
+            retry_after=retry_after(response),
+        )
+    return ServiceError(
+        f"The object storage answered {code} to a fresh download address.",
+        hint="Run the cell again, or try --format csv, which does not use the storage.",
+    )

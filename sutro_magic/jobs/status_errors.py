@@ -1,0 +1,47 @@
+"""How jobs end, and what to say of those without results."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sutro_magic.errors import JobCancelledError, JobFailedError, JobNotReadyError, shorten
+from sutro_magic.models import JobStatus
+from sutro_magic.system.quoting import as_typed
+
+if TYPE_CHECKING:
+    from sutro_magic.models import Job
+
+JUST_SUCCEEDED_SECONDS = 120.0
+"""For this long after success the results may not be written yet (the SDK waits up to 100 s)."""
+
+
+def raise_unless_succeeded(job: Job) -> None:
+    """Raise the error that says why a job has no results, unless it has."""
+    if job.status is JobStatus.SUCCEEDED:
+        return
+    if job.status is JobStatus.FAILED:
+        reason = f": {shorten(job.failure_reason, 300)}" if job.failure_reason else "."
+        raise JobFailedError(
+            f"{job.title} failed{reason}",
+            job_id=job.job_id,
+            hint=f"%sutro_status {as_typed(job.job_id)} shows its details; a failed job has no results.",
+        )
+    if job.status is JobStatus.CANCELLED:
+        raise JobCancelledError(
+            f"{job.title} was cancelled.",
+            job_id=job.job_id,
+            hint="A cancelled job has no results; %sutro_jobs --status succeeded lists those that have.",
+        )
+    raise JobNotReadyError(
+        f"{job.title} is not finished: it is {job.status.value}.",
+        job_id=job.job_id,
+        hint=f"%sutro_wait {as_typed(job.job_id)} waits for it; %sutro_results {as_typed(job.job_id)} --wait fetches it, too.",
+    )
+
+
+def just_succeeded(job: Job) -> bool:
+    """Tell whether a job succeeded so lately that its results may not be written yet."""
+    if job.completed is None:
+        return False
+    return abs((datetime.now(UTC) - job.completed).total_seconds()) < JUST_SUCCEEDED_SECONDS

@@ -1,0 +1,87 @@
+"""Loading into an IPython shell, and leaving it as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+from sutro_magic.errors import SutroError
+from sutro_magic.magics.magics import MAGIC_NAMES, SutroMagics
+
+_loaded: dict[int, tuple[SutroMagics, Any]] = {}
+
+
+def load(shell: Any) -> None:
+    """Register the magics, completion and the display of our objects; a second call does nothing."""
+    if id(shell) in _loaded:
+        return
+    magics = SutroMagics(shell)
+    shell.register_magics(magics)
+    magics.display.register()
+    matcher = _make_matcher(shell, magics)
+    matchers = shell.Completer.custom_matchers
+    # The autoload file's own matcher has done its work.
+    matchers[:] = [other for other in matchers if not hasattr(other, "sutro_magic_autoload")]
+    matchers.append(matcher)
+    shell.input_transformers_cleanup.append(_give_a_body)
+    _loaded[id(shell)] = magics, matcher
+
+
+def _make_matcher(shell: Any, magics: SutroMagics) -> Any:
+    """Return what IPython asks at Tab; the rest of completion is loaded when it is needed."""
+    from IPython.core.completer import context_matcher
+
+    def sutro_matcher(context: Any) -> dict[str, Any]:
+        if "%sutro_" not in context.full_text:
+            return {"completions": []}
+        from sutro_magic.magics.completion import complete
+
+        return complete(context, shell, magics)
+
+    return context_matcher(identifier="sutro_magic")(sutro_matcher)
+
+
+def _give_a_body(lines: list[str]) -> list[str]:
+    """Let a cell that is nothing but ``%%sutro_sql`` come to the magic, which says more of it than IPython."""
+    if lines and lines[0].startswith("%%sutro_sql") and not "".join(lines[1:]).strip():
+        return [lines[0].rstrip("\n") + "\n", "\n"]
+    return lines
+
+
+def unload(shell: Any) -> None:
+    """Take back magics, completion, configuration, display, the demo service and the database of tables."""
+    magics, matcher = _loaded.pop(id(shell), (None, None))
+    if magics is None:
+        return
+    magics.close()
+    magics.display.unregister()
+    with contextlib.suppress(ValueError):
+        shell.Completer.custom_matchers.remove(matcher)
+    with contextlib.suppress(ValueError):
+        shell.input_transformers_cleanup.remove(_give_a_body)
+    SutroError.debug = False
+    if "sutro_magic.query.duckdb_engine" in sys.modules:
+        from sutro_magic.query import duckdb_engine
+
+        duckdb_engine.forget()
+    _keep_settings(shell, magics)
+    manager = shell.magics_manager
+    for name in MAGIC_NAMES:
+        for kind in manager.magics.values():
+            kind.pop(name, None)
+        # A lazy entry of the autoload file would bring the magic back.
+        manager.lazy_magics.pop(name, None)
+    manager.registry.pop(type(magics).__name__, None)
+    with contextlib.suppress(ValueError):
+        shell.configurables.remove(magics)
+
+
+def _keep_settings(shell: Any, magics: SutroMagics) -> None:
+    """Leave what ``%config`` was given for the next loading, without what was refused."""
+    given = shell.config.get(type(magics).__name__, {})
+    for name in list(given):
+        if magics.has_trait(name):
+            given[name] = getattr(magics, name)
+        else:
+            del given[name]

@@ -1,0 +1,158 @@
+"""What a column holds, in a few numbers: nulls, distinct values, range and histogram, or the commonest values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sutro_magic.query.table_query import expression, kind_of, queryable
+
+if TYPE_CHECKING:
+    from sutro_magic.query.duckdb_engine import Lane
+    from sutro_magic.query.table_query import Kind
+
+BINS = 16
+COMMONEST = 5
+LISTED = 100
+"""A list of values to be ticked has at most so many."""
+LISTED_NUMBERS = 24
+"""For numbers a range is handier, except for a few."""
+LONGEST_VALUE = 1_000
+"""Texts with more characters are not values to be listed."""
+COUNTED_ROWS = 1_000_000
+COUNTED_VALUES = 100_000
+"""With more rows and more values, different values are estimated: counting ten million takes eight times as long as
+all the rest of a summary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a column holds.
+
+    Attributes
+    ----------
+    kind : str
+    rows, nulls, nans : int
+    distinct : int or None
+        How many values there are; None where values are not compared.
+    is_estimate : bool
+        Whether `distinct` is only about right (HyperLogLog).
+    lowest, highest, mean : object
+        Of numbers and times; None for others.
+    bins : list of int
+        Rows in each of `BINS` equal parts of the range, for numbers; infinite ones are in none.
+    commonest : list of (object, int)
+        Values and their rows, for text and booleans.
+    """
+
+    kind: Kind
+    rows: int
+    nulls: int
+    nans: int = 0
+    distinct: int | None = None
+    is_estimate: bool = False
+    lowest: Any = None
+    highest: Any = None
+    mean: float | None = None
+    bins: list[int] = field(default_factory=list)
+    commonest: list[tuple[Any, int]] = field(default_factory=list)
+
+
+def summarize(lane: Lane, table: pa.Table, column: int) -> Summary:
+    """Summarize one column of a table, over all its rows.
+
+    Parameters
+    ----------
+    lane : Lane
+        Runs the queries.
+    table : pyarrow.Table
+    column : int
+        Its place.
+    """
+    kind = table.schema.field(column).type
+    rows, nulls = table.num_rows, table.column(column).null_count
+    what, asked = expression(column, kind), {"t": queryable(table, [column])}
+    common = {"kind": kind_of(kind), "rows": rows, "nulls": nulls}
+    if common["kind"] in {"nested", "other"}:
+        return Summary(**common)
+    with lane.turn():
+        about = int(lane.rows(f"select approx_count_distinct({what}) from t", asked)[0][0])  # noqa: S608 - names of our own
+        common["is_estimate"] = rows > COUNTED_ROWS and about > COUNTED_VALUES
+        common["distinct"] = min(about, rows - nulls) if common["is_estimate"] else _count(lane, asked, what)
+        if common["kind"] in {"text", "bool"}:
+            return Summary(**common, commonest=_commonest(lane, asked, what, COMMONEST, kind))
+        floating = pa.types.is_floating(kind)
+        real = f"where not isnan({what}) and {what} is not null" if floating else f"where {what} is not null"
+        number = common["kind"] == "number"
+        # As floats: the sum of integers with 38 digits has no type in DuckDB.
+        mean = (
+            f"avg({f'cast({what} as double)' if pa.types.is_decimal(kind) else what})" if number else "null"
+        )
+        low, high, average, counted = lane.rows(
+            f"select min({what}), max({what}), {mean}, count(*) from t {real}",  # noqa: S608
+            asked,
+        )[0]
+        common["nans"] = rows - nulls - counted
+        bins = _bins(lane, asked, what, floating=floating) if number and counted else []
+        if pa.types.is_duration(kind) and counted:
+            per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+            low, high = timedelta(seconds=low / per_second), timedelta(seconds=high / per_second)
+        return Summary(**common, lowest=low, highest=high, mean=average, bins=bins)
+
+
+def _count(lane: Lane, asked: dict[str, pa.Table], what: str) -> int:
+    return int(lane.rows(f"select count(distinct {what}) from t", asked)[0][0])  # noqa: S608 - names of our own
+
+
+def list_values(lane: Lane, table: pa.Table, column: int) -> list[tuple[Any, int]] | None:
+    """Return the values of a column and how many rows have each, the commonest first; null is one of them.
+
+    None where the column has too many or too long values for a list to tick.
+    """
+    kind = table.schema.field(column).type
+    if kind_of(kind) not in {"text", "bool", "number"} or pa.types.is_floating(kind):
+        return None
+    what, asked = expression(column, kind), {"t": queryable(table, [column])}
+    with lane.turn():
+        # A look at the first rows saves counting the values of a column that has millions of them.
+        first = {"t": asked["t"].slice(0, 20_000)}
+        sql = f"select count(distinct {what}) from t"  # noqa: S608 - names of our own
+        most = LISTED_NUMBERS if kind_of(kind) == "number" else LISTED
+        if lane.rows(sql, first)[0][0] > most:
+            return None
+        found = _commonest(lane, asked, what, most + 1, kind, nulls=True)
+    if len(found) > most or any(isinstance(v, str) and len(v) > LONGEST_VALUE for v, _ in found):
+        return None
+    return found
+
+
+def _commonest(
+    lane: Lane, asked: dict[str, pa.Table], what: str, limit: int, kind: pa.DataType, *, nulls: bool = False
+) -> list[tuple[Any, int]]:
+    where = "" if nulls else f"where {what} is not null"
+    if kind_of(kind) == "text" and not nulls:
+        what = f"substr({what}, 1, {LONGEST_VALUE})"  # long texts are not carried around to be counted
+    sql = f"select {what} as v, count(*) as n from t {where} group by v order by n desc, v nulls last limit {limit}"  # noqa: S608
+    return [(value, int(count)) for value, count in lane.rows(sql, asked)]
+
+
+def _bins(lane: Lane, asked: dict[str, pa.Table], what: str, *, floating: bool) -> list[int]:
+    where = f"where isfinite({what})" if floating else f"where {what} is not null"  # a null is not finite
+    low, high = lane.rows(f"select min({what}), max({what}) from t {where}", asked)[0]  # noqa: S608
+    if low is None:
+        return []
+    low, high = float(low), float(high)
+    width = (high - low) / BINS
+    if not 0 < width < float("inf"):
+        return []
+    sql = (
+        f"select least({BINS - 1}, cast(floor((cast({what} as double) - ?) / ?) as integer)) as b, count(*) "  # noqa: S608
+        f"from t {where} group by b"
+    )
+    bins = [0] * BINS
+    for place, count in lane.rows(sql, asked, [low, width]):
+        bins[min(max(place, 0), BINS - 1)] += int(count)
+    return bins

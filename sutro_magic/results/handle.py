@@ -1,0 +1,445 @@
+"""Results: a lazy handle on one job's table in the cache.
+
+Nothing is loaded before it is asked for; each conversion reads the file anew, so what it returns is
+the caller's own and outlives the cache.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from sutro_magic.errors import ArgumentError
+from sutro_magic.models import Job, JobStatus
+from sutro_magic.results.pickling import Handle, number_of_rows
+from sutro_magic.results.provenance import Provenance
+from sutro_magic.results.sources import ResultsFile, UnfoldedResults
+from sutro_magic.system.optional_packages import require
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import dask.dataframe
+    import duckdb
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    from sutro_magic.cache.store import CacheEntry, ResultsCache
+    from sutro_magic.models import ResultsRequest
+    from sutro_magic.query.pages import Pages
+    from sutro_magic.query.table_query import Question
+    from sutro_magic.results.provenance import Peeked, Wider
+    from sutro_magic.results.sources import Source
+    from sutro_magic.structured.unfold import Unfolding
+
+Part = Literal["all", "errors", "filtered", "selected", "peek", "computed", "compared"]
+"""Which rows of the job a `Results` holds; what is computed is of no one job: `job` then says of what."""
+
+AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]
+AS_TYPES: tuple[AsType, ...] = get_args(AsType)
+
+
+class Results(Handle):
+    """The table of one finished job.
+
+    Columns, in this order: ID columns and other carried columns as sent, ``inputs`` (if asked),
+    ``outputs``, ``cumulative_logprobs`` (if asked), ``confidence_score`` (if sent). The service calls
+    the output column by the job id; here it is always ``outputs``. Rows are in the job's order.
+
+    Outputs that are JSON objects are unfolded: their fields stand in place of ``outputs``, with types.
+    Where an output could not be unfolded, its text is in ``_raw`` and the reason in ``_error``; these two
+    columns are there only then. A field that an object does not have is null, like one that is null;
+    `raw` has the texts as they were sent.
+
+    Made by `sutro_magic.Session.results`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        job: Job,
+        job_id: str,
+        from_cache: bool,
+        provenance: Provenance,
+        part: Part = "all",
+        with_inputs: Wider | None = None,
+        peeked: Peeked | None = None,
+    ) -> None:
+        self._source = source
+        self._job_id = job_id
+        self._pages: Pages | None = None
+        self._question: Question | None = None
+        self.job: Job = job
+        self.from_cache: bool = from_cache
+        self.provenance: Provenance = provenance
+        self.part: Part = part
+        self.with_inputs = with_inputs
+        """How to get the prompts too; None where they are there, or nobody knows how."""
+        self.peeked = peeked
+        """What is missing, if these are the first rows only; else None."""
+        self.ticked: tuple[int, ...] = ()
+        """Places, from 0, of the rows that are ticked in the table that was touched last."""
+
+    @classmethod
+    def of_entry(
+        cls,
+        entry: CacheEntry,
+        request: ResultsRequest,
+        *,
+        cache: ResultsCache,
+        identity: str,
+        unfold: bool | None,
+        from_cache: bool,
+        seconds: float,
+        with_inputs: Wider | None = None,
+        file: ResultsFile | None = None,
+        part: Part = "all",
+        peeked: Peeked | None = None,
+    ) -> Results:
+        """Make the handle of an entry in the cache; parameters as in `sutro_magic.Session.results`."""
+        job_id, rows = request.job_id, entry.table.num_rows
+        file = file or ResultsFile(entry, request, cache, identity)
+        return cls(
+            file if unfold is False else UnfoldedResults(file, cache, forced=bool(unfold)),
+            job=entry.job or Job(job_id=job_id, status=JobStatus.SUCCEEDED, num_rows=rows),
+            job_id=job_id,
+            from_cache=from_cache,
+            provenance=Provenance(
+                deployment=entry.deployment,
+                format=entry.request.format,
+                fetched=entry.fetched,
+                size=entry.size,
+                seconds=seconds,
+            ),
+            with_inputs=with_inputs,
+            part=part,
+            peeked=peeked,
+        )
+
+    @classmethod
+    def computed(cls, table: pa.Table, title: str, seconds: float) -> Results:
+        """Make the handle of a table that was computed.
+
+        Parameters
+        ----------
+        table : pyarrow.Table
+        title : str
+            What it was made of.
+        seconds : float
+            How long that took.
+        """
+        from datetime import UTC, datetime
+
+        from sutro_magic.results.selection import PickedRows
+
+        return cls(
+            PickedRows(table),
+            job=Job(job_id=title),
+            job_id=title,
+            from_cache=False,
+            provenance=Provenance(
+                deployment="", format="", fetched=datetime.now(UTC), size=table.nbytes, seconds=seconds
+            ),
+            part="computed",
+        )
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    @property
+    def job_id(self) -> str:
+        """Id of the job."""
+        return self._job_id
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the table."""
+        return self._source.num_rows
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, in order."""
+        return self._source.names or list(self.schema.names)
+
+    @property
+    def known_columns(self) -> list[str]:
+        """Names of the columns, in order; none before outputs are unfolded, which takes a moment."""
+        return self._source.names or []
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table."""
+        return self._source.schema
+
+    @property
+    def path(self) -> Path:
+        """The Parquet file in the cache, with outputs as they were sent.
+
+        A Parquet artifact is kept byte for byte as the service made it, so its output column is named
+        after the job id, and it may hold more columns than were asked for.
+        """
+        return self._source.path
+
+    @property
+    def raw(self) -> Results:
+        """The canonical table as it came, with outputs as text; itself where nothing was to be unfolded."""
+        if isinstance(self._source, UnfoldedResults):
+            return self._with(self._source.file, self.part)
+        return self
+
+    @property
+    def errors(self) -> Results:
+        """The rows whose outputs could not be unfolded, and ``_row``, their 0-based place in the job.
+
+        The other columns are those that the service sent, and ``_raw`` and ``_error``. Null outputs are
+        no errors: there was nothing to be unfolded.
+        """
+        from sutro_magic.results.selection import PickedRows, failed_rows
+
+        return self._with(PickedRows(*failed_rows(self._source)), "errors")
+
+    @property
+    def filtered(self) -> Results:
+        """The rows that the table touched last shows, in its order, with ``_row``; all rows without a table."""
+        from sutro_magic.results.selection import NumberedRows
+
+        rows = None if self._question is None else self.pages.rows(self._question)
+        return self._with(NumberedRows(self.pages, rows, self._source), "filtered")
+
+    @property
+    def selected(self) -> Results:
+        """The rows that are ticked in the table touched last, with ``_row``; no rows without a table."""
+        import numpy as np
+
+        from sutro_magic.results.selection import NumberedRows
+
+        ticked = np.array(self.ticked, dtype=np.int64)
+        return self._with(NumberedRows(self.pages, ticked, self._source), "selected")
+
+    @property
+    def unfolding(self) -> Unfolding | None:
+        """What came of unfolding the outputs; None where they were to stay as they are."""
+        return self._source.unfolding
+
+    @property
+    def pages(self) -> Pages:
+        """The rows by page, sorted, searched, filtered."""
+        if self._pages is None:
+            self._pages = self.new_pages()
+        return self._pages
+
+    def new_pages(self) -> Pages:
+        """Return `pages` of their own: questions to one do not cancel those to another."""
+        from sutro_magic.query.pages import Pages
+
+        return Pages(self._source.mapped)
+
+    def touch(self, pages: Pages, question: Question) -> None:
+        """Remember what a table shows; `filtered` then asks for it."""
+        self._pages, self._question = pages, question
+
+    def table(self) -> Any:
+        """Return the interactive table of these results: a widget, to be put into others, too."""
+        # By name: a handle knows no widgets, and yet it is where people look for the way to one.
+        module = importlib.import_module("sutro_magic.ui.table.results_table")
+        return module.ResultsTable(self)
+
+    def prepare(self, on_rows: Callable[[int, int], None] = lambda _done, _total: None) -> None:
+        """Do now what is otherwise done at first need: unfold the outputs.
+
+        Parameters
+        ----------
+        on_rows : callable
+            Told how many rows of how many are done.
+        """
+        self._source.prepare(on_rows)
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __repr__(self) -> str:
+        # Never data: a repr may end up in a log. And never work: it may be called by a debugger.
+        names = self._source.names
+        size = f"{self.num_rows:,} rows" if names is None else f"{self.num_rows:,} x {len(names)}"
+        return f"<Results of {self.job.title}: {size}>"
+
+    # --- as data ------------------------------------------------------------------------------
+
+    def arrow(self) -> pa.Table:
+        """Return the whole table as a `pyarrow.Table`; one that memory could not hold is mapped from a file."""
+        import pyarrow as pa
+
+        stored = self._source.stored()
+        if stored.schema == self.schema:
+            return stored
+        return pa.Table.from_batches(
+            self.batches(), schema=self.schema
+        )  # of other types, but nothing is copied
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Give the table, batch by batch, to whoever reads Arrow's PyCapsule interface.
+
+        That is what ``pl.DataFrame(r)``, ``pa.table(r)``, ``pd.DataFrame.from_arrow(r)`` and
+        ``duckdb.sql("from r")`` ask for. Each call begins anew.
+        """
+        import pyarrow as pa
+
+        batches = self.batches()
+        # The first one now: what is wrong is then said in our words, and an open file outlives the cache.
+        first = list(itertools.islice(batches, 1))
+        reader = pa.RecordBatchReader.from_batches(self.schema, itertools.chain(first, batches))
+        stream: object = reader.__arrow_c_stream__(requested_schema)
+        return stream
+
+    def __arrow_c_schema__(self) -> object:
+        """Give the schema, so that nobody begins a stream only for that."""
+        schema: object = self.schema.__arrow_c_schema__()
+        return schema
+
+    def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
+        """Yield the table as `pyarrow.RecordBatch` of at most ``batch_size`` rows, fewer where they are long."""
+        yield from self._source.batches(batch_size)
+
+    def head(self, rows: int = 10) -> pa.Table:
+        """Return the first rows as a `pyarrow.Table`, reading no more than they need."""
+        import pyarrow as pa
+
+        rows = number_of_rows(rows)
+        taken: list[pa.RecordBatch] = []
+        missing = rows
+        for batch in self.batches(batch_size=max(1, min(rows, 65_536))):
+            taken.append(batch.slice(0, missing))
+            missing -= taken[-1].num_rows
+            if missing <= 0:
+                break
+        return pa.Table.from_batches(taken, schema=self.schema)
+
+    def pandas(self) -> pd.DataFrame:
+        """Return the whole table as a `pandas.DataFrame` of its own.
+
+        Text has pandas' ``str`` type; numbers are numpy where there are no nulls and nullable types
+        otherwise, so that no value changes; lists, structs and decimals stay Arrow.
+        ``attrs["sutro_job"]`` is the job id, except where rows were computed.
+        """
+        from sutro_magic.results.to_pandas import to_pandas
+
+        frame = to_pandas(self._source.stored())
+        if self.part != "computed":
+            frame.attrs["sutro_job"] = self.job_id
+        return frame
+
+    def polars(self) -> pl.DataFrame:
+        """Return the whole table as a `polars.DataFrame`."""
+        require("polars")
+        import polars as pl
+
+        frame = pl.from_arrow(self._source.stored())
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives a frame, an array a series
+        return frame
+
+    def duckdb(self) -> duckdb.DuckDBPyRelation:
+        """Return a DuckDB relation of the table, which large results map from a file; it outlives the cache's entry.
+
+        It lives on DuckDB's default connection, as only there it combines with ``duckdb.sql`` and other relations.
+        That serves one thread at a time: in threads, ``duckdb.connect().from_arrow(r.arrow())`` in each.
+        """
+        relation: duckdb.DuckDBPyRelation = self._source.duckdb()
+        return relation
+
+    def dask(self) -> dask.dataframe.DataFrame:
+        """Return a Dask DataFrame that reads the cached file in parts of some 100,000 rows, each in its worker.
+
+        On a cluster, workers need Sutro Magic and must see the cache's folder by the same path. All parts of
+        a column have one type: numbers with nulls are nullable, floats with nulls Arrow's.
+
+        Raises
+        ------
+        CacheError
+            From Dask, when the results have gone from the cache before it read them.
+        """
+        require("dask")
+        frame: dask.dataframe.DataFrame = self._source.dask()
+        return frame
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        on_rows: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Path:
+        """Save the table as a file: Parquet, CSV or JSON Lines, as its name ends.
+
+        The rows are streamed, so memory stays flat. The file has its name only when it is whole: until
+        then, and after any error, nothing is there, or what was there before.
+
+        Parquet keeps every type. In a CSV, null is an empty field and an empty text is ``""``; lists and
+        objects are JSON text. JSON Lines has one object a row, its keys in the order of the columns, with
+        all digits of a number. JSON has no NaN and no infinity: they are null there, also inside lists and
+        objects, those of a CSV too. In both, times are ISO 8601 and binary values Base64.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ends in ``.parquet``, ``.csv``, ``.jsonl`` or ``.ndjson``; ``~`` is the home folder.
+        overwrite : bool
+            Replace a file that is there.
+        on_rows : callable
+            Told how many rows of how many are written.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        ArgumentError
+            When the ending is another, the folder is missing, or the file is there already.
+        SutroError
+            When the disk is full or may not be written to.
+
+        Examples
+        --------
+        >>> results.save("films.csv")  # doctest: +SKIP
+        >>> results.filtered.save("~/good.parquet", overwrite=True)  # doctest: +SKIP
+        """
+        from sutro_magic.results import export
+
+        return export.save(self, path, overwrite=overwrite, on_rows=on_rows)
+
+    def to(self, as_type: AsType) -> Any:
+        """Return the table as one of `AS_TYPES`.
+
+        Raises
+        ------
+        ArgumentError
+            For an unknown type.
+        MissingPackageError
+            When its package is not installed.
+        """
+        if as_type not in AS_TYPES:
+            raise ArgumentError(
+                f"There is no type {as_type!r}.", hint=f"Choose one of {', '.join(AS_TYPES)}."
+            )
+        if as_type == "results":
+            return self
+        if as_type == "path":
+            return self.path
+        return getattr(self, as_type)()
+
+    def _with(self, source: Source, part: Part) -> Results:
+        return Results(
+            source,
+            job=self.job,
+            job_id=self.job_id,
+            from_cache=self.from_cache,
+            provenance=self.provenance,
+            part=part,
+            with_inputs=self.with_inputs if part == "all" else None,
+            peeked=self.peeked,
+        )

@@ -1,0 +1,336 @@
+"""The first rows of results, without the rest: of a file at an object storage, or of one in the cache.
+
+A Parquet file says at its end where its row groups are. So the end is read, and then the first row
+groups, as many as hold the rows that are wanted. The rows go to a small file of their own, which lives as
+long as they are used; everything that can be done with results can be done with them.
+"""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sutro_magic.cache.store import RESULTS_FILE, CacheEntry, ResultsCache
+from sutro_magic.errors import ArgumentError, CacheError, CorruptResultsError, PeekError
+from sutro_magic.formats.batch_size import BATCH_BYTES
+from sutro_magic.formats.columns import CanonicalTable, map_columns
+from sutro_magic.formats.footer import TAIL_BYTES, Chunks, read_chunks
+from sutro_magic.formats.page_headers import check_pages
+from sutro_magic.formats.reader import decode, opened
+from sutro_magic.formats.writer import RowGroupWriter
+from sutro_magic.results.handle import Results
+from sutro_magic.results.provenance import Peeked
+from sutro_magic.results.sources import ResultsFile
+from sutro_magic.system.quoting import as_typed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sutro_magic.download.remote_file import RemoteFile
+    from sutro_magic.formats.footer import Chunk
+    from sutro_magic.formats.page_headers import File
+    from sutro_magic.models import Job, ResultsRequest
+
+MOST_SHARE = 0.2
+"""A look that costs a larger share of the file is refused: the whole is not much dearer, and stays."""
+MOST_DECODED = 1 << 30
+"""Bytes of row groups, decoded, that a look may take."""
+MOST_FETCHED = 256 << 20
+"""Bytes of row groups, packed, which are held in memory."""
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """What a look brought.
+
+    Attributes
+    ----------
+    home : tempfile.TemporaryDirectory
+        Where they are, in a Parquet file with the columns of the whole one.
+    num_rows : int
+        How many they are.
+    table : CanonicalTable
+        Which of them is what, with the number of rows of the whole file.
+    size, fetched : int
+        Bytes of the whole file; bytes that were read over the network.
+    """
+
+    home: tempfile.TemporaryDirectory[str]
+    num_rows: int
+    table: CanonicalTable
+    size: int
+    fetched: int
+
+
+def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
+    """Read the first rows of a file at an object storage.
+
+    Parameters
+    ----------
+    file : RemoteFile
+    request : ResultsRequest
+    rows : int
+        How many.
+
+    Raises
+    ------
+    PeekError
+        When that would fetch more than a fifth of the file.
+    CorruptResultsError
+        When it is no Parquet file of these results.
+    """
+    chunks = _read_footer(file, request)
+    try:
+        with pq.ParquetFile(file) as parquet:
+            groups = _groups(parquet.metadata, rows)
+            wanted = [chunk for group in groups for chunk in chunks[group]]
+            spans = [(chunk.start, chunk.end) for chunk in wanted]
+            fetched = sum(end - start for start, end in spans)
+            decoded = sum(max(0, chunk.unpacked) for chunk in wanted)
+            _check_memory(file, request, rows, decoded, MOST_DECODED)
+            _check_memory(file, request, rows, fetched, MOST_FETCHED)
+            if file.fetched < file.size:
+                why = (
+                    "they are in one row group"
+                    if len(groups) == 1
+                    else f"they are in {len(groups)} row groups"
+                )
+                _check_share(file, request, fetched, why)
+            file.prefetch(spans)
+            # The pages themselves say it again; Arrow believes them, not the footer.
+            decoded = sum(check_pages(file, *span).unpacked for span in spans)
+            _check_memory(file, request, rows, decoded, MOST_DECODED)
+            table = _describe(parquet, request)
+
+            def check(taken: int) -> None:
+                _check_memory(file, request, rows, taken, MOST_DECODED)
+
+            home, count = _take(parquet, _decode(parquet, file, chunks, groups, rows), rows, check)
+            return FirstRows(home, count, table, file.size, file.fetched)
+    except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
+        raise CorruptResultsError(
+            "The Parquet file cannot be read.",
+            hint=f"%sutro_results {as_typed(request.job_id)} fetches all of it.",
+        ) from error
+
+
+def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
+    """Read the first rows of an entry in the cache.
+
+    Raises
+    ------
+    CacheError, CorruptResultsError, PeekError
+        When its file is gone; when that is damaged; when the rows take too much memory.
+    """
+    try:
+        with opened(entry.path) as (parquet, data):
+
+            def check(taken: int) -> None:
+                _check_memory(entry, entry.request, rows, taken, MOST_DECODED)
+
+            chunks, groups = Chunks(data, data.size()), _groups(parquet.metadata, rows)
+            home, count = _take(parquet, _decode(parquet, data, chunks, groups, rows), rows, check)
+    except FileNotFoundError:
+        job_id = entry.request.job_id
+        raise CacheError(
+            f"The results of {job_id} are no longer in the cache.",
+            hint=f"%sutro_results {as_typed(job_id)} fetches them again.",
+        ) from None
+    return FirstRows(home, count, entry.table, entry.size, 0)
+
+
+def as_results(
+    found: FirstRows,
+    request: ResultsRequest,
+    job: Job | None,
+    source: CacheEntry | str,
+    *,
+    unfold: bool | None,
+    begin: float,
+) -> Results:
+    """Make a `Results` of the rows of a look.
+
+    Parameters
+    ----------
+    found : FirstRows
+    request : ResultsRequest
+    job : Job, optional
+    source : CacheEntry or str
+        Where the rows come from: the cache, or the address of a deployment.
+    unfold : bool, optional
+        As in `sutro_magic.Session.results`.
+    begin : float
+        When the look began, by `time.monotonic`.
+    """
+    folder = Path(found.home.name)
+    cached = source if isinstance(source, CacheEntry) else None
+    entry = CacheEntry(
+        folder=folder,
+        request=cached.request if cached else request,
+        deployment=cached.deployment if cached else str(source),
+        fetched=cached.fetched if cached else datetime.now(UTC),
+        size=found.size,
+        table=CanonicalTable(num_rows=found.num_rows, columns=found.table.columns),
+        job=job,
+        sha256="",  # there is nothing it could be verified against
+    )
+    cache = ResultsCache(folder)
+    return Results.of_entry(
+        entry,
+        request,
+        cache=cache,
+        identity="",
+        unfold=unfold,
+        from_cache=cached is not None,
+        seconds=time.monotonic() - begin,
+        file=_PeekedFile(entry, request, cache, found.home),
+        part="peek",
+        peeked=Peeked(rows=found.table.num_rows, fetched=found.fetched),
+    )
+
+
+class _PeekedFile(ResultsFile):
+    """The rows of a look, in a file that is deleted when nobody uses them any more."""
+
+    lasting = False
+
+    def __init__(self, entry: CacheEntry, request: ResultsRequest, cache: ResultsCache, home: Any) -> None:
+        super().__init__(entry, request, cache, "")
+        self._home = home
+
+    @property
+    def path(self) -> NoReturn:
+        """Raise, since this is not the file of the results."""
+        raise ArgumentError(
+            "These are the first rows of the results of a job: there is no file of them.",
+            hint=f"Use .pandas(), .polars() or .arrow(); %sutro_results {as_typed(self.request.job_id)} fetches the whole file.",
+        )
+
+
+def _read_footer(file: RemoteFile, request: ResultsRequest) -> list[list[Chunk]]:
+    file.seek(max(0, file.size - TAIL_BYTES))
+    trailer = file.read(TAIL_BYTES)
+    length = int.from_bytes(trailer[:4], "little")
+    if trailer[4:] != b"PAR1" or length + TAIL_BYTES > file.size:
+        raise CorruptResultsError(
+            f"What the storage has of {request.job_id} is no Parquet file.",
+            hint=f"%sutro_results {as_typed(request.job_id)} --format csv asks in another way.",
+        )
+    if length > file.fetched:
+        _check_share(file, request, length, "its footer alone is that large")
+    chunks = read_chunks(file, file.size)
+    file.seek(0)
+    return chunks
+
+
+def _groups(metadata: Any, rows: int) -> list[int]:
+    """Return the row groups that hold the first rows."""
+    groups, held = [], 0
+    for number in range(metadata.num_row_groups):
+        if held >= rows:
+            break
+        groups.append(number)
+        held += metadata.row_group(number).num_rows
+    return groups
+
+
+def _check_memory(
+    file: RemoteFile | CacheEntry, request: ResultsRequest, rows: int, taken: int, most: int
+) -> None:
+    if taken <= most:
+        return
+    fewer = f"%sutro_results {as_typed(request.job_id)} --peek 1, or fetch the whole without --peek."
+    raise PeekError(
+        f"The first {f'{rows:,} rows' if rows > 1 else 'row'} of {request.job_id} {'take' if rows > 1 else 'takes'} more than {_megabytes(most)} of memory.",
+        hint=fewer if rows > 1 else f"%sutro_results {as_typed(request.job_id)} fetches the whole.",
+        size=file.size,
+    )
+
+
+def _check_share(file: RemoteFile, request: ResultsRequest, missing: int, why: str) -> None:
+    cost = file.fetched + missing
+    if cost <= MOST_SHARE * file.size:
+        return
+    job_id = request.job_id
+    raise PeekError(
+        f"A look at the first rows of {job_id} would fetch {_megabytes(min(cost, file.size))} of "
+        f"{_megabytes(file.size)}: {why}.",
+        hint=f"%sutro_results {as_typed(job_id)} fetches all of it, and keeps it.",
+        cost=min(cost, file.size),
+        size=file.size,
+    )
+
+
+def _describe(parquet: pq.ParquetFile, request: ResultsRequest) -> CanonicalTable:
+    columns = map_columns(parquet.schema_arrow.names, request.job_id)
+    table = CanonicalTable(num_rows=parquet.metadata.num_rows, columns=columns)
+    for asked, there, name in (
+        (request.inputs, table.has_inputs, "inputs"),
+        (request.logprobs, table.has_logprobs, "cumulative_logprobs"),
+    ):
+        if asked and not there:
+            raise CorruptResultsError(
+                f"`{name}` was asked for, but is not in the results.",
+                hint="Leave it out, or try --format json.",
+            )
+    return table
+
+
+def _decode(
+    parquet: pq.ParquetFile, data: File, chunks: Chunks | list[list[Chunk]], groups: list[int], rows: int
+) -> Iterator[pa.RecordBatch]:
+    kept = {field.name for field in parquet.schema_arrow if pa.types.is_dictionary(field.type)}
+    return decode(
+        parquet, chunks, data, names=None, kept=kept, batch_size=min(rows, 65_536), row_groups=groups
+    )
+
+
+def _take(
+    parquet: pq.ParquetFile, batches: Iterator[pa.RecordBatch], rows: int, check: Callable[[int], None]
+) -> tuple[tempfile.TemporaryDirectory[str], int]:
+    """Write the first rows to a file as they come, so that few of them are in memory; return its folder and their number.
+
+    Parameters
+    ----------
+    parquet : pyarrow.parquet.ParquetFile
+    batches : iterator of pyarrow.RecordBatch
+    rows : int
+    check : callable
+        Told how many bytes the rows take so far; raises when that is too much.
+    """
+    home = tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True)
+    try:
+        path = Path(home.name) / RESULTS_FILE
+        with RowGroupWriter(path, group_bytes=BATCH_BYTES, statistics=False) as writer:
+            writer.open(parquet.schema_arrow)
+            size = 0
+            for batch in batches:
+                taken = batch.slice(0, rows - writer.num_rows)
+                size += taken.nbytes
+                check(size)
+                writer.add(taken)
+                if writer.num_rows >= rows:
+                    break
+    except OSError as error:
+        home.cleanup()
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise CacheError(
+            f"There is no room for the first rows: {error.strerror}.", hint="Free some disk, and try again."
+        ) from None
+    except BaseException:
+        home.cleanup()
+        raise
+    return home, writer.num_rows
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,378 @@
+"""Values of ``{expression}`` in SQL: bound as parameters, never part of the text.
+
+Whatever a value holds, DuckDB gets it apart from the query. What stands inside a text, a name or a comment of
+SQL is not replaced, since a value cannot stand there.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import decimal
+import re
+import types
+import uuid
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from sutro_magic.errors import ArgumentError, QueryError, SutroError, shorten, without_secrets
+from sutro_magic.sql.tables import is_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PREFIX = "sutro_value_"
+WIDEST_INTEGER = 127
+"""Bits of DuckDB's widest integer, without its sign."""
+
+WIDEST_DECIMAL = 38
+"""Digits of DuckDB's widest decimal."""
+DEEPEST = 50
+"""Lists within lists."""
+
+_TOKEN = re.compile(
+    r"""(?P<line>--[^\n\r]*)
+    | (?P<block>/\*)
+    | (?P<text>(?<!\w)[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | \$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$)
+    | (?P<name>"(?:[^"]|"")*")
+    | (?P<map>(?<!\w)[mM][aA][pP](?!\w))
+    | (?P<brace>\{)""",
+    re.VERBOSE | re.DOTALL,
+)
+_GAP = r"(?:\s|--[^\n\r]*+|/\*(?:[^*]|\*(?!/))*+\*/)*+"
+"""Spaces and comments of SQL."""
+_COMMENT = re.compile(r"\s*(?:--|/\*)")
+_STRUCT = re.compile(
+    rf"""\{{{_GAP}(?:\}}|(?:[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|[^\W\d]\w*){_GAP}:)""",
+    re.DOTALL,
+)
+"""``{'key': …}`` and ``{}`` are SQL's own."""
+_FINE = re.compile(r"'ns'|\bTime\b")
+"""In the name of a type of Polars: it may hold nanoseconds, of which Python knows nothing."""
+_VALUES = (
+    bool, int, float, str, bytes, bytearray, memoryview, decimal.Decimal, dt.date, dt.time,
+    dt.timedelta, uuid.UUID,
+)  # fmt: skip
+_NUMBERS = (bool, int, float, decimal.Decimal)
+_LISTS: tuple[type, ...] = (
+    list, tuple, set, frozenset, range, types.GeneratorType, type({}.keys()), type({}.values()),
+)  # fmt: skip
+
+
+class Binding:
+    """SQL in which each ``{expression}`` has become a parameter.
+
+    Parameters
+    ----------
+    text : str
+        As it was typed.
+    evaluate : callable
+        Returns the value of an expression of Python.
+
+    Attributes
+    ----------
+    sql : str
+    values : dict of str to object
+        The value of each parameter.
+
+    Raises
+    ------
+    QueryError
+        When braces stand where no value can.
+    ArgumentError
+        When an expression fails, or its value is none that SQL has.
+    """
+
+    def __init__(self, text: str, evaluate: Callable[[str], Any]) -> None:
+        self.values: dict[str, Any] = {}
+        self._expressions: list[str] = []
+        parts, last = [], 0
+        for start, end, expression in _expressions(text):
+            parts.append(text[last:start])
+            self._expressions.append(expression)
+            name = f"{PREFIX}{len(self._expressions)}"
+            self.values[name] = _value(expression, evaluate)
+            parts.append(f"${name}")
+            last = end
+        self.sql = "".join([*parts, text[last:]])
+
+    def as_typed(self, message: str) -> str:
+        """Put the expressions back into what is said about `sql`."""
+
+        def expression(found: re.Match[str]) -> str:
+            number = int(found[1])
+            return (
+                f"{{{self._expressions[number - 1]}}}" if 0 < number <= len(self._expressions) else found[0]
+            )
+
+        return re.sub(rf"\$?{PREFIX}(\d{{1,6}})", expression, message)
+
+    def heading(self, name: str) -> str:
+        """Return how a column is headed: one that the query gives no name has its expression, as it was typed."""
+        return shorten(" ".join(self.as_typed(name).split()), 80) if PREFIX in name else name
+
+
+def _expressions(text: str) -> list[tuple[int, int, str]]:
+    """Return where each ``{expression}`` begins and ends, and its Python."""
+    found: list[tuple[int, int, str]] = []
+    place = 0
+    after_map = -1  # where what follows MAP begins
+    while token := _TOKEN.search(text, place):
+        place = token.end()
+        of_map = after_map >= 0 and not text[after_map : token.start()].strip()
+        after_map = -1
+        if token["block"]:
+            place = _end_of_comment(text, place)
+        if token["map"] or (of_map and (token["block"] or token["line"])):
+            after_map = place
+        elif token["text"] or token["name"]:
+            _refuse_inside(token[0], is_name=bool(token["name"]))
+        elif token["brace"] and not _STRUCT.match(text, token.start()):
+            if of_map and _COMMENT.match(text, place):
+                continue  # Python would take -- for two signs
+            end = _end_of_expression(text, place)
+            if end is None and of_map:
+                continue  # MAP {1: 'a'}, whose keys are of any type
+            if end is None:
+                raise QueryError(
+                    f"{shorten(text[token.start() :].splitlines()[0], 40)} is no expression of Python.",
+                    hint="{…} holds one whose value is wanted, like {limit}; an object of SQL has keys: {'key': 1}.",
+                )
+            found.append((token.start(), end + 1, text[place:end].strip()))
+            place = end + 1
+    return found
+
+
+def _end_of_comment(text: str, place: int) -> int:
+    """Return where a comment ends; comments of SQL may hold others."""
+    depth = 1
+    for mark in re.compile(r"/\*|\*/").finditer(text, place):
+        depth += 1 if mark[0] == "/*" else -1
+        if not depth:
+            return mark.end()
+    return len(text)
+
+
+def _end_of_expression(text: str, start: int) -> int | None:
+    """Return where the brace stands that closes an expression: the first one before which there is Python."""
+    end = text.find("}", start)
+    while end >= 0:
+        if _parsed(text[start:end]) is not None:
+            return end
+        end = text.find("}", end + 1)
+    return None
+
+
+def _parsed(expression: str) -> ast.Expression | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # evaluating it says the same
+            return ast.parse(f"({expression}\n)", mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _refuse_inside(token: str, *, is_name: bool) -> None:
+    """Raise where somebody seems to expect that a value is pasted into a text or a name."""
+    for braces in re.finditer(r"\{([^{}]+)\}", token):
+        tree = _parsed(braces[1])
+        if tree is None or not any(isinstance(node, ast.Name) for node in ast.walk(tree)):
+            continue  # {"key": 1} or \d{4}, which are text
+        shown = shorten(braces[0], 40)
+        if is_name:
+            raise QueryError(
+                f"{shown} stands inside the name {shorten(token, 40)}: {{…}} stands for a value, never for a part of a name.",
+                hint="Type the name of the table or column itself.",
+            )
+        raise QueryError(
+            f"{shown} stands inside the text {shorten(token, 40)}: {{…}} stands for a whole value, never for a part of a text.",
+            hint=f"Leave the quotes out: {shown}; to put text around it: 'a' || {shown} || 'b'; to have the braces: {{'{shown}'}}.",
+        )
+
+
+# --- values -------------------------------------------------------------------------------------------
+
+
+def _value(expression: str, evaluate: Callable[[str], Any]) -> Any:
+    shown = f"{{{shorten(expression, 40)}}}"
+    try:
+        value = evaluate(f"({expression}\n)")
+    except Exception as error:  # noqa: BLE001 - it is the user's
+        raise ArgumentError(
+            f"{shown} could not be evaluated: {_said(error)}.",
+            hint="Run the cell that defines it; or, if SQL should have it as it is, put it in quotes."
+            if isinstance(error, NameError)
+            else f"In a cell of its own, {shown[1:-1]} shows where it fails.",
+        ) from None
+    if is_table(value):
+        raise ArgumentError(
+            f"{shown} is a table, not a value.",
+            hint=f"Read it by its name, without braces: from {shown[1:-1]}",
+        )
+    try:
+        return _as_sql_has_it(value, shown)
+    except SutroError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of a type that we do not know
+        raise _no_value(value, shown, f" ({_said(error)})") from None
+
+
+def _said(error: Exception) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - of a class of the user's
+        text = ""
+    said = shorten(" ".join(without_secrets(text).split()), 120).rstrip(".")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _no_value(value: Any, shown: str, why: str = "") -> ArgumentError:
+    return ArgumentError(
+        f"{shown} is of type {type(value).__name__}, which SQL does not have{why}.",
+        hint="Use a number, a text, a time, None, or a list of them.",
+    )
+
+
+def _as_sql_has_it(value: Any, shown: str, depth: int = 0) -> Any:
+    """Return a value as DuckDB takes it."""
+    if depth > DEEPEST:
+        raise ArgumentError(
+            f"{shown} is nested deeper than {DEEPEST} levels, or holds itself.",
+            hint="Use a number, a text, a time, None, or a list of them.",
+        )
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        return None
+    if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
+        value = _of_numpy(value, shown)
+    _check_width(value, shown)
+    value = _with_nanoseconds(value, shown)
+    if value is None or isinstance(value, _VALUES) or type(value).__module__.startswith("duckdb"):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _as_sql_has_it(item, shown, depth + 1) for key, item in value.items()}
+    dtype = getattr(value, "dtype", None)
+    if not isinstance(value, _LISTS):
+        # Series, arrays and indexes, of whichever library.
+        value = _of_arrow(value)
+        ways = ("to_pylist", "to_list", "tolist", "as_py")
+        values = next((way for way in ways if hasattr(type(value), way)), None)
+        if values is None:
+            raise _no_value(value, shown)
+        value = getattr(value, values)()
+        if not isinstance(value, list):
+            return _as_sql_has_it(value, shown, depth + 1)
+    items = [_as_sql_has_it(item, shown, depth + 1) for item in value]
+    # NaN among texts is how pandas writes that there is none; DuckDB would make the text 'nan' of it.
+    of_numbers = getattr(dtype, "kind", "f") == "f" and all(
+        isinstance(item, _NUMBERS) for item in items if item is not None
+    )
+    return items if of_numbers else [None if item != item else item for item in items]  # noqa: PLR0124
+
+
+def _of_numpy(value: Any, shown: str) -> Any:
+    """Return a scalar of NumPy as Python has it, and its times with what Python has: DuckDB would take some for integers."""
+    kind = value.dtype.kind
+    if kind in "mM":
+        import numpy as np
+
+        unit = np.datetime_data(value.dtype)[0]
+        if kind == "m" and unit in {"Y", "M"}:
+            raise ArgumentError(
+                f"{shown} counts months or years, which have no one length.", hint="Use days."
+            )
+        if unit in {"ns", "ps", "fs", "as"} and _loses(value, "us"):
+            if kind == "m":
+                raise _too_fine(shown)
+            if _loses(value, "ns"):
+                raise ArgumentError(
+                    f"{shown} holds a time finer than a nanosecond, which SQL does not have.",
+                    hint='Round it: ….astype("datetime64[ns]").',
+                )
+            texts = np.datetime_as_string(value.astype("M8[ns]")).ravel()
+            fine = np.array(
+                [None if text == "NaT" else _of_nanoseconds(text) for text in texts.tolist()], object
+            )
+            return fine.reshape(value.shape) if value.ndim else fine[0]
+        value = value.astype(f"{kind}8[{'D' if kind == 'M' and unit in 'YMWD' else 'us'}]")
+        whole = value.ravel().tolist() if value.ndim else [value.item()]
+        if any(isinstance(item, int) for item in whole):
+            raise ArgumentError(f"{shown} holds a time that is beyond those of Python.", hint="Use a text.")
+        return value if value.ndim else whole[0]
+    if value.ndim:
+        return value
+    if kind == "f":
+        return float(value)  # a long double stays one as an item
+    return value.item() if kind in "biuSU" else value
+
+
+def _loses(value: Any, unit: str) -> bool:
+    """Tell whether times of NumPy hold more than a unit can."""
+    import numpy as np
+
+    back = value.astype(f"{value.dtype.kind}8[{unit}]").astype(value.dtype)
+    return bool((~np.isnat(value) & (back != value)).any())
+
+
+def _with_nanoseconds(value: Any, shown: str) -> Any:
+    """Return a time of pandas that has nanoseconds as DuckDB keeps them: of anything that is a `datetime` it cuts them."""
+    if isinstance(value, dt.datetime) and getattr(value, "nanosecond", None):
+        zoned: Any = value
+        return _of_nanoseconds((zoned if value.tzinfo is None else zoned.tz_convert("UTC")).isoformat())
+    if isinstance(value, dt.timedelta) and getattr(value, "nanoseconds", None):
+        raise _too_fine(shown)
+    return value
+
+
+def _of_nanoseconds(text: str) -> Any:
+    """Return a time with nanoseconds as a value of DuckDB's own, which only it has."""
+    import duckdb
+
+    try:
+        return duckdb.Value(
+            text, duckdb.type("TIMESTAMPTZ_NS" if text.endswith("+00:00") else "TIMESTAMP_NS")
+        )
+    except duckdb.Error:
+        raise ArgumentError(
+            "This version of DuckDB has no times with a zone and nanoseconds.",
+            hint="Update duckdb, or take off the nanoseconds: t.floor('us').",
+        ) from None
+
+
+def _too_fine(shown: str) -> ArgumentError:
+    return ArgumentError(
+        f"{shown} holds a duration finer than a microsecond, which SQL does not have.",
+        hint='Round it in Python: ….round("us") of pandas, or ….astype("timedelta64[us]"); or use its nanoseconds as a number.',
+    )
+
+
+def _of_arrow(value: Any) -> Any:
+    """Return values of Polars that may have nanoseconds as Arrow, which keeps them; times of the day in microseconds.
+
+    What these would lose, Arrow refuses.
+    """
+    if type(value).__module__.startswith("polars") and _FINE.search(str(getattr(value, "dtype", ""))):
+        value = value.to_arrow()
+    if str(getattr(value, "type", "")) == "time64[ns]":
+        import pyarrow as pa
+
+        value = value.cast(pa.time64("us"))
+    return value
+
+
+def _check_width(value: Any, shown: str) -> None:
+    """Raise `ArgumentError` for a number that DuckDB would refuse, or quietly make a float."""
+    if isinstance(value, int) and not -(2**WIDEST_INTEGER) <= value < 2**WIDEST_INTEGER:
+        raise ArgumentError(
+            f"The integer {shown} is beyond 128 bits, which SQL does not have.",
+            hint="float(…) comes close to it.",
+        )
+    if isinstance(value, decimal.Decimal) and _digits(value) > WIDEST_DECIMAL:
+        raise ArgumentError(
+            f"The decimal {shown} has more than {WIDEST_DECIMAL} digits, which SQL does not have.",
+            hint="float(…) comes close to it.",
+        )
+
+
+def _digits(value: decimal.Decimal) -> int:
+    _, digits, exponent = value.as_tuple()
+    return max(len(digits) + max(exponent, 0), -exponent) if isinstance(exponent, int) else 0

@@ -1,0 +1,404 @@
+"""SQL over results in the cache and over tables of the notebook.
+
+DuckDB itself says which names a query reads. Each is then looked for among the variables, in the cache, and at the
+service. The query gets what was found, and nothing else: the database reads no file and can change nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from sutro_magic.errors import (
+    ArgumentError,
+    AuthenticationError,
+    ConfigurationError,
+    JobNotFoundError,
+    QueryError,
+    ResourceError,
+    ServiceError,
+    SutroError,
+    shorten,
+    without_secrets,
+)
+from sutro_magic.jobs.history import KnownJobs
+from sutro_magic.jobs.lookup import clean_job, closest, likely, match_job
+from sutro_magic.models import Job, ResultsRequest
+from sutro_magic.query.duckdb_engine import Lane, interruptibly
+from sutro_magic.sql.answer import collect, plain
+from sutro_magic.sql.parameters import PREFIX, Binding
+from sutro_magic.sql.tables import is_table, to_arrow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
+
+    from sutro_magic.cache.entry import CacheEntry
+    from sutro_magic.results.handle import Results
+    from sutro_magic.session import Session
+
+    Fetch = Callable[[ResultsRequest], Results]
+
+LONGEST_LIST = 5
+FILES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".ndjson", ".xlsx")
+"""Ends of names that are no tables: SQL reads no files."""
+
+READING_FUNCTIONS = frozenset({
+    "duckdb_functions", "duckdb_keywords", "duckdb_types", "generate_series",
+    "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names", "range", "repeat", "repeat_row", "unnest",
+})  # fmt: skip
+"""What may make a table: only what is known to harm nothing, since others log, trace or run SQL that is a text."""
+PARTS = ("errors", "filtered", "raw", "selected")
+"""Of results, that can be read by name."""
+WRITING_FUNCTIONS = frozenset({"getenv", "nextval", "set_config", "setval", "write_log"})
+"""Functions of values that change something, or look around in the system."""
+
+_DOTTED = re.compile(rb'(?:"(?:[^"]|"")*"|\w+)\s*\.\s*(?:"\w+"|\w+)')
+_DESCRIBED = re.compile(rb"\b(?:describe|desc|summarize|show)\s+$", re.IGNORECASE)
+_UNQUOTED_ID = re.compile(r"\b(?:from|join|,)\s+([A-Za-z_]\w*(?:-\w+)+)", re.IGNORECASE)
+
+
+def run(
+    text: str,
+    session: Session,
+    variables: Mapping[str, Any],
+    *,
+    evaluate: Callable[[str], Any],
+    fetch: Fetch,
+    on_query: Callable[[int], None] = lambda _rows: None,
+) -> Results:
+    """Run one query.
+
+    Parameters
+    ----------
+    text : str
+        One SELECT of DuckDB's SQL, in which ``{expression}`` stands for a value.
+    session : Session
+        Whose cache is read.
+    variables : mapping of str to object
+        Among which tables are looked for first.
+    evaluate : callable
+        Returns the value of an expression of Python.
+    fetch : callable
+        Returns results by a request: of a job that is in the cache, or of one that is neither a variable nor there.
+    on_query : callable
+        Told now and then while the query runs how many rows it has made.
+
+    Returns
+    -------
+    Results
+        In memory, or mapped from a file that goes with them: their ``part`` is ``"computed"``.
+
+    Raises
+    ------
+    QueryError
+        For SQL that cannot be run, or that is no query.
+    ArgumentError
+        For a name that is no table and no job, and for values that SQL does not have.
+    KeyboardInterrupt
+        When the user interrupts it; the query has then ended.
+    """
+    begin = time.monotonic()
+    binding = Binding(text, evaluate)
+    lane = Lane()
+    names, text = _names(lane, binding, variables)
+    search = _Search(session, variables, fetch)
+    tables = search.tables(names)
+
+    arrived = [0]
+
+    def query() -> pa.Table:
+        with lane.turn():
+            return lane.read(text, tables, binding.values, lambda reader: collect(reader, arrived.append))
+
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        table = interruptibly(lane, query, lambda: on_query(arrived[-1]))
+    except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk, of which others know what to say
+        raise _explain(str(error), binding) from None
+    from sutro_magic.results.handle import Results as Handle
+
+    names = [binding.heading(name) for name in table.column_names]
+    return Handle.computed(plain(table.rename_columns(names)), _title(search.read), time.monotonic() - begin)
+
+
+# --- which names are read -----------------------------------------------------------------------------
+
+
+def _names(lane: Lane, binding: Binding, variables: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Return the names of tables that a query reads and does not make itself, and its SQL with these in quotes."""
+    import duckdb
+
+    try:
+        [[found]] = lane.rows("select json_serialize_sql($1)", {}, [binding.sql])
+        tree = json.loads(found)
+    except (duckdb.Error, RecursionError) as error:
+        raise _explain(str(error), binding) from None
+    if tree.get("error"):
+        raise _refusal(tree, binding)
+    statements = tree.get("statements") or []
+    if not statements:
+        raise QueryError(
+            "There is no query in this cell.",
+            hint='Type SQL below the first line, like: select * from "job-demo-films" limit 10',
+        )
+    if len(statements) > 1:
+        raise QueryError(
+            f"There are {len(statements)} queries in this cell, which shows one table.",
+            hint="Give each a cell of its own, or make one of them: with a as (…), b as (…) select …",
+        )
+    names: dict[str, None] = {}
+    parts: list[tuple[int, str, str]] = []
+    nodes: list[tuple[Any, frozenset[str]]] = [(statements, frozenset())]
+    while nodes:
+        node, made = nodes.pop()
+        if isinstance(node, list):
+            nodes += ((item, made) for item in reversed(node))
+        elif isinstance(node, dict):
+            _refuse_function(node)
+            name = _name(node, variables)
+            if name and name.casefold() not in made:
+                names[name] = None
+                if node.get("schema_name"):
+                    parts.append((int(node.get("query_location", -1)), name, str(node.get("alias") or "")))
+            nodes += reversed(_children(node, made))
+    return list(names), _quoted(binding.sql, parts)
+
+
+def _name(node: dict[str, Any], variables: Mapping[str, Any]) -> str:
+    """Return the name by which a table is read, if this is a reference to one."""
+    if str(node.get("type")) not in {"BASE_TABLE", "SHOW_REF"} or not isinstance(node.get("table_name"), str):
+        return ""
+    name, schema = node["table_name"].strip('"'), str(node.get("schema_name") or "")
+    if node.get("catalog_name"):
+        return ""
+    if schema:  # else DuckDB's own
+        return f"{schema}.{name}" if _owner(f"{schema}.{name}", variables) else ""
+    return str(name)
+
+
+def _children(node: dict[str, Any], made: frozenset[str]) -> list[tuple[Any, frozenset[str]]]:
+    """Return what is inside a node, each with the names of the tables that the query makes for it.
+
+    A table of the query is read by those after it; by itself only if it is recursive.
+    """
+    if node.get("type") == "RECURSIVE_CTE_NODE":
+        made |= {str(node.get("cte_name") or node.get("ctename")).casefold()}
+    found = []
+    for entry in (node.get("cte_map") or {}).get("map", ()):
+        found.append((entry["value"], made))
+        made |= {entry["key"].casefold()}
+    return [*found, *((child, made) for key, child in node.items() if key != "cte_map")]
+
+
+def _owner(name: str, variables: Mapping[str, Any]) -> str:
+    """Return the ``r`` of ``r.errors``, if that is a variable with results."""
+    from sutro_magic.results.handle import Results
+
+    owner, _, part = name.rpartition(".")
+    return owner if part in PARTS and isinstance(variables.get(owner), Results) else ""
+
+
+def _quoted(sql: str, parts: list[tuple[int, str, str]]) -> str:
+    """Put names like ``r.errors`` into quotes, since the database has no ``r``; places count bytes."""
+    text = sql.encode()
+    for where, name, alias in sorted(parts, reverse=True):
+        place = where if 0 <= where < len(text) else max(0, text.rfind(name.encode()))
+        found = _DOTTED.match(text, place)
+        if found:
+            takes_alias = not alias and not _DESCRIBED.search(text, 0, place)
+            new = f'"{name}"' + (f" as {name.rpartition('.')[2]}" if takes_alias else "")
+            text = text[:place] + new.encode() + text[found.end() :]
+    return text.decode()
+
+
+def _refuse_function(node: dict[str, Any]) -> None:
+    """Raise `QueryError` for a function that does more than read."""
+    if node.get("type") == "TABLE_FUNCTION":
+        call = node.get("function")
+        name = str(call.get("function_name", "") if isinstance(call, dict) else "")
+        refused = name.casefold() not in READING_FUNCTIONS
+    else:
+        name = str(node.get("function_name", ""))
+        refused = name.casefold() in WRITING_FUNCTIONS
+    if refused:
+        raise QueryError(
+            f"{shorten(name, 40)}(…) is not run here: SQL only reads tables.",
+            hint="SQL reads results and tables of the notebook by their names; load a file first: df = pandas.read_csv(…)",
+        )
+
+
+class _Search:
+    """Finds tables by name, and remembers what they are."""
+
+    def __init__(self, session: Session, variables: Mapping[str, Any], fetch: Fetch) -> None:
+        self._session = session
+        self._variables = variables
+        self._fetch = fetch
+        self._entries: list[CacheEntry] | None = None
+        self.read: list[str] = []
+
+    def tables(self, names: list[str]) -> dict[str, pa.Table]:
+        """Return a table for each name."""
+        found: dict[str, Any] = {}
+        written: dict[str, str] = {}
+        for name in names:
+            table = self._table(name)
+            other = written.setdefault(name.casefold(), name)
+            if other != name:
+                raise QueryError(
+                    f"{shorten(other, 60)} and {shorten(name, 60)} differ only in case, and SQL knows no case.",
+                    hint="Give one of them another name in a cell of Python, like films = Films",
+                )
+            found[name] = table
+        return found
+
+    def _table(self, name: str) -> pa.Table:
+        value = self._variables.get(name)
+        if not is_table(value):
+            owner = _owner(name, self._variables)
+            value = getattr(self._variables[owner], name.rpartition(".")[2]) if owner else None
+        if value is not None:
+            self.read.append(name)
+            return to_arrow(name, value)
+        request = self._cached(name)
+        results = self._fetch(request) if request else self._fetched(name)
+        self.read.append(results.job.title)
+        return to_arrow(name, results)
+
+    def _cached(self, job_id: str | None) -> ResultsRequest | None:
+        """Return the request for all that the cache has of a job."""
+        requests = [entry.request for entry in self._kept() if entry.request.job_id == job_id]
+        return max(requests, key=lambda request: request.inputs + request.logprobs, default=None)
+
+    def _kept(self) -> list[CacheEntry]:
+        if self._entries is None:
+            self._entries = self._session.cache.entries(self._session.credentials.identity)
+        return self._entries
+
+    def _asked_for(self, name: str) -> ResultsRequest:
+        """Return the request for a job by its name, or a beginning of its id.
+
+        The cache alone cannot tell: other jobs may fit as well. It is believed where nobody can be asked.
+        """
+        kept = [entry.job or Job(job_id=entry.request.job_id) for entry in self._kept()]
+        if not any(job.name == name or job.job_id.startswith(name) for job in kept):
+            return ResultsRequest(job_id=name)  # whoever fetches it finds out
+        try:
+            job_id: str | None = self._session.job(name).job_id
+        except JobNotFoundError:
+            job_id = None
+        except (AuthenticationError, ConfigurationError, ServiceError):
+            job_id = match_job(name, {job.job_id: job for job in kept}.values())
+        return self._cached(job_id) or ResultsRequest(job_id=job_id or name)
+
+    def _fetched(self, name: str) -> Results:
+        try:
+            job = clean_job(name)
+        except ArgumentError:
+            raise self._unknown(name) from None
+        try:
+            return self._fetch(self._asked_for(job))
+        except JobNotFoundError:
+            raise self._unknown(name) from None
+        except (AuthenticationError, ConfigurationError, ServiceError) as error:
+            raise self._unknown(
+                name, f"; the service could not be asked for one: {error.message}", error.hint
+            ) from None
+
+    def _unknown(self, name: str, why: str = "", hint: str | None = None) -> ArgumentError:
+        shown = shorten(name)
+        if name in self._variables:
+            kind = type(self._variables[name]).__name__
+            said = f"{shown} is of type {kind} here, which is no table, and no job has that name{why}."
+        else:
+            said = f"There is no {shown} to read: no table of this notebook has that name, and no job{why}."
+        if name.lower().endswith(FILES):
+            return ArgumentError(said, hint=_LOAD_FIRST)
+        tables = [key for key, value in self._variables.items() if key[:1] != "_" and is_table(value)]
+        session = self._session
+        jobs = KnownJobs(session.credentials.identity, session.cache.directory, session.seen).jobs()
+        known = [*tables, *(text for job in jobs for text in (job.job_id, job.name) if text)]
+        folded = {text.casefold(): text for text in reversed(known)}
+        close = closest(name.casefold(), folded)
+        meant = [] if close else likely(name, [(job.job_id, job.name) for job in jobs])
+        if close or len(meant) == 1:
+            best = folded[close] if close else meant[0]
+            quoted = best if best.isidentifier() else '"{}"'.format(best.replace('"', '""'))
+            return ArgumentError(said, hint=f"Did you mean {shorten(quoted, 120)}?")
+        return ArgumentError(
+            said, hint=hint or '%sutro_jobs lists the jobs; a job id stands in double quotes: from "job-…"'
+        )
+
+
+# --- running it ---------------------------------------------------------------------------------------
+
+
+def _title(read: list[str]) -> str:
+    names = ", ".join(read[:LONGEST_LIST]) + (", …" if len(read) > LONGEST_LIST else "")
+    return f"SQL over {names}" if read else "SQL"
+
+
+# --- what to say --------------------------------------------------------------------------------------
+
+
+def _refusal(tree: dict[str, Any], binding: Binding) -> SutroError:
+    """Say why there is nothing to run."""
+    message = str(tree.get("error_message"))
+    if tree.get("error_type") == "not implemented" and "parameters" not in message:
+        word = re.sub(r"--[^\n]*|/\*.*?\*/", " ", binding.sql, flags=re.DOTALL).split()[:1]
+        verb = shorten(word[0].upper() if word else "this", 20)
+        if verb in {"PIVOT", "UNPIVOT"}:
+            hint = "List the values: PIVOT t ON column IN ('a', 'b') USING count(*)"
+        else:
+            hint = "Queries begin with select, from, with, values, describe or summarize."
+        return QueryError(f"{verb} is not run here: SQL only reads.", hint=hint)
+    place = str(tree.get("position") or "")
+    line = f"\nLINE {binding.sql.count(chr(10), 0, int(place)) + 1}:" if place.isdigit() else ""
+    return _explain(f"Parser Error: {message}{line}", binding)
+
+
+def _explain(message: str, binding: Binding) -> SutroError:
+    """Say DuckDB's message on one line, and what to type next."""
+    lines = message.splitlines()
+    first = next((i for i, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
+    said = " ".join(line.strip() for line in lines[:first] if line.strip())
+    line = re.match(r"LINE (\d+):", lines[first]) if first < len(lines) else None
+    text = binding.as_typed(shorten(without_secrets(said), 400)).rstrip(".") + (
+        f" (line {line[1]})" if line else ""
+    )
+    if "Out of Memory Error" in said:
+        return ResourceError(
+            "There is not enough memory for that query, and no room on the disk to do without.",
+            hint="%config SutroMagics.memory_limit = '2GB' grants more; or free some disk.",
+        )
+    return QueryError(f"{text}.", hint=_hint(said, binding))
+
+
+def _hint(said: str, binding: Binding) -> str | None:
+    unquoted = _UNQUOTED_ID.search(binding.sql)
+    if said.startswith("Parser Error") and (PREFIX in said or 'near "$"' in said):
+        return "{…} stands for a value, never for a name or a part of the SQL: type the name itself."
+    if said.startswith("Parser Error") and unquoted:
+        return f'A name with - needs double quotes: "{shorten(unquoted[1], 80)}"'
+    return next((hint for words, hint in _HINTS.items() if words in said), None)
+
+
+_LOAD_FIRST = "SQL reads results and tables of the notebook; load a file first: df = pandas.read_csv(…)"
+_HINTS = {
+    'Referenced column "inputs"': "%sutro_results JOB_ID --inputs --quiet fetches the prompts too; then run the cell again.",
+    'Referenced column "cumulative_logprobs"': "%sutro_results JOB_ID --logprobs --quiet fetches them; then run the cell again.",
+    "Table with name": 'A name with dots or spaces needs double quotes: from "my job"',
+    "Catalog Error: Schema": 'A name with dots or spaces needs double quotes: from "my job"',
+    "disabled by configuration": _LOAD_FIRST,
+    "Values were not provided": "Values are written in braces: where year > {year}",
+    "Mixing named and positional": "Values are written in braces: where year > {year}",
+    "Referenced column": "describe NAME, in a cell of its own, lists the columns of a table; text stands in single quotes.",
+}
