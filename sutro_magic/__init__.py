@@ -17,27 +17,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sutro_magic._registry import lazy_exports
+from sutro_magic._version import __version__
+
 if TYPE_CHECKING:
     from sutro_magic.errors import SutroError
     from sutro_magic.results.handle import Results
     from sutro_magic.session import Session
 
-__version__ = "0.1.0"
 __all__ = ["Results", "Session", "SutroError", "__version__"]
 
-_HOMES = {
-    "Results": "sutro_magic.results.handle",
-    "Session": "sutro_magic.session",
-    "SutroError": "sutro_magic.errors",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {"Results": "results.handle", "Session": "session", "SutroError": "errors", "__version__": "_version"},
+)
 
 
 def load_ipython_extension(ipython: Any) -> None:

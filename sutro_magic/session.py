@@ -21,11 +21,11 @@ from sutro_magic.api.credentials import Secret, normalise_url, resolve
 from sutro_magic.cache.partial import Partials
 from sutro_magic.cache.store import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
-from sutro_magic.fetch.pipeline import Fetching, Wishes, ignore
+from sutro_magic.fetch.pipeline import FetchOptions, FetchPipeline, ignore
 from sutro_magic.fetch.preview import look
 from sutro_magic.fetch.prompts import wider
 from sutro_magic.formats import normalize
-from sutro_magic.jobs.history import SeenJobs
+from sutro_magic.jobs.history import JobHistory
 from sutro_magic.jobs.lookup import (
     check_types,
     clean_job,
@@ -36,7 +36,7 @@ from sutro_magic.jobs.lookup import (
     resolve_job,
     unknown_job,
 )
-from sutro_magic.jobs.polling import Listeners, check_timeout, wait_for
+from sutro_magic.jobs.polling import PollCallbacks, check_timeout, wait_for
 from sutro_magic.jobs.status_errors import raise_unless_succeeded
 from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.query import duckdb_engine
@@ -83,7 +83,7 @@ class Session:
         self._lock = ThreadLock()
         self._listeners = threading.local()
         self.cache = ResultsCache(cache_dir)
-        self.seen = SeenJobs()
+        self.seen = JobHistory()
         duckdb_engine.limit_arrow()
 
     def __repr__(self) -> str:
@@ -225,7 +225,7 @@ class Session:
         JobFailedError, JobCancelledError, WaitTimeoutError
         """
         check_timeout(timeout)
-        listeners = Listeners(on_poll=on_poll, on_progress=on_progress, on_outage=self._tell_retry)
+        listeners = PollCallbacks(on_poll=on_poll, on_progress=on_progress, on_outage=self._tell_retry)
         return wait_for(self.client, self.job(job_id), listeners, timeout=timeout)
 
     # --- results ------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ class Session:
         request = ResultsRequest(
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
         )
-        wishes = Wishes(
+        wishes = FetchOptions(
             wait=wait,
             on_bytes=on_bytes,
             on_poll=on_poll,
@@ -378,13 +378,13 @@ class Session:
         request: ResultsRequest,
         begin: float,
         lock: FileLock,
-        wishes: Wishes,
+        wishes: FetchOptions,
         *,
         unfold: bool | None,
         on_notice: Callable[[str], None],
     ) -> Results:
         client = self.client
-        steps = Fetching(client, request, Partials(self.cache.directory), wishes)
+        steps = FetchPipeline(client, request, Partials(self.cache.directory), wishes)
         with self.cache.staging(client.credentials.identity, request.job_id) as staged, steps as fetching:
             body = staged / "body"
             refusal = fetching.download(body)

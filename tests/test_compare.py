@@ -18,10 +18,10 @@ from sutro_magic.analysis.comparison import compare
 from sutro_magic.cache.store import ResultsCache
 from sutro_magic.errors import ArgumentError, SupersededError
 from sutro_magic.models import Job, JobStatus
-from sutro_magic.query.duckdb_engine import Lane
+from sutro_magic.query.duckdb_engine import QueryQueue
 from sutro_magic.results.handle import Results
 from sutro_magic.results.provenance import Provenance
-from sutro_magic.results.selection import PickedRows
+from sutro_magic.results.selection import InMemoryRows
 from sutro_magic.structured.unfold import Unfolding
 from sutro_magic.ui.render.comparison_view import to_html, to_text
 
@@ -35,7 +35,7 @@ def job(job_id, **columns):
     """Results of a made-up job, its columns being the unfolded fields."""
     table = pa.table(columns)
     fields = tuple(name for name in columns if name != "inputs")
-    source = PickedRows(table)
+    source = InMemoryRows(table)
     source.unfolding = Unfolding(
         unfolded=True, fits=True, rows=len(table), nulls=0, objects=len(table), columns=fields
     )
@@ -369,7 +369,7 @@ def test_values_are_made_comparable_once_for_each_job_and_no_longer_than_wanted(
     monkeypatch.setattr(comparison, "comparable_texts", lambda *a, **k: made.append(a) or real(*a, **k))
     assert compare(jobs).fields[0].agree == 0 and len(made) == 3
     sides = [comparison._Side.of(each) for each in jobs]
-    lane = Lane()
+    lane = QueryQueue()
     asked = comparison._Asked(lane, 3)
     lane.cancel()  # as Ctrl-C does
     with pytest.raises(SupersededError):

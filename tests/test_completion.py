@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sutro_magic.query.duckdb_engine import Lane
+from sutro_magic.query.duckdb_engine import QueryQueue
 
 STARTUP_FILE = Path(__file__).parents[1] / "jupyter-config/ipython/startup/50-sutro-magic.py"
 HEAVY = {"pandas", "numpy", "pyarrow", "requests", "ipywidgets", "itables", "duckdb", "polars"}
@@ -432,7 +432,7 @@ def test_words_that_sql_reserves_are_offered_in_quotes(tab, filmed):
 
 
 def test_every_word_of_sql_is_offered_as_sql_takes_it(tab, filmed):
-    words = [word for (word,) in Lane().rows("select distinct keyword_name from duckdb_keywords()", {})]
+    words = [word for (word,) in QueryQueue().rows("select distinct keyword_name from duckdb_keywords()", {})]
     filmed.run(f"keywords = pd.DataFrame({{word: [1] for word in {words}}})")
     offers = [offer for word in words for offer in tab(SQL + f"select {word[:-1]}| from keywords").offers]
     filmed.run("del keywords")
@@ -440,8 +440,10 @@ def test_every_word_of_sql_is_offered_as_sql_takes_it(tab, filmed):
     for offer in set(offers):
         name = offer.strip('"')
         query = f'select {offer}, 2 from (select 41 as "{name}") where {offer} = 41 group by {offer}'
-        assert Lane().rows(query, {}) == [(41, 2)]
-        assert Lane().rows(f'with "{name}" as (select 1 as a) select a from {offer} limit 1', {}) == [(1,)]
+        assert QueryQueue().rows(query, {}) == [(41, 2)]
+        assert QueryQueue().rows(f'with "{name}" as (select 1 as a) select a from {offer} limit 1', {}) == [
+            (1,)
+        ]
 
 
 def test_after_a_column_and_a_dot_no_column_is_offered(tab, filmed):

@@ -19,7 +19,7 @@ from sutro_magic.errors import ArgumentError, CacheError
 from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.query import mapped_table
-from sutro_magic.query.table_query import Order, Question
+from sutro_magic.query.table_query import Order, TableQuery
 from sutro_magic.results import to_dask
 from sutro_magic.results.handle import Results
 
@@ -202,7 +202,7 @@ def test_outputs_that_are_stored_in_another_type_are_what_the_table_shows(store,
 
 def kinds_of_results(session):
     films = session.results("job-demo-films", inputs=True)
-    films.touch(films.pages, Question(order=(Order(1, descending=True),)))
+    films.touch(films.pages, TableQuery(order=(Order(1, descending=True),)))
     films.ticked = (7, 3)
     broken = session.results("job-demo-broken")
     fresh = session.results("job-demo-museum")
@@ -246,7 +246,7 @@ def test_errors_of_rows_that_were_picked_are_those_of_them_that_did_not_parse(se
     errors = broken.errors
     rows = {row["_row"]: row for row in errors.polars().to_dicts()}
     assert len(rows) > 2
-    broken.touch(broken.pages, Question(order=(Order(0, descending=True),)))
+    broken.touch(broken.pages, TableQuery(order=(Order(0, descending=True),)))
     assert broken.filtered.errors.polars().to_dicts() == [
         rows[place] for place in broken.filtered.arrow()["_row"].to_pylist() if place in rows
     ]
@@ -383,7 +383,7 @@ def large(store):
 
 
 def kinds_of_large(large):
-    large.touch(large.pages, Question(order=(Order(0, descending=True),)))
+    large.touch(large.pages, TableQuery(order=(Order(0, descending=True),)))
     return {"unfolded": large, "raw": large.raw, "filtered": large.filtered}
 
 

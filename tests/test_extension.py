@@ -74,8 +74,8 @@ shell.run_cell("%%sutro_sql --name counts\\nselect count(*) as n from df")
 assert list(shell.user_ns["counts"].n) == [2]
 shell.run_cell("%config SutroMagics.debug = True\\n%sutro_jobs --limit 2")
 shell.display_formatter.format(shell.user_ns["r"])
-from sutro_magic.query.duckdb_engine import Lane
-lane = Lane()  # as a table has one
+from sutro_magic.query.duckdb_engine import QueryQueue
+lane = QueryQueue()  # as a table has one
 assert lane.rows("select 1", {}) == [(1,)]
 assert len(shell.user_ns["df"]) == 2 and "_session" in vars(shell.magics_manager.registry["SutroMagics"])
 with provisionalcompleter():

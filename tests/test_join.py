@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from test_engines import keep
 
-from sutro_magic.analysis.join import Joining
+from sutro_magic.analysis.join import FrameJoin
 from sutro_magic.cache.store import ResultsCache
 
 pytestmark = pytest.mark.slow
@@ -178,7 +178,7 @@ def test_a_column_that_is_called_by_a_number_is_found(tmp_path, in_index):
     frame = pd.DataFrame({0: [13, 11], "n": [1, 2]})
     if in_index:
         frame = frame.set_index(0)
-    joined = Joining("frame", {"frame": frame}, on="0").join(results)
+    joined = FrameJoin("frame", {"frame": frame}, on="0").join(results)
     assert joined["outputs"].tolist() == ["c", "a"] and list(joined.columns)[-2:] == ["n", "outputs"]
 
 

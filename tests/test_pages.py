@@ -20,8 +20,8 @@ from sutro_magic.errors import ArgumentError, ResourceError, SupersededError, Su
 from sutro_magic.query import duckdb_engine, summaries
 from sutro_magic.query.pages import Pages
 from sutro_magic.query.summaries import list_values, summarize
-from sutro_magic.query.table_query import Filter, Order, Question, parse_question
-from sutro_magic.results.selection import NumberedRows
+from sutro_magic.query.table_query import Filter, Order, TableQuery, parse_query
+from sutro_magic.results.selection import RowSelection
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +74,7 @@ FILTERS = st.lists(
     max_size=3,
 ).map(tuple)
 QUESTIONS = st.builds(
-    Question,
+    TableQuery,
     ORDERS,
     st.one_of(st.just(""), LETTERS),
     FILTERS,
@@ -174,9 +174,9 @@ def many():
 
 
 def test_a_few_rows_that_were_found_are_sorted_like_all_of_them(many):
-    search = Question(search="row 123", order=(Order(1), Order(0, descending=True)))
+    search = TableQuery(search="row 123", order=(Order(1), Order(0, descending=True)))
     few = many.rows(search).tolist()
-    many.rows(Question(order=search.order))  # now there is an order of all rows to pick from
+    many.rows(TableQuery(order=search.order))  # now there is an order of all rows to pick from
     many._kept.pop(("view", search))
     assert many.rows(search).tolist() == few
     assert len(few) == len([i for i in range(100_000) if "row 123" in f"row {i}"])
@@ -185,13 +185,13 @@ def test_a_few_rows_that_were_found_are_sorted_like_all_of_them(many):
 def test_a_search_and_contains_are_in_any_case_and_the_others_as_written():
     table = pa.table({"text": ["Émile", "émile", "other", None]})
     pages = Pages(lambda: table)
-    assert pages.rows(Question(search="ÉM")).tolist() == [0, 1]
+    assert pages.rows(TableQuery(search="ÉM")).tolist() == [0, 1]
     for kind, found in (("contains", [0, 1]), ("starts", [1]), ("equals", [])):
-        assert pages.rows(Question(filters=(Filter(0, kind, ("ém",)),))).tolist() == found
+        assert pages.rows(TableQuery(filters=(Filter(0, kind, ("ém",)),))).tolist() == found
 
 
 def test_turning_pages_sorts_once(many):
-    question = Question(order=(Order(0),))
+    question = TableQuery(order=(Order(0),))
     first = many.rows(question)
     assert many.rows(question) is first
     assert many.page(question, 99_995, 10).tolist() == first[99_995:].tolist()
@@ -200,12 +200,12 @@ def test_turning_pages_sorts_once(many):
 def test_what_is_kept_has_a_bound(many, monkeypatch):
     monkeypatch.setattr("sutro_magic.query.pages.KEPT_BYTES", 1_000_000)
     for seed in range(20):
-        many.rows(Question(seed=seed))
+        many.rows(TableQuery(seed=seed))
     assert sum(rows.nbytes for rows in many._kept.values()) <= 1_000_000
 
 
 def test_a_closed_table_lets_go_of_its_memory_and_opens_again(many):
-    question = Question(order=(Order(0),))
+    question = TableQuery(order=(Order(0),))
     first = many.page(question, 0, 3).tolist()
     many.close()
     assert not many._kept and many._table is None and many._numbers is None
@@ -222,7 +222,7 @@ def test_a_newer_question_cancels_the_one_that_runs():
 
     def slow(ticket, descending):
         try:
-            pages.rows(Question(order=(Order(0, descending=descending),)), ticket)
+            pages.rows(TableQuery(order=(Order(0, descending=descending),)), ticket)
             ends.append("done")
         except SupersededError:
             ends.append("superseded")
@@ -241,7 +241,7 @@ def test_a_newer_question_cancels_the_one_that_runs():
     # It looks twice whether it is stale, the second time just before its query: that must be interrupted.
     while looks.count(first) < 2 and first.is_alive() and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert len(pages.rows(Question(search="123456"), pages.lane.ticket())) > 0
+    assert len(pages.rows(TableQuery(search="123456"), pages.lane.ticket())) > 0
     first.join()
     assert ends == ["superseded"]
 
@@ -269,17 +269,17 @@ def test_every_type_of_column_can_be_shown_and_those_with_an_order_sorted():
         asked = {"order": [[place, "desc"]]}
         if field.name == "null":
             with pytest.raises(ArgumentError, match="no order"):
-                parse_question(asked, table.schema)
+                parse_query(asked, table.schema)
         else:
             assert (
-                pages.rows(parse_question(asked, table.schema)).tolist() == [0, 1]
+                pages.rows(parse_query(asked, table.schema)).tolist() == [0, 1]
                 if field.name != "half"
                 else [1, 0]
             )
         summarize(pages.lane, table, place)
         list_values(pages.lane, table, place)
-    assert pages.rows(Question(search="NEEDLE")).tolist() == [0]
-    assert pages.rows(Question(order=(Order(5),))).tolist() == [1, 0]  # by text, not by code
+    assert pages.rows(TableQuery(search="NEEDLE")).tolist() == [0]
+    assert pages.rows(TableQuery(order=(Order(5),))).tolist() == [1, 0]  # by text, not by code
     for column, low, high in (
         (2, "2026-01-31T13:00", "2026-01-31T13:00"),  # as its cell says it
         (2, "2026-01-31T13:00+01:00", ""),
@@ -287,7 +287,7 @@ def test_every_type_of_column_can_be_shown_and_those_with_an_order_sorted():
         (1, "01:00", ""),
     ):
         asked = {"filters": [{"column": column, "kind": "range", "min": low, "max": high}]}
-        assert pages.rows(parse_question(asked, table.schema)).tolist() == [0], asked
+        assert pages.rows(parse_query(asked, table.schema)).tolist() == [0], asked
 
 
 def test_a_day_in_a_column_with_a_zone_has_the_hours_that_it_has_there():
@@ -298,17 +298,17 @@ def test_a_day_in_a_column_with_a_zone_has_the_hours_that_it_has_there():
     pages = Pages(lambda: table)
     for day in ("2026-03-28", "2026-03-29", "2026-10-25"):
         asked = {"filters": [{"column": 0, "kind": "range", "min": day, "max": day}]}
-        found = pages.rows(parse_question(asked, table.schema))
+        found = pages.rows(parse_query(asked, table.schema))
         assert len(found) == (local.dt.strftime("%Y-%m-%d") == day).sum() > 0
     asked = {
         "filters": [{"column": 0, "kind": "range", "min": "2026-10-25 02:00", "max": "2026-10-25 02:30"}]
     }
-    assert len(pages.rows(parse_question(asked, table.schema))) == 4  # the hour is there twice
+    assert len(pages.rows(parse_query(asked, table.schema))) == 4  # the hour is there twice
 
 
 def test_a_search_where_there_is_no_text_finds_nothing():
     table = pa.table({"a": [1, 2], "v": [[1.5], [2.5]]})
-    assert len(Pages(lambda: table).rows(Question(search="1"))) == 0
+    assert len(Pages(lambda: table).rows(TableQuery(search="1"))) == 0
 
 
 def test_a_range_is_refused_where_nothing_can_lie_in_it_and_a_day_has_all_its_hours():
@@ -321,7 +321,7 @@ def test_a_range_is_refused_where_nothing_can_lie_in_it_and_a_day_has_all_its_ho
 
     def found(column, low, high):
         asked = {"filters": [{"column": column, "kind": "range", "min": low, "max": high}]}
-        return Pages(lambda: table).rows(parse_question(asked, table.schema)).tolist()
+        return Pages(lambda: table).rows(parse_query(asked, table.schema)).tolist()
 
     assert found(0, "2026-01-31", "2026-01-31") == [0]
     assert found(0, "2026-01-31", "2026-01-31 18:00") == []
@@ -338,11 +338,9 @@ def test_a_range_is_refused_where_nothing_can_lie_in_it_and_a_day_has_all_its_ho
 def test_a_comma_that_may_stand_for_decimals_is_not_guessed_at(bound):
     asked = {"filters": [{"column": 3, "kind": "range", "min": bound}]}
     with pytest.raises(ArgumentError, match="two ways") as caught:
-        parse_question(asked, SCHEMA)
+        parse_query(asked, SCHEMA)
     assert "2.5" in caught.value.hint
-    [fine] = parse_question(
-        {"filters": [{"column": 2, "kind": "range", "min": "1,234,567.5"}]}, SCHEMA
-    ).filters
+    [fine] = parse_query({"filters": [{"column": 2, "kind": "range", "min": "1,234,567.5"}]}, SCHEMA).filters
     assert 1234567.5 in fine.values  # noqa: PD011 - no frame
 
 
@@ -350,7 +348,7 @@ def test_a_comma_that_may_stand_for_decimals_is_not_guessed_at(bound):
 def test_a_bound_that_is_no_number_is_said(bound):
     asked = {"filters": [{"column": 3, "kind": "range", "min": bound}]}
     with pytest.raises(ArgumentError) as caught:
-        parse_question(asked, SCHEMA)
+        parse_query(asked, SCHEMA)
     assert caught.value.hint == "Correct the bound."
 
 
@@ -363,7 +361,7 @@ def test_a_bound_that_is_no_number_is_said(bound):
 )  # fmt: skip
 def test_a_question_that_makes_no_sense_is_refused(asked):
     with pytest.raises(ArgumentError, match="no sense"):
-        parse_question(asked, SCHEMA)
+        parse_query(asked, SCHEMA)
 
 
 def test_summaries_are_what_pandas_counts():
@@ -434,7 +432,7 @@ def test_a_page_of_very_long_texts_is_not_copied(kind):
 
 def test_without_any_memory_a_question_says_so_and_later_ones_are_answered():
     duckdb_engine.forget()  # other tables stay with the database they have
-    lane = duckdb_engine.Lane()
+    lane = duckdb_engine.QueryQueue()
     lane.rows("select 1", {})
     many_texts = pa.table({"a": range(100_000), "b": [f"text {i}" for i in range(100_000)]})
     try:
@@ -450,13 +448,13 @@ def test_without_any_memory_a_question_says_so_and_later_ones_are_answered():
 def test_limits_are_set_and_a_wrong_one_changes_nothing(many):
     try:
         duckdb_engine.configure(threads=1, memory_limit="300MiB")
-        assert many.count(Question(search="row 5")) > 0
+        assert many.count(TableQuery(search="row 5")) > 0
         with many.lane.turn():
             said = many.lane.rows("select current_setting('threads'), current_setting('memory_limit')", {})
         assert said == [(1, "300.0 MiB")]
         with pytest.raises(SutroError, match="memory_limit"):
             duckdb_engine.configure(memory_limit="a lot")
-        assert many.count(Question(search="row 6")) > 0
+        assert many.count(TableQuery(search="row 6")) > 0
     finally:
         duckdb_engine.configure()
 
@@ -507,8 +505,8 @@ def test_the_few_long_rows_of_a_table_come_in_small_batches():
     texts = pa.array(["short"] * rows + ["x" * 3_000_000] * 20)
     pages = Pages(lambda: pa.table({"outputs": texts}))
     assert all(
-        batch.nbytes < 20_000_000 for batch in NumberedRows(pages, np.arange(rows, rows + 20)).batches(65_536)
+        batch.nbytes < 20_000_000 for batch in RowSelection(pages, np.arange(rows, rows + 20)).batches(65_536)
     )
-    whole = pa.Table.from_batches(NumberedRows(pages, None).batches(65_536))
+    whole = pa.Table.from_batches(RowSelection(pages, None).batches(65_536))
     assert whole["outputs"].combine_chunks().equals(texts)
     assert whole["_row"].to_pylist() == list(range(rows + 20))

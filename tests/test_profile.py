@@ -212,7 +212,7 @@ def test_mistakes_are_one_clear_error(kernel):
 
 def test_ctrl_c_ends_a_query_at_once():
     """A query that runs in the main thread would hear of no signal before its end."""
-    lane, table = duckdb_engine.Lane(), pa.table({"c0": range(1_000_000)})
+    lane, table = duckdb_engine.QueryQueue(), pa.table({"c0": range(1_000_000)})
     endless = "select count(*) from t a, t b where a.c0 * 7 % 11 < b.c0 % 13"  # would take an hour
     began = threading.Event()
 

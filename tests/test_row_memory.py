@@ -33,7 +33,7 @@ import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
 import pyarrow.parquet as pq
-from sutro_magic.cache import entry
+from sutro_magic.cache import entry as cache_entry
 from sutro_magic.system import resources
 from sutro_magic.formats import footer as parquet_footer, reader
 from sutro_magic.results import truncation
@@ -51,7 +51,7 @@ def objects(path, table):
     return unfold.unfold(path, table, path.with_suffix(".arrow"), token="t").objects
 def look(path, table):
     request = ResultsRequest(job_id="job-4f2a")
-    entry = entry.CacheEntry(
+    entry = cache_entry.CacheEntry(
         folder=path.parent, request=request, deployment="", fetched=datetime.now(UTC), size=path.stat().st_size,
         table=table, job=None, sha256="",
     )

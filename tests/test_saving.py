@@ -29,11 +29,11 @@ from hypothesis import strategies as st
 from sutro_magic.errors import ArgumentError, SutroError
 from sutro_magic.formats import csv
 from sutro_magic.models import Job, JobStatus
-from sutro_magic.query.table_query import Order, Question
+from sutro_magic.query.table_query import Order, TableQuery
 from sutro_magic.results import export
 from sutro_magic.results.handle import Results
 from sutro_magic.results.json_writer import json_texts
-from sutro_magic.results.selection import PickedRows
+from sutro_magic.results.selection import InMemoryRows
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,7 @@ def tables(draw, kinds=tuple(KINDS)):
 
 def results_of(table):
     job = Job(job_id="job-1", status=JobStatus.SUCCEEDED, num_rows=table.num_rows)
-    return Results(PickedRows(table), job=job, job_id="job-1", from_cache=True, provenance=None)
+    return Results(InMemoryRows(table), job=job, job_id="job-1", from_cache=True, provenance=None)
 
 
 def read_csv(path, folder):
@@ -218,9 +218,9 @@ def test_two_columns_of_one_name_are_refused_where_only_one_would_be_kept(tmp_pa
 def test_every_kind_of_results_can_be_saved(session, tmp_path):
     films = session.results("job-demo-films", inputs=True)
     broken = session.results("job-demo-broken")
-    films.touch(films.pages, Question(order=(Order(1, descending=True),)))
+    films.touch(films.pages, TableQuery(order=(Order(1, descending=True),)))
     films.ticked = (7, 3)
-    empty = films._with(PickedRows(films.head(0)), "errors")
+    empty = films._with(InMemoryRows(films.head(0)), "errors")
     for number, results in enumerate(
         [films, films.raw, films.filtered, films.selected, films.errors, broken, broken.errors, empty]
     ):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from sutro_magic.errors import ArgumentError, QueryError
-from sutro_magic.query.duckdb_engine import Lane
+from sutro_magic.query.duckdb_engine import QueryQueue
 from sutro_magic.results.handle import Results
 from sutro_magic.session import Session
 from sutro_magic.sql import answer
@@ -314,7 +314,7 @@ def test_values_without_a_type_can_be_used(films, tmp_path):
 
 
 def test_intervals_of_many_chunks_and_parts_of_them_get_one_type():
-    whole = Lane().read(
+    whole = QueryQueue().read(
         "select case when i % 7 > 0 then [interval (i) hour, null] end as l, case when i % 5 > 0 then {'k': map {i: interval (i) day}} end as s,"
         " case when i = 2999 then interval 1 month else interval (i) day end as m from range(3000) r(i)",
         {}, {}, lambda reader: reader.read_all(),
@@ -398,7 +398,7 @@ def test_a_map_of_sql_may_have_keys_of_any_type_and_values_of_python(text, found
     binding = Binding(
         f"select {text} as v", lambda code: eval(code, {"x": 7, "nasty": "'} {x}", "d": {"map": 1}})
     )
-    table = Lane().read(binding.sql, {}, binding.values, lambda reader: reader.read_all())
+    table = QueryQueue().read(binding.sql, {}, binding.values, lambda reader: reader.read_all())
     assert table["v"].to_pylist() == [found]
 
 
@@ -432,7 +432,7 @@ def test_expressions_may_hold_braces_and_quotes_of_their_own():
 )  # fmt: skip
 def test_values_of_every_kind_reach_duckdb(code):
     binding = Binding("select {value} as v", lambda _: eval(code))
-    table = Lane().read(binding.sql, {}, binding.values, lambda reader: reader.read_all())
+    table = QueryQueue().read(binding.sql, {}, binding.values, lambda reader: reader.read_all())
     assert table.num_rows == 1
     if code in {"7", "2.5", "'x'", "True", "None"}:
         assert table["v"][0].as_py() == eval(code)
@@ -441,7 +441,7 @@ def test_values_of_every_kind_reach_duckdb(code):
 def in_duckdb(value):
     """Return a value as it comes back, and the type that it had there."""
     binding = Binding("select {value} as v, typeof({value}) as t", lambda _: value)
-    [row] = Lane().read(binding.sql, {}, binding.values, lambda reader: reader.read_all()).to_pylist()
+    [row] = QueryQueue().read(binding.sql, {}, binding.values, lambda reader: reader.read_all()).to_pylist()
     return row["v"], row["t"]
 
 
@@ -882,9 +882,9 @@ def test_a_beginning_of_a_large_answer_costs_no_more_than_of_a_small_one():
 def test_a_large_answer_is_kept_in_a_file_and_is_the_same(monkeypatch):
     query = "select i, 'text ' || i as t, [i] as l from range(300000) r(i)"
     counts = []
-    in_memory = Lane().read(query, {}, {}, lambda reader: answer.collect(reader, counts.append))
+    in_memory = QueryQueue().read(query, {}, {}, lambda reader: answer.collect(reader, counts.append))
     monkeypatch.setattr(answer, "IN_MEMORY_BYTES", 1_000_000)
     before = pa.total_allocated_bytes()
-    in_file = Lane().read(query, {}, {}, lambda reader: answer.collect(reader, counts.append))
+    in_file = QueryQueue().read(query, {}, {}, lambda reader: answer.collect(reader, counts.append))
     assert in_file.equals(in_memory) and counts[-1] == 300_000
     assert pa.total_allocated_bytes() - before < in_file.nbytes / 4, "it is mapped, not read"

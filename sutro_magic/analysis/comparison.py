@@ -21,12 +21,12 @@ import pyarrow as pa
 from sutro_magic.analysis.numeric import equal, mean_difference
 from sutro_magic.analysis.value_keys import comparable_texts
 from sutro_magic.errors import ArgumentError, shorten
-from sutro_magic.query.duckdb_engine import Lane, interruptibly
+from sutro_magic.query.duckdb_engine import QueryQueue, interruptibly
 from sutro_magic.query.mapped_table import SMALL_BYTES
 from sutro_magic.query.pages import Pages
 from sutro_magic.query.table_query import expression, kind_of, queryable
 from sutro_magic.results.handle import Results
-from sutro_magic.results.selection import NumberedRows
+from sutro_magic.results.selection import RowSelection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,7 +114,7 @@ class Comparison:
         return f"<Comparison of {len(self.jobs)} jobs: {self.num_rows:,} rows, {len(self.fields)} fields>"
 
 
-class AlignedRows(NumberedRows):
+class AlignedRows(RowSelection):
     """Aligned rows in an order of their own; where they are many, they are laid out in a temporary file."""
 
     def mapped(self) -> pa.Table:
@@ -168,7 +168,7 @@ def compare(
             f"Jobs with different numbers of rows cannot be aligned: {counts}.",
             hint="Give jobs over the same inputs.",
         )
-    lane, steps = Lane(), [(0, 1)]
+    lane, steps = QueryQueue(), [(0, 1)]
     return interruptibly(
         lane,
         lambda: _compare(lane, results, lambda done, total: steps.append((done, total))),
@@ -176,7 +176,7 @@ def compare(
     )
 
 
-def _compare(lane: Lane, results: Sequence[Results], on_step: Callable[[int, int], None]) -> Comparison:
+def _compare(lane: QueryQueue, results: Sequence[Results], on_step: Callable[[int, int], None]) -> Comparison:
     names, notes, results = _fields_of(results)
     jobs = [_Side.of(each) for each in results]
     first, rows = results[0], jobs[0].table.num_rows
@@ -269,7 +269,7 @@ class _Side:
 class _Asked:
     """The questions to DuckDB about two columns."""
 
-    def __init__(self, lane: Lane, rows: int) -> None:
+    def __init__(self, lane: QueryQueue, rows: int) -> None:
         self.lane = lane
         self.rows = rows
         self._ticket = lane.ticket()
@@ -374,7 +374,7 @@ def _pair(
 
 
 def _confusion(
-    lane: Lane, asked: dict[str, pa.Table], a: str, b: str, *, is_text: bool
+    lane: QueryQueue, asked: dict[str, pa.Table], a: str, b: str, *, is_text: bool
 ) -> tuple[tuple[Any, ...], tuple[tuple[int, ...], ...]]:
     either = f"(select {a} as v from t union all select {b} as v from t)"  # noqa: S608
     longest = "coalesce(max(length(v)), 0)" if is_text else "0"

@@ -28,7 +28,7 @@ _KINDS: dict[tuple[str, str], Kind] = {
 }
 
 
-class Joining:
+class FrameJoin:
     """A frame of the notebook that results are to stand beside.
 
     Parameters

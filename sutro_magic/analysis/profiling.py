@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sutro_magic.query.duckdb_engine import Lane, interruptibly
+from sutro_magic.query.duckdb_engine import QueryQueue, interruptibly
 from sutro_magic.query.summaries import summarize
 from sutro_magic.query.table_query import expression, kind_of, queryable
 
@@ -143,7 +143,7 @@ def profile(results: Results, on_step: Callable[[int, int], None] = lambda _done
     SutroError
         When the results are no longer there, or memory and disk do not suffice.
     """
-    lane, steps = Lane(), [(0, 1)]
+    lane, steps = QueryQueue(), [(0, 1)]
     return interruptibly(
         lane,
         lambda: _profile(lane, results, lambda done, total: steps.append((done, total))),
@@ -151,7 +151,7 @@ def profile(results: Results, on_step: Callable[[int, int], None] = lambda _done
     )
 
 
-def _profile(lane: Lane, results: Results, on_step: Callable[[int, int], None]) -> Profile:
+def _profile(lane: QueryQueue, results: Results, on_step: Callable[[int, int], None]) -> Profile:
     table, sent = results.new_pages().table, results.raw.new_pages().table
     names = table.column_names
     told = [name for name in ("inputs", "outputs") if name in sent.column_names]
@@ -180,7 +180,7 @@ def _profile(lane: Lane, results: Results, on_step: Callable[[int, int], None]) 
     return found
 
 
-def _texts(lane: Lane, name: str, table: pa.Table) -> Texts:
+def _texts(lane: QueryQueue, name: str, table: pa.Table) -> Texts:
     place = table.column_names.index(name)
     column = table.column(place)
     is_text = kind_of(column.type) == "text"
@@ -208,7 +208,7 @@ def _texts(lane: Lane, name: str, table: pa.Table) -> Texts:
     )
 
 
-def _field(lane: Lane, table: pa.Table, place: int) -> Field:
+def _field(lane: QueryQueue, table: pa.Table, place: int) -> Field:
     kind = table.schema.field(place).type
     summary = summarize(lane, table, place)
     if kind_of(kind) != "other" and (summary.distinct is None or summary.is_estimate):
@@ -219,7 +219,7 @@ def _field(lane: Lane, table: pa.Table, place: int) -> Field:
     return Field(name=table.column_names[place], type=_type_words(kind), summary=summary)
 
 
-def _spread(lane: Lane, numbers: pa.ChunkedArray) -> Spread | None:
+def _spread(lane: QueryQueue, numbers: pa.ChunkedArray) -> Spread | None:
     """Describe numbers; None where there are none."""
     table = pa.table({"c0": numbers})
     summary = summarize(lane, table, 0)
@@ -232,14 +232,14 @@ def _spread(lane: Lane, numbers: pa.ChunkedArray) -> Spread | None:
     return Spread(summary=summary, quartiles=(float(low), float(median), float(high)))
 
 
-def _least_sure(lane: Lane, numbers: pa.ChunkedArray) -> tuple[tuple[int, float], ...]:
+def _least_sure(lane: QueryQueue, numbers: pa.ChunkedArray) -> tuple[tuple[int, float], ...]:
     table = pa.table({"c0": numbers, "_row": np.arange(len(numbers))})
     sql = f"select _row, c0 from t where c0 is not null and not isnan(c0) order by c0, _row limit {FEW}"  # noqa: S608
     with lane.turn():
         return tuple((int(row), float(value)) for row, value in lane.rows(sql, {"t": table}))
 
 
-def _reasons(lane: Lane, column: pa.ChunkedArray) -> tuple[tuple[str, int], ...]:
+def _reasons(lane: QueryQueue, column: pa.ChunkedArray) -> tuple[tuple[str, int], ...]:
     sql = (
         f"select substr(c0, 1, {LONGEST_REASON}) as reason, count(*) as n from t where c0 is not null "  # noqa: S608
         "group by reason order by n desc, reason"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class StoppableAdapter(HTTPAdapter):
-    """Opens connections that belong to the `sutro_magic.system.cancellation.Errand` of the thread that uses them.
+    """Opens connections that belong to the `sutro_magic.system.cancellation.CancelScope` of the thread that uses them.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from sutro_magic.api.responses import (
     retry_after,
     what_it_looks_like,
 )
-from sutro_magic.api.retry import Patience, RetryPolicy
+from sutro_magic.api.retry import RetryBudget, RetryPolicy
 from sutro_magic.api.transport import READ_SECONDS, Transport
 from sutro_magic.api.url_guard import Guard
 from sutro_magic.errors import (
@@ -104,9 +104,9 @@ class Client:
         self._transport.close()
         self._storage.close()
 
-    def patience(self, on_retry: OnRetry | None = None) -> Patience:
+    def patience(self, on_retry: OnRetry | None = None) -> RetryBudget:
         """Return the tries that one piece of work has, over all its requests."""
-        return Patience(self.retry, on_retry or self._on_retry)
+        return RetryBudget(self.retry, on_retry or self._on_retry)
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Client:
                 raise self._key_refused(401)
             return
 
-    def get_job(self, job_id: str, *, best_effort: bool = False, patience: Patience | None = None) -> Job:
+    def get_job(self, job_id: str, *, best_effort: bool = False, patience: RetryBudget | None = None) -> Job:
         """Read one job.
 
         Parameters
@@ -131,14 +131,14 @@ class Client:
         job_id : str
         best_effort : bool
             One quick try, for details that are nice to have.
-        patience : Patience, optional
+        patience : RetryBudget, optional
             Of the work that this is a part of.
 
         Raises
         ------
         JobNotFoundError
         """
-        patience = Patience(RetryPolicy(tries=1)) if best_effort else patience
+        patience = RetryBudget(RetryPolicy(tries=1)) if best_effort else patience
         timeout = 5.0 if best_effort else READ_SECONDS
         answer = self._json(
             f"jobs/{_segment(job_id)}", job_id=job_id, patience=patience, read_seconds=timeout
@@ -150,7 +150,7 @@ class Client:
         self._on_job(job)
         return job
 
-    def get_status(self, job_id: str, patience: Patience | None = None) -> tuple[JobStatus, str | None]:
+    def get_status(self, job_id: str, patience: RetryBudget | None = None) -> tuple[JobStatus, str | None]:
         """Read the status of one job and, if it failed, the reason.
 
         The newer API answers with a map from id to status, the older one with plain text.
@@ -173,7 +173,7 @@ class Client:
                 return
 
     def job_page(
-        self, cursor: str | None = None, patience: Patience | None = None
+        self, cursor: str | None = None, patience: RetryBudget | None = None
     ) -> tuple[list[Job], str | None]:
         """Read one page of the list of jobs, newest first; a service without pages sends all in one.
 
@@ -181,7 +181,7 @@ class Client:
         ----------
         cursor : str, optional
             What the page before came with; the first page by default.
-        patience : Patience, optional
+        patience : RetryBudget, optional
             Of the work that this is a part of.
 
         Returns
@@ -213,7 +213,7 @@ class Client:
             f"stream-job-progress/{_segment(job_id)}",
             {},
             stream=True,
-            patience=Patience(RetryPolicy(tries=1)),
+            patience=RetryBudget(RetryPolicy(tries=1)),
             optional=True,
         )
         self._raise_for_status(response, job_id)
@@ -248,7 +248,7 @@ class Client:
             self._format_parameter = other
             return response
 
-    def sign_artifact(self, request: ResultsRequest, patience: Patience | None = None) -> SignedArtifact:
+    def sign_artifact(self, request: ResultsRequest, patience: RetryBudget | None = None) -> SignedArtifact:
         """Ask ``results-url`` for signed URLs of the Parquet artifact.
 
         Raises
@@ -317,7 +317,7 @@ class Client:
         parameters: Mapping[str, str] | None = None,
         *,
         job_id: str = "",
-        patience: Patience | None = None,
+        patience: RetryBudget | None = None,
         read_seconds: float = READ_SECONDS,
         optional: bool = False,
     ) -> Any:
@@ -345,7 +345,7 @@ class Client:
         parameters: Mapping[str, str],
         *,
         stream: bool,
-        patience: Patience | None = None,
+        patience: RetryBudget | None = None,
         read_seconds: float = READ_SECONDS,
         optional: bool = False,
         headers: Mapping[str, str] | None = None,

@@ -38,7 +38,7 @@ class RetryPolicy:
     slow_seconds: float = 60.0
 
 
-class Patience:
+class RetryBudget:
     """The tries that are left to one piece of work, over all its requests. Threads may share it.
 
     Parameters

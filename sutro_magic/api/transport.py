@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from sutro_magic import __version__
+from sutro_magic._version import __version__
 from sutro_magic.api.adapter import StoppableAdapter
 from sutro_magic.api.credentials import Secret
 from sutro_magic.api.redaction import no_auth, unlogged_queries
@@ -25,7 +25,7 @@ from sutro_magic.system.cancellation import Deadline
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sutro_magic.api.retry import Patience
+    from sutro_magic.api.retry import RetryBudget
     from sutro_magic.api.url_guard import Guard
 
 __all__ = ["CONNECT_SECONDS", "READ_SECONDS", "RETRIED_STATUSES", "RetryPolicy", "Transport"]
@@ -90,7 +90,7 @@ class Transport:
         *,
         auth: Any,
         stream: bool,
-        patience: Patience,
+        patience: RetryBudget,
         read_seconds: float,
     ) -> requests.Response:
         """Send one GET with retries; return whatever was answered in the end.

@@ -1,0 +1,22 @@
+"""Keep results on disk so that nothing is fetched twice: entries, partial downloads, eviction, verification.
+
+Knows the canonical table of `formats`. Must not ask the service anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sutro_magic._registry import lazy_exports
+
+if TYPE_CHECKING:
+    from sutro_magic.cache.entry import CacheEntry
+    from sutro_magic.cache.partial import Partials
+    from sutro_magic.cache.store import ResultsCache
+
+__all__ = ["CacheEntry", "Partials", "ResultsCache"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {"ResultsCache": "store", "CacheEntry": "entry", "Partials": "partial"},
+)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from sutro_magic.api.retry import Patience
+    from sutro_magic.api.retry import RetryBudget
     from sutro_magic.download.transfer import Origin
 
 TAIL_BYTES = 64 << 10
@@ -37,7 +37,7 @@ class RemoteFile(io.RawIOBase):
     ----------
     origin : Origin
         Where the object is.
-    patience : Patience
+    patience : RetryBudget
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class RemoteFile(io.RawIOBase):
         When the storage gives no parts of the object, or does not tell versions of it apart.
     """
 
-    def __init__(self, origin: Origin, patience: Patience) -> None:
+    def __init__(self, origin: Origin, patience: RetryBudget) -> None:
         super().__init__()
         self._origin = origin
         self._patience = patience

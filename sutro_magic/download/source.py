@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import requests
 
     from sutro_magic.api.client import Client, SignedArtifact
-    from sutro_magic.api.retry import Patience
+    from sutro_magic.api.retry import RetryBudget
     from sutro_magic.cache.partial import Partial, Partials
     from sutro_magic.models import ResultsRequest
-    from sutro_magic.system.cancellation import Errand
+    from sutro_magic.system.cancellation import CancelScope
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and, where it is known, the bytes in all."""
@@ -48,8 +48,8 @@ def fetch(
     target: Path,
     *,
     partials: Partials,
-    patience: Patience,
-    errand: Errand,
+    patience: RetryBudget,
+    errand: CancelScope,
     on_bytes: Progress,
     on_kept: Callable[[int], None] = lambda _count: None,
 ) -> Partial:
@@ -63,9 +63,9 @@ def fetch(
         The file to make, on the file system of the partial downloads.
     partials : Partials
         Where a fetch that stopped is kept, and looked for.
-    patience : Patience
+    patience : RetryBudget
         The tries that are left.
-    errand : Errand
+    errand : CancelScope
         The work that this is a part of.
     on_bytes, on_kept : callable
         Told the bytes that are there, what was kept of an earlier fetch included; told, when the fetch does
@@ -116,14 +116,14 @@ class Origin:
     ----------
     client : Client
     request : ResultsRequest
-    patience : Patience
+    patience : RetryBudget
         For the question where the artifact is.
     signed : bool, optional
         Whether to ask for a signed URL; by default where the deployment gives them.
     """
 
     def __init__(
-        self, client: Client, request: ResultsRequest, patience: Patience, *, signed: bool | None = None
+        self, client: Client, request: ResultsRequest, patience: RetryBudget, *, signed: bool | None = None
     ) -> None:
         self.name = request.job_id
         self._client = client

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     import requests
 
-    from sutro_magic.api.retry import Patience
+    from sutro_magic.api.retry import RetryBudget
     from sutro_magic.cache.partial import Partial
-    from sutro_magic.system.cancellation import Errand
+    from sutro_magic.system.cancellation import CancelScope
 
 CHUNK_BYTES = 1 << 20
 SMALLEST_SPLIT = 2 << 20
@@ -81,7 +81,7 @@ class _Reader:
 
     start: int
     stop: int | None
-    errand: Errand
+    errand: CancelScope
     place: int = 0
     taken: int = 0
     slow: bool = False
@@ -101,8 +101,8 @@ class Transfer:
     origin : Origin
     partial : Partial
         What is there of it already is not asked for again, if the object is still the same.
-    patience : Patience
-    errand : Errand
+    patience : RetryBudget
+    errand : CancelScope
     on_bytes : callable
         Told, in the thread that waits for the errand, the bytes that are there and, where it is known, of how many.
     """
@@ -111,8 +111,8 @@ class Transfer:
         self,
         origin: Origin,
         partial: Partial,
-        patience: Patience,
-        errand: Errand,
+        patience: RetryBudget,
+        errand: CancelScope,
         on_bytes: Callable[[int, int | None], None],
     ) -> None:
         self._origin = origin

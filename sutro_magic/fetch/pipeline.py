@@ -15,7 +15,7 @@ from sutro_magic.errors import (
     ServiceError,
     SutroError,
 )
-from sutro_magic.jobs.polling import Listeners, wait_for
+from sutro_magic.jobs.polling import PollCallbacks, wait_for
 from sutro_magic.jobs.status_errors import just_succeeded, raise_unless_succeeded
 from sutro_magic.results import truncation
 from sutro_magic.system import cancellation
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sutro_magic.download.source import Progress
     from sutro_magic.models import Job, JobProgress, ResultsRequest
     from sutro_magic.results.truncation import FirstRows
-    from sutro_magic.system.cancellation import Errand
+    from sutro_magic.system.cancellation import CancelScope
 
 CONFLICT = 409
 REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
@@ -44,7 +44,7 @@ def ignore(*_told: object) -> None:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class FetchOptions:
     """What a caller of `sutro_magic.Session.results` wants besides the results; see there."""
 
     wait: bool = False
@@ -61,7 +61,7 @@ class Wishes:
             raise cancellation.cancelled()
 
 
-class Fetching:
+class FetchPipeline:
     """One fetch, in steps; each of them can be interrupted, and ends when it is cancelled.
 
     A ``with`` block holds all of them, to the moment when the results are in the cache.
@@ -71,10 +71,12 @@ class Fetching:
     client : Client
     request : ResultsRequest
     partials : Partials
-    wishes : Wishes
+    wishes : FetchOptions
     """
 
-    def __init__(self, client: Client, request: ResultsRequest, partials: Partials, wishes: Wishes) -> None:
+    def __init__(
+        self, client: Client, request: ResultsRequest, partials: Partials, wishes: FetchOptions
+    ) -> None:
         self._client = client
         self._request = request
         self._partials = partials
@@ -132,10 +134,10 @@ class Fetching:
         except SutroError:
             return None
 
-    def _run(self, step: Callable[[Errand], T]) -> T:
+    def _run(self, step: Callable[[CancelScope], T]) -> T:
         return cancellation.run(step, self._wishes.cancel)
 
-    def _download(self, body: Path, errand: Errand) -> None:
+    def _download(self, body: Path, errand: CancelScope) -> None:
         wishes = self._wishes
         self._fetched = source.fetch(
             self._client,
@@ -148,7 +150,7 @@ class Fetching:
             on_kept=lambda count: errand.tell_at_end(wishes.on_kept, count),
         )
 
-    def _download_late(self, body: Path, errand: Errand) -> None:
+    def _download_late(self, body: Path, errand: CancelScope) -> None:
         job_id = self._request.job_id
         while True:
             try:
@@ -193,7 +195,7 @@ class Fetching:
                 ) from None
             raise refusal from None
         if not job.status.is_final and wishes.wait:
-            listeners = Listeners(
+            listeners = PollCallbacks(
                 on_poll=wishes.on_poll, on_progress=wishes.on_progress, on_outage=wishes.on_retry
             )
             wait_for(self._client, job, listeners, patience=self._patience)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sutro_magic.cache.partial import Partials
 from sutro_magic.errors import JobNotFoundError
-from sutro_magic.fetch.pipeline import Fetching, Wishes
+from sutro_magic.fetch.pipeline import FetchOptions, FetchPipeline
 from sutro_magic.jobs.lookup import clean_job, clean_rows, may_be_an_id, unknown_job
 from sutro_magic.jobs.status_errors import raise_unless_succeeded
 from sutro_magic.models import JobStatus, ResultsRequest
@@ -43,8 +43,8 @@ def look(
             return truncation.as_results(found, request, entry.job, entry, unfold=unfold, begin=begin)
         if not may_be_an_id(text):
             raise unknown_job(text, session.client.place)
-        wishes = Wishes(on_retry=session.on_retry, cancel=cancel)
-        fetching = Fetching(session.client, request, Partials(session.cache.directory), wishes)
+        wishes = FetchOptions(on_retry=session.on_retry, cancel=cancel)
+        fetching = FetchPipeline(session.client, request, Partials(session.cache.directory), wishes)
         found, job = fetching.look(rows), fetching.details()
         if job is not None and job.status is not JobStatus.UNKNOWN:
             raise_unless_succeeded(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sutro_magic.download import source
-from sutro_magic.results.provenance import Wider
+from sutro_magic.results.provenance import PromptLoader
 
 if TYPE_CHECKING:
     from sutro_magic.download.source import Progress
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sutro_magic.session import Session
 
 
-def wider(session: Session, request: ResultsRequest, unfold: bool | None) -> Wider:
+def wider(session: Session, request: ResultsRequest, unfold: bool | None) -> PromptLoader:
     """Return how to get what a request asks for, and how much that would fetch."""
 
     def size() -> int | None:
@@ -27,4 +27,4 @@ def wider(session: Session, request: ResultsRequest, unfold: bool | None) -> Wid
             request.job_id, request.format, True, request.logprobs, unfold, on_bytes=on_bytes
         )
 
-    return Wider(size=size, fetch=fetch)
+    return PromptLoader(size=size, fetch=fetch)

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from sutro_magic.api.retry import Patience, RetryPolicy
+from sutro_magic.api.retry import RetryBudget, RetryPolicy
 from sutro_magic.jobs.lookup import mentions
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class JobFeed:
             client = self._client_now()
             if self.complete:
                 return
-            jobs, cursor = client.job_page(self._cursor, Patience(QUICK))
+            jobs, cursor = client.job_page(self._cursor, RetryBudget(QUICK))
             self._jobs = self._jobs | {job.job_id: job for job in jobs}
             self._cursor, self.begun = cursor, True
 
@@ -112,7 +112,7 @@ class JobFeed:
             fresh: dict[str, Job] = {}
             cursor: str | None = None
             for _ in range(MOST_PAGES_AT_ONCE if self._jobs else 1):
-                jobs, cursor = client.job_page(cursor, Patience(QUICK))
+                jobs, cursor = client.job_page(cursor, RetryBudget(QUICK))
                 fresh.update((job.job_id, job) for job in jobs)
                 if cursor is None or any(job.job_id in self._jobs for job in jobs):
                     break
@@ -124,13 +124,13 @@ class JobFeed:
             self.begun = True
             for job_id in unfinished or ():
                 if job_id in self._jobs and job_id not in fresh:
-                    looked = client.get_job(job_id, patience=Patience(QUICK))
+                    looked = client.get_job(job_id, patience=RetryBudget(QUICK))
                     self._jobs = self._jobs | {job_id: looked}
             self._forget_told([*fresh, *(unfinished or ())], begin)
 
     def look(self, job_id: str) -> Job:
         """Read one job anew."""
-        job = self._session.client.get_job(job_id, patience=Patience(QUICK))
+        job = self._session.client.get_job(job_id, patience=RetryBudget(QUICK))
         self.learn(job)
         return job
 

@@ -20,7 +20,7 @@ MOST_JOBS = 2000
 """So many are remembered; the ones that were met longest ago are forgotten first."""
 
 
-class SeenJob(NamedTuple):
+class RememberedJob(NamedTuple):
     """What is remembered of a job: nothing of its content.
 
     Attributes
@@ -36,12 +36,12 @@ class SeenJob(NamedTuple):
     cached: bool = False
 
 
-class SeenJobs:
+class JobHistory:
     """Jobs in memory, apart for each deployment and key; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = ThreadLock()
-        self._jobs: dict[tuple[str, str], SeenJob] = {}
+        self._jobs: dict[tuple[str, str], RememberedJob] = {}
 
     def add(self, identity: str, job: Job) -> None:
         """Remember a job as the service describes it now.
@@ -56,11 +56,11 @@ class SeenJobs:
             return
         with self._lock:
             self._jobs.pop((identity, job.job_id), None)
-            self._jobs[identity, job.job_id] = SeenJob(job.job_id, job.name, job.status, job.created)
+            self._jobs[identity, job.job_id] = RememberedJob(job.job_id, job.name, job.status, job.created)
             while len(self._jobs) > MOST_JOBS:
                 del self._jobs[next(iter(self._jobs))]
 
-    def of(self, identity: str) -> list[SeenJob]:
+    def of(self, identity: str) -> list[RememberedJob]:
         """Return what is remembered of one deployment and key."""
         with self._lock:
             return [job for (whose, _), job in self._jobs.items() if whose == identity]
@@ -76,15 +76,15 @@ class KnownJobs:
         Cache identity of the credentials in use.
     directory : pathlib.Path
         Folder of the cache.
-    seen : SeenJobs
+    seen : JobHistory
         What the session has met.
     """
 
     identity: str
     directory: Path
-    seen: SeenJobs
+    seen: JobHistory
 
-    def jobs(self) -> list[SeenJob]:
+    def jobs(self) -> list[RememberedJob]:
         """Return all, newest first."""
         jobs = {job.job_id: job for job in _cached_jobs(self.identity, self.directory)}
         for job in self.seen.of(self.identity):
@@ -115,12 +115,12 @@ def _entries(identity: str, directory: Path) -> Iterator[tuple[Path, Any]]:
             yield folder, json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))
 
 
-def _cached_jobs(identity: str, directory: Path) -> Iterator[SeenJob]:
+def _cached_jobs(identity: str, directory: Path) -> Iterator[RememberedJob]:
     for _, entry in _entries(identity, directory):
         try:
             job = Job.from_api(entry["job"] or {})
             fetched = job.created or parse_time(entry["fetched"])
-            found = SeenJob(str(entry["job_id"]), job.name, JobStatus.SUCCEEDED, fetched, cached=True)
+            found = RememberedJob(str(entry["job_id"]), job.name, JobStatus.SUCCEEDED, fetched, cached=True)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             continue
         yield found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sutro_magic.api.client import Client
-    from sutro_magic.api.retry import Patience
+    from sutro_magic.api.retry import RetryBudget
     from sutro_magic.models import Job, JobProgress
 
 FIRST_POLL_SECONDS = 0.5
@@ -28,7 +28,7 @@ OUTAGE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listeners:
+class PollCallbacks:
     """Who is told while a job is waited for, in the thread that wants its outcome.
 
     Attributes
@@ -56,10 +56,10 @@ def check_timeout(timeout: float | None) -> None:
 def wait_for(
     client: Client,
     job: Job,
-    listeners: Listeners,
+    listeners: PollCallbacks,
     *,
     timeout: float | None = None,
-    patience: Patience | None = None,
+    patience: RetryBudget | None = None,
 ) -> Job:
     """Wait until a job is final; return it when it succeeded.
 
@@ -68,10 +68,10 @@ def wait_for(
     client : Client
     job : Job
         As it was last seen.
-    listeners : Listeners
+    listeners : PollCallbacks
     timeout : float, optional
         Seconds; for ever by default.
-    patience : Patience, optional
+    patience : RetryBudget, optional
         Of the work that this is a part of.
 
     Raises
@@ -94,7 +94,9 @@ def wait_for(
     return job
 
 
-def _poll(client: Client, job: Job, listeners: Listeners, deadline: float, patience: Patience | None) -> Job:
+def _poll(
+    client: Client, job: Job, listeners: PollCallbacks, deadline: float, patience: RetryBudget | None
+) -> Job:
     pause, answered = FIRST_POLL_SECONDS, time.monotonic()
     with closing(JobWatch(client, job.job_id)) as watch:
         while not job.status.is_final:
@@ -117,7 +119,7 @@ def _poll(client: Client, job: Job, listeners: Listeners, deadline: float, patie
     return job
 
 
-def _listen(watch: JobWatch, job: Job, until: float, listeners: Listeners) -> None:
+def _listen(watch: JobWatch, job: Job, until: float, listeners: PollCallbacks) -> None:
     """Pass on what the stream tells until it is time to ask for the status."""
     while (left := until - time.monotonic()) > 0:
         cancellation.check()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from IPython.core.completer import CompletionContext
 
-    from sutro_magic.jobs.history import SeenJob
+    from sutro_magic.jobs.history import RememberedJob
     from sutro_magic.magics.magics import SutroMagics
 
 NO_BREAK = str.maketrans(" -", "\N{NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}")
@@ -387,13 +387,13 @@ def _in_short(text: str | None) -> str:
     return shorten(re.split(r"[:;.(]", text or "")[0].strip(), 48)
 
 
-def _kind_of(job: SeenJob) -> str:
+def _kind_of(job: RememberedJob) -> str:
     from sutro_magic.system.humanize import age
 
     when = f" {age(job.time)}" if job.time else ""
     return f"{job.status.value.lower()}{when}{', cached' if job.cached else ''}"
 
 
-def _shared_names(jobs: list[SeenJob]) -> set[str]:
+def _shared_names(jobs: list[RememberedJob]) -> set[str]:
     names = Counter(job.name for job in jobs if job.name)
     return {name for name, number in names.items() if number > 1}

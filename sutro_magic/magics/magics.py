@@ -75,11 +75,11 @@ class SutroMagics(Magics, Settings):
         """Return what completion offers; makes no session, which would take a second."""
         from sutro_magic.api.credentials import resolve
         from sutro_magic.cache.layout import cache_folder
-        from sutro_magic.jobs.history import KnownJobs, SeenJobs
+        from sutro_magic.jobs.history import JobHistory, KnownJobs
 
         session = self._session
         if session is None:
-            return KnownJobs(resolve().identity, cache_folder(self.cache_dir), SeenJobs())
+            return KnownJobs(resolve().identity, cache_folder(self.cache_dir), JobHistory())
         return KnownJobs(session.credentials.identity, session.cache.directory, session.seen)
 
     def close(self) -> None:

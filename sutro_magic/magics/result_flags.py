@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping
 
-    from sutro_magic.analysis.join import Joining
+    from sutro_magic.analysis.join import FrameJoin
 
 
-def check(options: argparse.Namespace, as_type: str, variables: Mapping[str, Any]) -> Joining | None:
+def check(options: argparse.Namespace, as_type: str, variables: Mapping[str, Any]) -> FrameJoin | None:
     """Raise for what cannot be done, before anything is fetched.
 
     Parameters
@@ -28,7 +28,7 @@ def check(options: argparse.Namespace, as_type: str, variables: Mapping[str, Any
 
     Returns
     -------
-    Joining or None
+    FrameJoin or None
         The frame of ``--join``.
 
     Raises
@@ -49,9 +49,9 @@ def check(options: argparse.Namespace, as_type: str, variables: Mapping[str, Any
             [("--as", options.as_type), ("--peek", options.peek), ("--save", options.save)],
             "--join gives a whole new frame of the type of the old one: leave the other flag out.",
         )
-        from sutro_magic.analysis.join import Joining
+        from sutro_magic.analysis.join import FrameJoin
 
-        return Joining(options.join, variables, options.on)
+        return FrameJoin(options.join, variables, options.on)
     if options.peek is not None:
         other_format = options.format if options.format != "parquet" else None
         _refuse(

@@ -14,7 +14,7 @@ from sutro_magic.sql.tables import column_names, is_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from sutro_magic.jobs.history import KnownJobs, SeenJob
+    from sutro_magic.jobs.history import KnownJobs, RememberedJob
 
 _CELL = re.compile(r"\s*%%sutro_sql\b")
 _TEXT_OR_COMMENT = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -81,7 +81,7 @@ def words(
     body: Body,
     variables: Mapping[str, Any],
     known: KnownJobs,
-    kind_of: Callable[[SeenJob], str],
+    kind_of: Callable[[RememberedJob], str],
 ) -> tuple[str, Iterator[Word]]:
     """Return what is typed of the word at the cursor, and what could stand in its place.
 
@@ -127,7 +127,7 @@ def _written(offers: Iterable[tuple[str, str]], *, quoted: bool) -> Iterator[tup
 
 
 def _tables(
-    variables: Mapping[str, Any], known: KnownJobs, kind_of: Callable[[SeenJob], str]
+    variables: Mapping[str, Any], known: KnownJobs, kind_of: Callable[[RememberedJob], str]
 ) -> Iterator[tuple[str, str]]:
     for name, value in sorted(variables.items()):
         if not name.startswith("_") and is_table(value):

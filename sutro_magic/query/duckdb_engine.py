@@ -173,12 +173,12 @@ def forget() -> None:
         _arrow.clear()
 
 
-def interruptibly(lane: Lane, work: Callable[[], T], on_tick: Callable[[], None] = lambda: None) -> T:
+def interruptibly(lane: QueryQueue, work: Callable[[], T], on_tick: Callable[[], None] = lambda: None) -> T:
     """Do work that asks a lane, such that Ctrl-C ends it at once: a query that runs here would hear of none.
 
     Parameters
     ----------
-    lane : Lane
+    lane : QueryQueue
     work : callable
         Done in a thread of its own.
     on_tick : callable
@@ -210,7 +210,7 @@ def interruptibly(lane: Lane, work: Callable[[], T], on_tick: Callable[[], None]
     return found.result()
 
 
-class Lane:
+class QueryQueue:
     """Queries that run one after the other, in which a newer question can cancel an older one."""
 
     def __init__(self) -> None:

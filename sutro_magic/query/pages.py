@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from sutro_magic.query.duckdb_engine import Lane
-from sutro_magic.query.table_query import Order, Question, condition, queryable, sort_keys
+from sutro_magic.query.duckdb_engine import QueryQueue
+from sutro_magic.query.table_query import Order, TableQuery, condition, queryable, sort_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -49,7 +49,7 @@ class Pages:
         self._table: PickableTable | None = None
         self._numbers: Rows | None = None
         self._kept: OrderedDict[Hashable, Rows | None] = OrderedDict()
-        self.lane = Lane()
+        self.lane = QueryQueue()
         """Takes the questions for rows; whoever asks anew takes a ticket."""
 
     @property
@@ -57,12 +57,12 @@ class Pages:
         """The whole table."""
         return self._picking().table
 
-    def rows(self, question: Question, ticket: int | None = None) -> Rows | None:
+    def rows(self, question: TableQuery, ticket: int | None = None) -> Rows | None:
         """Return the numbers of the rows that a question asks for, in its order; None for all as they come.
 
         Parameters
         ----------
-        question : Question
+        question : TableQuery
         ticket : int, optional
             Of `lane`: cancels what runs, and is cancelled by newer ones.
 
@@ -71,22 +71,22 @@ class Pages:
         SupersededError
             When a newer question came.
         """
-        if question == Question():
+        if question == TableQuery():
             return None
         with self.lane.turn(ticket):
             return self._remember(("view", question), lambda: self._view(question))
 
-    def count(self, question: Question, ticket: int | None = None) -> int:
+    def count(self, question: TableQuery, ticket: int | None = None) -> int:
         """Return how many rows a question finds."""
         found = self.rows(question, ticket)
         return self.table.num_rows if found is None else len(found)
 
-    def page(self, question: Question, start: int, length: int, ticket: int | None = None) -> Rows:
+    def page(self, question: TableQuery, start: int, length: int, ticket: int | None = None) -> Rows:
         """Return the numbers of the rows on a page.
 
         Parameters
         ----------
-        question : Question
+        question : TableQuery
         start : int
             Place of the first one in the order of the question, from 0.
         length : int
@@ -97,7 +97,7 @@ class Pages:
             return np.arange(start, max(start, min(start + length, self.table.num_rows)))
         return found[start : start + length]
 
-    def place(self, question: Question, row: int, ticket: int | None = None) -> int | None:
+    def place(self, question: TableQuery, row: int, ticket: int | None = None) -> int | None:
         """Return where in the order of a question a row stands, from 0; None if it was not found."""
         found = self.rows(question, ticket)
         if found is None:
@@ -151,7 +151,7 @@ class Pages:
             total -= 0 if dropped is None else dropped.nbytes
         return made
 
-    def _view(self, question: Question) -> Rows | None:
+    def _view(self, question: TableQuery) -> Rows | None:
         found = self._found(question)
         if question.seed is not None:
             return _in_order(self._shuffled(question.seed), found)
@@ -162,7 +162,7 @@ class Pages:
             return self._sort(question.order, found)
         return _in_order(self._remember(key, lambda: self._sort(question.order, None)), found)
 
-    def _found(self, question: Question) -> Rows | None:
+    def _found(self, question: TableQuery) -> Rows | None:
         """Return the rows that fulfil all conditions, in the job's order; None where there is no condition."""
         table = self.table
         where, parameters, columns = condition(question, table.schema)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from sutro_magic.query.table_query import expression, kind_of, queryable
 
 if TYPE_CHECKING:
-    from sutro_magic.query.duckdb_engine import Lane
+    from sutro_magic.query.duckdb_engine import QueryQueue
     from sutro_magic.query.table_query import Kind
 
 BINS = 16
@@ -61,12 +61,12 @@ class Summary:
     commonest: list[tuple[Any, int]] = field(default_factory=list)
 
 
-def summarize(lane: Lane, table: pa.Table, column: int) -> Summary:
+def summarize(lane: QueryQueue, table: pa.Table, column: int) -> Summary:
     """Summarize one column of a table, over all its rows.
 
     Parameters
     ----------
-    lane : Lane
+    lane : QueryQueue
         Runs the queries.
     table : pyarrow.Table
     column : int
@@ -103,11 +103,11 @@ def summarize(lane: Lane, table: pa.Table, column: int) -> Summary:
         return Summary(**common, lowest=low, highest=high, mean=average, bins=bins)
 
 
-def _count(lane: Lane, asked: dict[str, pa.Table], what: str) -> int:
+def _count(lane: QueryQueue, asked: dict[str, pa.Table], what: str) -> int:
     return int(lane.rows(f"select count(distinct {what}) from t", asked)[0][0])  # noqa: S608 - names of our own
 
 
-def list_values(lane: Lane, table: pa.Table, column: int) -> list[tuple[Any, int]] | None:
+def list_values(lane: QueryQueue, table: pa.Table, column: int) -> list[tuple[Any, int]] | None:
     """Return the values of a column and how many rows have each, the commonest first; null is one of them.
 
     None where the column has too many or too long values for a list to tick.
@@ -130,7 +130,13 @@ def list_values(lane: Lane, table: pa.Table, column: int) -> list[tuple[Any, int
 
 
 def _commonest(
-    lane: Lane, asked: dict[str, pa.Table], what: str, limit: int, kind: pa.DataType, *, nulls: bool = False
+    lane: QueryQueue,
+    asked: dict[str, pa.Table],
+    what: str,
+    limit: int,
+    kind: pa.DataType,
+    *,
+    nulls: bool = False,
 ) -> list[tuple[Any, int]]:
     where = "" if nulls else f"where {what} is not null"
     if kind_of(kind) == "text" and not nulls:
@@ -139,7 +145,7 @@ def _commonest(
     return [(value, int(count)) for value, count in lane.rows(sql, asked)]
 
 
-def _bins(lane: Lane, asked: dict[str, pa.Table], what: str, *, floating: bool) -> list[int]:
+def _bins(lane: QueryQueue, asked: dict[str, pa.Table], what: str, *, floating: bool) -> list[int]:
     where = f"where isfinite({what})" if floating else f"where {what} is not null"  # a null is not finite
     low, high = lane.rows(f"select min({what}), max({what}) from t {where}", asked)[0]  # noqa: S608
     if low is None:

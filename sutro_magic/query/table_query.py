@@ -68,7 +68,7 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Question:
+class TableQuery:
     """Which rows, and in which order.
 
     Attributes
@@ -159,7 +159,7 @@ def sort_keys(order: Sequence[Order], schema: pa.Schema) -> str:
     return ", ".join([*keys, "_row"])
 
 
-def condition(question: Question, schema: pa.Schema) -> tuple[str, list[Any], list[int]]:
+def condition(question: TableQuery, schema: pa.Schema) -> tuple[str, list[Any], list[int]]:
     """Return what stands behind WHERE (empty if nothing is asked), its parameters, and the columns it needs."""
     parts: list[str] = []
     parameters: list[Any] = []
@@ -198,7 +198,7 @@ def _filter_condition(asked: Filter, kind: pa.DataType) -> tuple[str, list[Any]]
 # --- what a browser sends --------------------------------------------------------------------------
 
 
-def parse_question(data: Mapping[str, Any], schema: pa.Schema) -> Question:
+def parse_query(data: Mapping[str, Any], schema: pa.Schema) -> TableQuery:
     """Read a question as a browser sends it.
 
     Parameters
@@ -226,7 +226,7 @@ def parse_question(data: Mapping[str, Any], schema: pa.Schema) -> Question:
         ) from None
     if not all(is_sortable(schema.field(key.column).type) for key in order):
         raise ArgumentError("That column has no order.", hint="Sort by another column.")
-    return Question(order, search, filters, seed)
+    return TableQuery(order, search, filters, seed)
 
 
 def parse_bound(text: str | None, kind: pa.DataType, *, upper: bool = False) -> Any:

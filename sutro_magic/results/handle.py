@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from sutro_magic.cache.store import CacheEntry, ResultsCache
     from sutro_magic.models import ResultsRequest
     from sutro_magic.query.pages import Pages
-    from sutro_magic.query.table_query import Question
-    from sutro_magic.results.provenance import Peeked, Wider
+    from sutro_magic.query.table_query import TableQuery
+    from sutro_magic.results.provenance import PromptLoader, Truncation
     from sutro_magic.results.sources import Source
     from sutro_magic.structured.unfold import Unfolding
 
@@ -67,13 +67,13 @@ class Results(Handle):
         from_cache: bool,
         provenance: Provenance,
         part: Part = "all",
-        with_inputs: Wider | None = None,
-        peeked: Peeked | None = None,
+        with_inputs: PromptLoader | None = None,
+        peeked: Truncation | None = None,
     ) -> None:
         self._source = source
         self._job_id = job_id
         self._pages: Pages | None = None
-        self._question: Question | None = None
+        self._question: TableQuery | None = None
         self.job: Job = job
         self.from_cache: bool = from_cache
         self.provenance: Provenance = provenance
@@ -96,10 +96,10 @@ class Results(Handle):
         unfold: bool | None,
         from_cache: bool,
         seconds: float,
-        with_inputs: Wider | None = None,
+        with_inputs: PromptLoader | None = None,
         file: ResultsFile | None = None,
         part: Part = "all",
-        peeked: Peeked | None = None,
+        peeked: Truncation | None = None,
     ) -> Results:
         """Make the handle of an entry in the cache; parameters as in `sutro_magic.Session.results`."""
         job_id, rows = request.job_id, entry.table.num_rows
@@ -135,10 +135,10 @@ class Results(Handle):
         """
         from datetime import UTC, datetime
 
-        from sutro_magic.results.selection import PickedRows
+        from sutro_magic.results.selection import InMemoryRows
 
         return cls(
-            PickedRows(table),
+            InMemoryRows(table),
             job=Job(job_id=title),
             job_id=title,
             from_cache=False,
@@ -198,27 +198,27 @@ class Results(Handle):
         The other columns are those that the service sent, and ``_raw`` and ``_error``. Null outputs are
         no errors: there was nothing to be unfolded.
         """
-        from sutro_magic.results.selection import PickedRows, failed_rows
+        from sutro_magic.results.selection import InMemoryRows, failed_rows
 
-        return self._with(PickedRows(*failed_rows(self._source)), "errors")
+        return self._with(InMemoryRows(*failed_rows(self._source)), "errors")
 
     @property
     def filtered(self) -> Results:
         """The rows that the table touched last shows, in its order, with ``_row``; all rows without a table."""
-        from sutro_magic.results.selection import NumberedRows
+        from sutro_magic.results.selection import RowSelection
 
         rows = None if self._question is None else self.pages.rows(self._question)
-        return self._with(NumberedRows(self.pages, rows, self._source), "filtered")
+        return self._with(RowSelection(self.pages, rows, self._source), "filtered")
 
     @property
     def selected(self) -> Results:
         """The rows that are ticked in the table touched last, with ``_row``; no rows without a table."""
         import numpy as np
 
-        from sutro_magic.results.selection import NumberedRows
+        from sutro_magic.results.selection import RowSelection
 
         ticked = np.array(self.ticked, dtype=np.int64)
-        return self._with(NumberedRows(self.pages, ticked, self._source), "selected")
+        return self._with(RowSelection(self.pages, ticked, self._source), "selected")
 
     @property
     def unfolding(self) -> Unfolding | None:
@@ -238,7 +238,7 @@ class Results(Handle):
 
         return Pages(self._source.mapped)
 
-    def touch(self, pages: Pages, question: Question) -> None:
+    def touch(self, pages: Pages, question: TableQuery) -> None:
         """Remember what a table shows; `filtered` then asks for it."""
         self._pages, self._question = pages, question
 

@@ -18,10 +18,10 @@ class Handle:
 
     def __getstate__(self) -> dict[str, Any]:
         # For pickle and deepcopy: what is in the cache of this machine need not be there where it is read again.
-        from sutro_magic.results.selection import PickedRows
+        from sutro_magic.results.selection import InMemoryRows
 
         state = self.__dict__
-        if isinstance(state.get("_source"), PickedRows):
+        if isinstance(state.get("_source"), InMemoryRows):
             return state | {"_pages": None, "_question": None, "with_inputs": None}
         raise ArgumentError(
             "Results read from the cache, with locks of this kernel: they cannot be pickled or copied deeply.",

@@ -38,7 +38,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Peeked:
+class Truncation:
     """What a look at the first rows left out.
 
     Attributes
@@ -54,7 +54,7 @@ class Peeked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wider:
+class PromptLoader:
     """The same results with the prompts.
 
     Attributes

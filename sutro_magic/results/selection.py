@@ -24,7 +24,7 @@ ROW = "_row"
 """The place of a row in the job, from 0."""
 
 
-class PickedRows:
+class InMemoryRows:
     """Rows that were picked from other results, in memory.
 
     Parameters
@@ -87,7 +87,7 @@ class PickedRows:
         return dask_of_rows(self.schema, self.batches(65_536), self._table.nbytes)
 
 
-class NumberedRows:
+class RowSelection:
     """Rows of a large table by their numbers, with ``_row``; each is read when it is asked for.
 
     Parameters
@@ -177,7 +177,7 @@ class NumberedRows:
 
 
 def failed_rows(source: Source) -> tuple[pa.Table, tuple[str, ...] | None]:
-    """Return the rows whose outputs could not be unfolded, with ``_row``, ``_raw`` and ``_error``, and `PickedRows.fields`.
+    """Return the rows whose outputs could not be unfolded, with ``_row``, ``_raw`` and ``_error``, and `InMemoryRows.fields`.
 
     Each column is there once: of rows that were picked before, these three may be there already.
     """
@@ -201,7 +201,7 @@ def failed_rows(source: Source) -> tuple[pa.Table, tuple[str, ...] | None]:
 
 
 def _fields_of(source: Source | None) -> tuple[str, ...] | None:
-    if isinstance(source, (PickedRows, NumberedRows)):
+    if isinstance(source, (InMemoryRows, RowSelection)):
         return source.fields
     unfolding = source.unfolding if isinstance(source, UnfoldedResults) else None
     return tuple(unfolding.columns) if unfolding is not None and unfolding.unfolded else None

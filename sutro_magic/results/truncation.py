@@ -27,7 +27,7 @@ from sutro_magic.formats.page_headers import check_pages
 from sutro_magic.formats.reader import decode, opened
 from sutro_magic.formats.writer import RowGroupWriter
 from sutro_magic.results.handle import Results
-from sutro_magic.results.provenance import Peeked
+from sutro_magic.results.provenance import Truncation
 from sutro_magic.results.sources import ResultsFile
 from sutro_magic.system.quoting import as_typed
 
@@ -193,7 +193,7 @@ def as_results(
         seconds=time.monotonic() - begin,
         file=_PeekedFile(entry, request, cache, found.home),
         part="peek",
-        peeked=Peeked(rows=found.table.num_rows, fetched=found.fetched),
+        peeked=Truncation(rows=found.table.num_rows, fetched=found.fetched),
     )
 
 

@@ -26,7 +26,7 @@ from sutro_magic.errors import (
 from sutro_magic.jobs.history import KnownJobs
 from sutro_magic.jobs.lookup import clean_job, closest, likely, match_job
 from sutro_magic.models import Job, ResultsRequest
-from sutro_magic.query.duckdb_engine import Lane, interruptibly
+from sutro_magic.query.duckdb_engine import QueryQueue, interruptibly
 from sutro_magic.sql.answer import collect, plain
 from sutro_magic.sql.parameters import PREFIX, Binding
 from sutro_magic.sql.tables import is_table, to_arrow
@@ -103,7 +103,7 @@ def run(
     """
     begin = time.monotonic()
     binding = Binding(text, evaluate)
-    lane = Lane()
+    lane = QueryQueue()
     names, text = _names(lane, binding, variables)
     search = _Search(session, variables, fetch)
     tables = search.tables(names)
@@ -132,7 +132,7 @@ def run(
 # --- which names are read -----------------------------------------------------------------------------
 
 
-def _names(lane: Lane, binding: Binding, variables: Mapping[str, Any]) -> tuple[list[str], str]:
+def _names(lane: QueryQueue, binding: Binding, variables: Mapping[str, Any]) -> tuple[list[str], str]:
     """Return the names of tables that a query reads and does not make itself, and its SQL with these in quotes."""
     import duckdb
 

@@ -30,34 +30,34 @@ JOIN_SECONDS = 0.8
 
 T = TypeVar("T")
 
-_errand: ContextVar[Errand | None] = ContextVar("sutro_magic_errand", default=None)
-_sockets: WeakKeyDictionary[socket.socket, Errand] = WeakKeyDictionary()
+_errand: ContextVar[CancelScope | None] = ContextVar("sutro_magic_errand", default=None)
+_sockets: WeakKeyDictionary[socket.socket, CancelScope] = WeakKeyDictionary()
 _sockets_lock = ThreadLock()
 _deadline: ContextVar[Deadline | None] = ContextVar("sutro_magic_deadline", default=None)
 _last_socket: ContextVar[weakref.ref[socket.socket] | None] = ContextVar("sutro_magic_socket", default=None)
 
 
-class Errand:
+class CancelScope:
     """A piece of work that can be stopped, and its parts.
 
     Parameters
     ----------
-    parent : Errand, optional
+    parent : CancelScope, optional
         Work of which this is a part: it stops with it, and tells by it.
     """
 
-    def __init__(self, parent: Errand | None = None) -> None:
+    def __init__(self, parent: CancelScope | None = None) -> None:
         self._parent = parent
         self._stop = threading.Event()
-        self._parts: list[Errand] = []
+        self._parts: list[CancelScope] = []
         self.said: queue.SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = (
             queue.SimpleQueue() if parent is None else parent.said
         )
         self.last_words: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
-    def part(self) -> Errand:
+    def part(self) -> CancelScope:
         """Return an errand for a part of the work."""
-        part = Errand(self)
+        part = CancelScope(self)
         self._parts.append(part)
         if self._stop.is_set():
             part.stop()
@@ -208,17 +208,17 @@ def use_socket(sock: socket.socket | None) -> None:
         errand.check()
 
 
-def run(work: Callable[[Errand], T], cancel: threading.Event | None = None) -> T:
+def run(work: Callable[[CancelScope], T], cancel: threading.Event | None = None) -> T:
     """Do work in a thread of its own and wait for it.
 
     Parameters
     ----------
     work : callable
-        Given an `Errand`; its outcome, or its error, is that of this function.
+        Given an `CancelScope`; its outcome, or its error, is that of this function.
     cancel : threading.Event, optional
         When it is set, the work ends with `FetchCancelledError` within a second.
     """
-    errand = Errand()
+    errand = CancelScope()
     outcome: list[T] = []
     failure: list[BaseException] = []
 
@@ -249,7 +249,7 @@ def run(work: Callable[[Errand], T], cancel: threading.Event | None = None) -> T
     return outcome.pop()
 
 
-def _listen(errand: Errand, cancel: threading.Event | None) -> None:
+def _listen(errand: CancelScope, cancel: threading.Event | None) -> None:
     while True:
         try:
             said = errand.said.get(timeout=TICK_SECONDS)
@@ -263,7 +263,7 @@ def _listen(errand: Errand, cancel: threading.Event | None) -> None:
         callback(*arguments)
 
 
-def _tell_last(errand: Errand) -> None:
+def _tell_last(errand: CancelScope) -> None:
     for callback, arguments in list(errand.last_words):
         callback(*arguments)
 

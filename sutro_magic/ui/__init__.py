@@ -1,12 +1,13 @@
-"""What a person looks at: tables, progress, messages.
+"""Show things to a person: widgets, static HTML and text, progress.
 
-`ResultsTable` and `JobBrowser` are ordinary widgets; they are imported when they are asked for, since widgets take
-a while.
+The widgets are ordinary ipywidgets. Must not contain magic syntax: hints go through the registered renderer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sutro_magic._registry import lazy_exports
 
 if TYPE_CHECKING:
     from sutro_magic.ui.browser.job_browser import JobBrowser
@@ -14,15 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JobBrowser", "ResultsTable"]
 
-_HOMES = {
-    "JobBrowser": "sutro_magic.ui.browser.job_browser",
-    "ResultsTable": "sutro_magic.ui.table.results_table",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {"JobBrowser": "browser.job_browser", "ResultsTable": "table.results_table"},
+)

@@ -1,12 +1,15 @@
-"""The browser's half of a widget: files of JavaScript, joined to the one module that a front end loads."""
+"""The JavaScript of the widgets: files joined into the one module that a front end loads."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_UI = Path(__file__).parent
 
 
 def script(*names: str) -> str:
-    """Join ``dom.js`` and these files; they share one scope, so a file may use what those before it define."""
-    return "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", *names))
+    """Join ``dom.js`` and these files, given by their path below ``ui`` without the ending.
+
+    They share one scope, so a file may use what those before it define.
+    """
+    return "\n".join((_UI / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", *names))

@@ -90,7 +90,7 @@ class Peak:
 def steps_of_ours(path: str, memory_limit: str):
     from sutro_magic.query import duckdb_engine
     from sutro_magic.query.pages import Pages
-    from sutro_magic.query.table_query import Filter, Order, Question
+    from sutro_magic.query.table_query import Filter, Order, TableQuery
     from sutro_magic.ui.table.rows import encode
 
     duckdb_engine.configure(memory_limit=memory_limit)
@@ -103,15 +103,15 @@ def steps_of_ours(path: str, memory_limit: str):
         return len(json.dumps(found, ensure_ascii=False).encode())
 
     total = pa.ipc.open_file(source).read_all().num_rows
-    by_score = Question(order=(Order(3, descending=True),))
+    by_score = TableQuery(order=(Order(3, descending=True),))
     return [
         lambda: pages.table,
-        lambda: page(Question(), 0),
-        lambda: page(Question(), total - LENGTH),
+        lambda: page(TableQuery(), 0),
+        lambda: page(TableQuery(), total - LENGTH),
         lambda: page(by_score, 0),
         lambda: page(by_score, total // 2),
-        lambda: page(Question(filters=(Filter(9, "contains", (NEEDLE,)),)), 0),
-        lambda: page(Question(search=NEEDLE), 0),
+        lambda: page(TableQuery(filters=(Filter(9, "contains", (NEEDLE,)),)), 0),
+        lambda: page(TableQuery(search=NEEDLE), 0),
     ]
 
 

@@ -18,7 +18,7 @@ from sutro_magic.ui.browser.job_pane import JobPane
 from sutro_magic.ui.browser.panels import close_tree
 from sutro_magic.ui.browser.result_pane import ResultPane
 from sutro_magic.ui.browser.tasks import Task, Tasks
-from sutro_magic.ui.browser.worker import Home, Worker
+from sutro_magic.ui.browser.worker import KernelLoop, Worker
 from sutro_magic.ui.notebook import notebook_variables
 from sutro_magic.ui.render.static import make_token
 
@@ -70,7 +70,7 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.session = session or Session()
         self.token = make_token()
         self._worker = Worker()
-        self._tasks = Tasks(Home())
+        self._tasks = Tasks(KernelLoop())
         feed = JobFeed(self.session)
         self._fetch = FetchPane(
             self.session,

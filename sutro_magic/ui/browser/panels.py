@@ -43,7 +43,7 @@ class Panel(anywidget.AnyWidget):
         Class of a static output that is not to be seen while this lives.
     """
 
-    _esm = script("panels")
+    _esm = script("browser/panels")
     _css = _HERE / "panels.css"
     _view = traitlets.Unicode().tag(sync=True)
     _watched = traitlets.Bool().tag(sync=True)

@@ -16,7 +16,7 @@ from sutro_magic.ui.render.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from sutro_magic.ui.browser.worker import Home
+    from sutro_magic.ui.browser.worker import KernelLoop
 
 State = Literal["running", "done", "failed", "cancelled"]
 NOT_SHOWN = "Show puts them in place of the table below, which is in use."
@@ -161,11 +161,11 @@ class Tasks:
 
     Parameters
     ----------
-    home : Home
+    home : KernelLoop
         Where work comes to its end.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: KernelLoop) -> None:
         self.home = home
         self.panel = Panel("tasks")
         self.panel.on("act", self._act)

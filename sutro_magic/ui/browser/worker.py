@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 5.0
 
 
-class Home:
+class KernelLoop:
     """The thread on which it was made, which in a notebook is the kernel's own, where variables are bound."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sutro_magic.cache.store import CacheEntry
     from sutro_magic.models import Job, JobList
     from sutro_magic.results.handle import Results
-    from sutro_magic.results.provenance import Peeked
+    from sutro_magic.results.provenance import Truncation
     from sutro_magic.ui.display import Bound
 
 UNKNOWN = "-"
@@ -277,7 +277,7 @@ def _outputs(results: Results, bound: Bound | None) -> list[str]:
     return said
 
 
-def _peeked(results: Results, peeked: Peeked) -> list[str]:
+def _peeked(results: Results, peeked: Truncation) -> list[str]:
     """Say that these are the first rows only, what they cost, and how to get the others."""
     flags = "".join(
         f" {flag}"

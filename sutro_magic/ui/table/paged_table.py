@@ -18,9 +18,9 @@ import anywidget
 import traitlets
 
 from sutro_magic.errors import ArgumentError, SupersededError, SutroError
-from sutro_magic.query.duckdb_engine import Lane
+from sutro_magic.query.duckdb_engine import QueryQueue
 from sutro_magic.query.summaries import list_values, summarize
-from sutro_magic.query.table_query import Question, is_searchable, is_sortable, kind_of, parse_question
+from sutro_magic.query.table_query import TableQuery, is_searchable, is_sortable, kind_of, parse_query
 from sutro_magic.system.error_mapping import explain
 from sutro_magic.ui.render.cells import COUNTS, in_one_line, one_line
 from sutro_magic.ui.scripts import script
@@ -69,7 +69,7 @@ class PagedTable(anywidget.AnyWidget):
     """
 
     _esm = script(
-        "table_cells", "table_bundle", "table_frame", "table_panels", "table_row", "table_summaries", "table"
+        *(f"table/{name}" for name in ("cells", "bundle", "frame", "panels", "row", "summaries", "table"))
     )
     _css = _HERE / "table.css"
     _setup = traitlets.Dict().tag(sync=True)
@@ -88,7 +88,7 @@ class PagedTable(anywidget.AnyWidget):
         hides: str = "",
     ) -> None:
         self._pages = pages
-        self._summaries = Lane()
+        self._summaries = QueryQueue()
         self._lists: dict[int, list[tuple[Any, int]]] = {}
         super().__init__(_setup=self._describe(head, num_rows, caption, noun, page_length, hides))
         self.set_trait("num_filtered", num_rows)
@@ -203,11 +203,11 @@ class PagedTable(anywidget.AnyWidget):
             after()
         self.send({**reply, "kind": "answer", "to": content.get("id")}, buffers)
 
-    def _question(self, content: dict[str, Any]) -> Question:
+    def _question(self, content: dict[str, Any]) -> TableQuery:
         asked = dict(content.get("question") or {})
         schema = self._pages.table.schema
         asked["filters"] = [self._with_values(entry) for entry in asked.get("filters", ())]
-        return parse_question(asked, schema)
+        return parse_query(asked, schema)
 
     def _with_values(self, entry: dict[str, Any]) -> dict[str, Any]:
         # A list of values to tick is sent once; after that, its places stand for them.
@@ -278,7 +278,7 @@ class PagedTable(anywidget.AnyWidget):
             }
         }
 
-    def _touched(self, question: Question) -> None:
+    def _touched(self, question: TableQuery) -> None:
         """Remember what is shown now."""
 
 

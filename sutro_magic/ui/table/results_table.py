@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from sutro_magic.errors import ArgumentError, SutroError
-from sutro_magic.query.table_query import Question
+from sutro_magic.query.table_query import TableQuery
 from sutro_magic.results.handle import AS_TYPES, Results
 from sutro_magic.system import humanize
 from sutro_magic.system.optional_packages import installed
@@ -169,7 +169,7 @@ class ResultsTable(PagedTable):
             self._pages.close()
             self._pages = pages
             self._handles.append(fetched)
-            self._touched(Question())
+            self._touched(TableQuery())
             self._pass_ticks_on()
             self._lists = self._moved_lists(fetched)
             described = self._describe(
