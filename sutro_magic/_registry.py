@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+hint_renderer: Callable[[Any], str] | None = None
+"""Renders an action of a hint (`sutro_magic.errors.Hint`) where a person sees them; None means Python syntax. Set by the magics."""
+
 
 def lazy_exports(
     package: str, homes: Mapping[str, str]

@@ -28,13 +28,114 @@
 
 A message says what happened; ``hint`` says what to type next. Neither ever holds a key or the
 query of a signed URL.
+
+A hint names actions, not syntax: ``hint=(Hint("wait", job="job-1"), " waits for it.")``. Scripts see
+``session.wait("job-1") waits for it.``; the magics render the same hint as one of their own lines.
 """
 
 from __future__ import annotations
 
 import re
 import traceback
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+from sutro_magic import _registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class Hint:
+    """An action that a user can take next, without the syntax of it.
+
+    Parameters
+    ----------
+    action : str
+        ``results``, ``wait``, ``status``, ``jobs``, ``cache``, ``login``, ``demo``, ``compare``, ``sql``,
+        ``setting``, ``option``, ``bind``, ``install`` or ``again``.
+    **arguments
+        What the action is done with, by the names of the Python API. An option whose value is None is
+        named without a value.
+    """
+
+    def __init__(self, action: str, **arguments: object) -> None:
+        self.action = action
+        self.arguments = arguments
+
+    def __repr__(self) -> str:
+        return f"Hint({self.action!r}, **{self.arguments!r})"
+
+
+HintText = str | Hint | tuple[str | Hint, ...]
+"""A sentence: text, an action, or several of both."""
+
+
+def render_hint(hint: HintText, render: Callable[[Hint], str] | None = None) -> str:
+    """Return a hint as text, its actions in Python syntax unless another renderer is given."""
+    pieces = hint if isinstance(hint, tuple) else (hint,)
+    render = render or _in_python
+    return _printable("".join(piece if isinstance(piece, str) else render(piece) for piece in pieces))
+
+
+def shown_hint(hint: HintText) -> str:
+    """Return a hint as the front end shows it: in magic syntax where the magics are loaded."""
+    return render_hint(hint, _registry.hint_renderer)
+
+
+def _in_python(hint: Hint) -> str:
+    """Return an action as Python code."""
+    return _PYTHON[hint.action](**hint.arguments)
+
+
+def _call(function: str, *positional: object, **options: object) -> str:
+    return f"{function}({', '.join([*map(_literal, positional), *_options(options)])})"
+
+
+def _options(options: Mapping[str, object]) -> list[str]:
+    return [name if value is None else f"{name}={_literal(value)}" for name, value in options.items()]
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)
+
+
+def _python_results(
+    job: str = "JOB_ID", *, peek: int | None = None, as_type: str | None = None, **options: object
+) -> str:
+    if peek is not None:
+        return _call("session.peek", job, rows=peek, **options)
+    return _call("session.results", job, **options) + (f".{as_type}()" if as_type else "")
+
+
+_SETTINGS = {
+    "memory_limit": "sutro_magic.query.configure(memory_limit={})",
+    "cache_dir": "Session(cache_dir={})",
+    "cache_limit": "session.cache.limit = {}",
+    "debug": "sutro_magic.SutroError.debug = {}",
+}
+_CACHE_CALLS = {
+    "list": "session.cache.entries()",
+    "path": "session.cache.directory",
+    "clear": "session.cache.clear()",
+}
+_PYTHON: Mapping[str, Callable[..., str]] = {
+    "results": _python_results,
+    "wait": lambda job="JOB_ID": _call("session.wait", job),
+    "status": lambda job="JOB_ID": _call("session.job", job),
+    "jobs": lambda **options: _call("session.jobs", **options),
+    "bind": lambda name, job="JOB_ID": f"{name} = {_call('session.results', job)}",
+    "option": lambda **options: ", ".join(_options(options)),
+    "setting": lambda name, value: _SETTINGS[name].format(_literal(value)),
+    "cache": lambda command: _CACHE_CALLS[command],
+    "install": lambda package, upgrade=False: f"pip install {'--upgrade ' * upgrade}{package}",
+    "login": lambda **_options: "Session(api_url=..., api_key=...)",
+    "demo": lambda: "python -m sutro_magic.demo",
+    "compare": lambda: "compare([first, second])",
+    "sql": lambda: "help(sutro_magic.sql)",
+    "again": lambda: "Try again",
+}
 
 
 class SutroError(Exception):
@@ -44,34 +145,46 @@ class SutroError(Exception):
     ----------
     message : str
         What happened, one sentence or two.
-    hint : str, optional
+    hint : str, Hint or tuple of both, optional
         What to do next, best something that can be typed as it stands.
     """
 
     debug: ClassVar[bool] = False
-    """Show whole tracebacks in notebooks (``%config SutroMagics.debug = True``)."""
+    """Show whole tracebacks in notebooks."""
 
-    usual_hint: ClassVar[str | None] = None
+    usual_hint: ClassVar[HintText | None] = None
     """What to do next where nobody knows better."""
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: HintText | None = None) -> None:
         # Names and reasons in it are other people's text: no terminal should obey it.
         self.message = _printable(message)
-        self._hint = None if hint is None else _printable(hint)
+        self._hint = hint
+        self._render: Callable[[Hint], str] | None = None
         super().__init__(self.message)
 
     @property
     def hint(self) -> str | None:
-        """What to do next."""
-        return self._hint or self.usual_hint
+        """What to do next: in Python syntax, unless a magic raised the error."""
+        hint = self._hint or self.usual_hint
+        return render_hint(hint, self._render) if hint else None
 
-    def suggest(self, hint: str) -> None:
-        """Say what to do next, unless that was said where the error was raised."""
-        self._hint = self._hint or _printable(hint)
+    @property
+    def shown_hint(self) -> str | None:
+        """What to do next, as the front end shows it: in magic syntax where the magics are loaded."""
+        hint = self._hint or self.usual_hint
+        return render_hint(hint, self._render or _registry.hint_renderer) if hint else None
 
-    def propose(self, hint: str) -> None:
-        """Say what to do next where somebody knows better than the place where it was raised."""
-        self._hint = _printable(hint)
+    def render_with(self, render: Callable[[Hint], str]) -> None:
+        """Render the hint in another syntax from now on."""
+        self._render = render
+
+    def suggest(self, hint: HintText) -> None:
+        """Set the hint, unless there is one."""
+        self._hint = self._hint or hint
+
+    def propose(self, hint: HintText) -> None:
+        """Replace the hint by a better one."""
+        self._hint = hint
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -82,8 +195,8 @@ class SutroError(Exception):
             # Standard formatting on purpose: it shows no local variables, so no secrets of theirs.
             return without_secrets("".join(traceback.format_exception(self))).splitlines()
         lines = [f"{type(self).__name__}: {self.message}"]
-        if self.hint:
-            lines.append(f"  -> {self.hint}")
+        if self.shown_hint:
+            lines.append(f"  -> {self.shown_hint}")
         return lines
 
 
@@ -94,7 +207,7 @@ def shorten(text: str, limit: int = 60) -> str:
 
 def without_secrets(text: str) -> str:
     """Take the queries and passwords of addresses and what looks like a key out of other people's words."""
-    # Compiled when they are needed, which is not at %load_ext. None of them takes longer than the text is long.
+    # Compiled when they are needed, which is not at loading. None of them takes longer than the text is long.
     text = re.sub(r"[^\s'\"]+", _bare_address, text)
     return re.sub(
         r"\b(Key|Bearer|Basic) +[^\s'\"]+|\bsk_[^\s'\"]+", lambda found: f"{found[1] or ''} ***".strip(), text
@@ -141,13 +254,13 @@ class ServiceError(SutroError):
         Seconds that the service asks to wait, 0 where it does not.
     """
 
-    usual_hint = "Run the cell again; if it stays, the service's operator needs to know."
+    usual_hint = (Hint("again"), "; if it stays, the service's operator needs to know.")
 
     def __init__(
         self,
         message: str,
         *,
-        hint: str | None = None,
+        hint: HintText | None = None,
         status_code: int | None = None,
         retry_after: float = 0.0,
     ) -> None:
@@ -175,7 +288,7 @@ class JobError(SutroError):
         The job as the user named it.
     """
 
-    def __init__(self, message: str, *, job_id: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, job_id: str, hint: HintText | None = None) -> None:
         super().__init__(message, hint=hint)
         self.job_id = job_id
 
@@ -214,11 +327,16 @@ class CorruptResultsError(SutroError):
     Attributes
     ----------
     flag : str
-        The flag that asked for a column that the service did not send, as ``--inputs``; empty for anything else.
+        The option that asked for a column that the service did not send, as ``inputs``; empty for anything else.
     """
 
     flag = ""
-    usual_hint = "Run the cell again with --refresh; if it stays, try another --format."
+    usual_hint = (
+        Hint("option", refresh=True),
+        " fetches it again; if it stays, try ",
+        Hint("option", format="csv"),
+        ".",
+    )
 
 
 class ResultsTooLargeError(SutroError):
@@ -251,7 +369,7 @@ class PeekError(SutroError):
     """
 
     def __init__(
-        self, message: str, *, hint: str | None = None, cost: int | None = None, size: int | None = None
+        self, message: str, *, hint: HintText | None = None, cost: int | None = None, size: int | None = None
     ) -> None:
         super().__init__(message, hint=hint)
         self.cost = cost
@@ -261,7 +379,7 @@ class PeekError(SutroError):
 class QueryError(SutroError):
     """SQL that DuckDB cannot run, or that would do more than read."""
 
-    usual_hint = "%%sutro_sql? shows what can be read, and examples."
+    usual_hint = (Hint("sql"), " shows what can be read, and examples.")
 
 
 class MissingPackageError(SutroError):
@@ -275,12 +393,14 @@ class ResourceError(SutroError):
 class SupersededError(SutroError):
     """A newer question to a table, or the end of the table, has cancelled this one."""
 
-    usual_hint = "Run the cell again."
+    usual_hint = (Hint("again"), ".")
 
 
 class InternalError(SutroError):
     """A bug in Sutro Magic: something was raised that should not be."""
 
     usual_hint = (
-        "This is a bug in Sutro Magic. %config SutroMagics.debug = True shows where; please report that."
+        "This is a bug in Sutro Magic. ",
+        Hint("setting", name="debug", value=True),
+        " shows where; please report that.",
     )

@@ -1,0 +1,1 @@
+"""Limits that a user can meet, each with its reason."""
