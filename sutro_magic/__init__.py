@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic._registry import lazy_exports
+from sutro_magic import _registry
 from sutro_magic._version import __version__
 
 if TYPE_CHECKING:
@@ -27,10 +27,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "Session", "SutroError", "__version__"]
 
-__getattr__, __dir__ = lazy_exports(
+__getattr__, __dir__ = _registry.lazy_exports(
     __name__,
     {"Results": "results.handle", "Session": "session", "SutroError": "errors", "__version__": "_version"},
 )
+
+
+def _make_table(results: Results) -> Any:
+    from sutro_magic.ui.table.results_table import ResultsTable
+
+    return ResultsTable(results)
+
+
+_registry.make_table = _make_table
 
 
 def load_ipython_extension(ipython: Any) -> None:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 hint_renderer: Callable[[Any], str] | None = None
 """Renders an action of a hint (`sutro_magic.errors.Hint`) where a person sees them; None means Python syntax. Set by the magics."""
 
+make_table: Callable[[Any], Any]
+"""Makes the interactive table of a `sutro_magic.Results`. Set by the package itself."""
+
 
 def lazy_exports(
     package: str, homes: Mapping[str, str]

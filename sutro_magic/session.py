@@ -10,25 +10,22 @@
 from __future__ import annotations
 
 import threading
-import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sutro_magic.api.client import Client
 from sutro_magic.api.credentials import Secret, normalise_url, resolve
-from sutro_magic.cache.partial import Partials
-from sutro_magic.cache.store import RESULTS_FILE, CacheEntry, ResultsCache
+from sutro_magic.cache.store import ResultsCache
 from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError
-from sutro_magic.fetch.pipeline import FetchOptions, FetchPipeline, ignore
-from sutro_magic.fetch.preview import look
-from sutro_magic.fetch.prompts import wider
-from sutro_magic.formats import normalize
+from sutro_magic.fetch.options import FetchOptions, ignore
+from sutro_magic.fetch.pipeline import FetchPipeline
+from sutro_magic.fetch.preview import preview
 from sutro_magic.jobs.history import JobHistory
 from sutro_magic.jobs.lookup import (
     check_types,
     clean_job,
+    clean_rows,
     may_be_an_id,
     mentions,
     parse_format,
@@ -37,12 +34,9 @@ from sutro_magic.jobs.lookup import (
     unknown_job,
 )
 from sutro_magic.jobs.polling import PollCallbacks, check_timeout, wait_for
-from sutro_magic.jobs.status_errors import raise_unless_succeeded
 from sutro_magic.models import Job, JobList, JobProgress, JobStatus, ResultsRequest, WireFormat
 from sutro_magic.query import duckdb_engine
-from sutro_magic.results.handle import Results
-from sutro_magic.system import cancellation
-from sutro_magic.system.locks import FileLock, ThreadLock
+from sutro_magic.system.locks import ThreadLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +44,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.api.credentials import Credentials
     from sutro_magic.download.source import Progress
+    from sutro_magic.results.handle import Results
 
 
 class Session:
@@ -96,7 +91,7 @@ class Session:
 
     @property
     def credentials(self) -> Credentials:
-        """The pair in use; read anew while nothing was fixed, so that ``%env`` has effect at once."""
+        """The pair in use; read again until a pair was fixed, so that a changed environment has effect at once."""
         key = self._given_key.reveal() if self._given_key else None
         return self.fixed_credentials or resolve(self._given_url, key)
 
@@ -280,45 +275,22 @@ class Session:
         SutroError
             Of the kind that fits; the cache is then as it was.
         """
-        begin = time.monotonic()
         request = ResultsRequest(
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
         )
-        wishes = FetchOptions(
+        options = FetchOptions(
+            unfold=unfold,
+            refresh=refresh,
             wait=wait,
             on_bytes=on_bytes,
             on_poll=on_poll,
             on_progress=on_progress,
+            on_notice=on_notice,
             on_kept=on_kept,
             on_retry=self.on_retry,
             cancel=cancel,
         )
-
-        def cached(request: ResultsRequest) -> Results | None:
-            return None if refresh else self.cached(request, begin, unfold, on_notice)
-
-        def fetch(request: ResultsRequest) -> Results:
-            with self.cache.fetching(
-                self.credentials.identity,
-                request,
-                on_notice,
-                wait=not refresh,
-                sleep=partial(cancellation.sleep_unless, cancel),
-            ) as lock:
-                # Another process may have fetched it meanwhile.
-                return cached(request) or self._fetch(
-                    request, begin, lock, wishes, unfold=unfold, on_notice=on_notice
-                )
-
-        found = cached(request)
-        if found is not None:
-            return found
-        try:
-            if not may_be_an_id(request.job_id):
-                raise unknown_job(request.job_id, self.client.place)
-            return fetch(request)
-        except JobNotFoundError as not_found:
-            return fetch(replace(request, job_id=self.resolve(request.job_id, not_found)))
+        return FetchPipeline(self, request, options).run()
 
     def peek(
         self,
@@ -359,81 +331,14 @@ class Session:
         SutroError
             Of the kind that fits.
         """
-        same = partial(look, inputs=inputs, logprobs=logprobs, unfold=unfold)
-        return same(self, job_id, rows, refresh=refresh, cancel=cancel)
+        rows = clean_rows(rows)
+        request = ResultsRequest(job_id=clean_job(job_id), inputs=inputs, logprobs=logprobs)
+        options = FetchOptions(unfold=unfold, refresh=refresh, on_retry=self.on_retry, cancel=cancel)
+        return preview(self, request, rows, options)
 
-    def cached(
-        self,
-        request: ResultsRequest,
-        begin: float | None = None,
-        unfold: bool | None = None,
-        on_notice: Callable[[str], None] = ignore,
-    ) -> Results | None:
-        """Return what the cache holds of this; None if it does not. Nothing is asked of the service."""
-        entry = self.cache.find(self.credentials.identity, request, on_notice)
-        return None if entry is None else self._handle(entry, request, unfold, from_cache=True, begin=begin)
-
-    def _fetch(
-        self,
-        request: ResultsRequest,
-        begin: float,
-        lock: FileLock,
-        wishes: FetchOptions,
-        *,
-        unfold: bool | None,
-        on_notice: Callable[[str], None],
-    ) -> Results:
-        client = self.client
-        steps = FetchPipeline(client, request, Partials(self.cache.directory), wishes)
-        with self.cache.staging(client.credentials.identity, request.job_id) as staged, steps as fetching:
-            body = staged / "body"
-            refusal = fetching.download(body)
-            if refusal is not None:
-                with lock.released():  # whoever waits for the job keeps nobody from asking how it is
-                    fetching.explain(refusal)
-                found = self.cached(request, begin, unfold, on_notice)
-                if found is not None:  # fetched by somebody who waited as well
-                    return found
-                fetching.download_late(body)
-            job = fetching.details()
-            if job is not None and job.status is not JobStatus.UNKNOWN:
-                raise_unless_succeeded(job)  # only what is final may be kept
-            expected = job.num_rows if job else None
-            table = normalize.canonicalize(
-                body, staged / RESULTS_FILE, request=request, expected_rows=expected, check=wishes.check
-            )
-            wishes.check()
-            entry = self.cache.commit(
-                staged,
-                identity=client.credentials.identity,
-                request=request,
-                deployment=client.place,
-                table=table,
-                job=job,
-                typed=request.format != "csv" or normalize.csv_keeps_types(staged / RESULTS_FILE, table),
-                on_notice=on_notice,
-            )
-        return self._handle(entry, request, unfold, from_cache=False, begin=begin)
-
-    def _handle(
-        self,
-        entry: CacheEntry,
-        request: ResultsRequest,
-        unfold: bool | None,
-        *,
-        from_cache: bool,
-        begin: float | None,
-    ) -> Results:
-        return Results.of_entry(
-            entry,
-            request,
-            cache=self.cache,
-            identity=self.credentials.identity,
-            unfold=unfold,
-            from_cache=from_cache,
-            seconds=time.monotonic() - begin if begin else 0.0,
-            with_inputs=None if request.inputs else wider(self, replace(request, inputs=True), unfold),
-        )
+    def cached(self, request: ResultsRequest) -> Results | None:
+        """Return what the cache holds of a request, or None; nothing is asked of the service."""
+        return FetchPipeline(self, request, FetchOptions()).cached()
 
     def resolve(self, text: str, not_found: JobNotFoundError) -> str:
         """Return the id that a prefix or a name stands for; raise ``not_found``, or an error that knows better."""

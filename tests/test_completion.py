@@ -244,10 +244,9 @@ def test_texts_of_the_service_that_could_run_or_mislead_are_not_offered(tab, lis
 
 
 def test_what_is_remembered_is_bounded(kernel):
-    found = kernel.value(
-        "(lambda seen, Job: [seen.add('me', Job(job_id=str(i))) for i in range(5000)] and len(seen.of('me')))("
-        "__import__('sutro_magic.jobs.history').seen.SeenJobs(), __import__('sutro_magic.models').models.Job)"
-    )
+    kernel.run("from sutro_magic.jobs.history import JobHistory\nfrom sutro_magic.models import Job")
+    kernel.run("history = JobHistory()\nfor i in range(5000): history.add('me', Job(job_id=str(i)))")
+    found = kernel.value("len(history.of('me'))")
     assert found == "2000"
 
 

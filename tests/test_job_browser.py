@@ -255,7 +255,7 @@ def test_a_job_that_is_only_watched_is_final_as_soon_as_its_stream_has_ended(ses
     browser._jobs.keep.value = False
     choose(browser, "job-demo-queued")
     session.job("job-demo-queued")  # the first look starts it
-    until(lambda: (browser._jobs.look("job-demo-queued"), facts(browser)["badge"] != "QUEUED")[1])
+    until(lambda: (browser._jobs.reload("job-demo-queued"), facts(browser)["badge"] != "QUEUED")[1])
     until(lambda: facts(browser)["badge"] == badge(browser) == "SUCCEEDED")
     assert "bar" not in facts(browser)
     browser.close()

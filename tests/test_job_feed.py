@@ -21,7 +21,7 @@ def ids(jobs):
 def test_it_begins_with_one_page_and_reads_on_when_it_is_asked(tmp_path):
     jobs = Jobs(250)
     with scripted(tmp_path, **jobs.routes()) as (script, session):
-        feed = JobFeed(session)
+        feed = JobFeed(lambda: session.client)
         assert not feed.begun and feed.jobs() == []
         feed.read_on()
         assert len(feed.jobs()) == 100 and not feed.complete and script.count("list-jobs") == 1
@@ -35,7 +35,7 @@ def test_it_begins_with_one_page_and_reads_on_when_it_is_asked(tmp_path):
 def test_a_refresh_takes_in_new_jobs_changed_ones_and_those_that_are_gone(tmp_path):
     jobs = Jobs(250)
     with scripted(tmp_path, **jobs.routes()) as (script, session):
-        feed = JobFeed(session)
+        feed = JobFeed(lambda: session.client)
         feed.read_on()
         feed.read_on()
         jobs.jobs[10]["status"] = "FAILED"
@@ -56,7 +56,7 @@ def test_a_refresh_takes_in_new_jobs_changed_ones_and_those_that_are_gone(tmp_pa
 def test_after_a_long_sleep_it_begins_anew_instead_of_leaving_a_gap(tmp_path):
     jobs = Jobs(150)
     with scripted(tmp_path, **jobs.routes()) as (_, session):
-        feed = JobFeed(session)
+        feed = JobFeed(lambda: session.client)
         feed.read_on()
         jobs.jobs = [{"job_id": f"late-{n}", "status": "SUCCEEDED"} for n in range(900)] + jobs.jobs
         feed.refresh()
@@ -70,7 +70,7 @@ def test_search_looks_at_name_id_and_model_in_any_case(tmp_path):
     jobs = Jobs(30)
     jobs.jobs[3]["model"] = "Straße-7B"
     with scripted(tmp_path, **jobs.routes()) as (_, session):
-        feed = JobFeed(session)
+        feed = JobFeed(lambda: session.client)
         feed.read_on()
         assert ids(feed.jobs("STRASSE")) == [jobs.jobs[3]["job_id"]]
         assert ids(feed.jobs(" Name 30 ")) == ["job-0030"]
@@ -80,7 +80,7 @@ def test_search_looks_at_name_id_and_model_in_any_case(tmp_path):
 def test_a_page_that_cannot_be_read_loses_nothing(tmp_path):
     jobs = Jobs(250)
     with scripted(tmp_path, **jobs.routes()) as (_, session):
-        feed = JobFeed(session)
+        feed = JobFeed(lambda: session.client)
         feed.read_on()
         jobs.fails_at = 100
         with pytest.raises(errors.ServiceError):
@@ -97,7 +97,7 @@ def test_a_page_that_cannot_be_read_loses_nothing(tmp_path):
 
 def test_another_deployment_is_another_list(tmp_path, demo):
     with scripted(tmp_path, **Jobs(3).routes()) as (_, session):
-        feed = JobFeed(session)
+        feed = JobFeed(lambda: session.client)
         feed.read_on()
         from sutro_magic.api.credentials import make_credentials
 
@@ -110,7 +110,7 @@ def test_what_others_have_heard_of_a_job_holds_until_the_service_says_it_anew(tm
     jobs = Jobs(150)
     jobs.jobs[0]["status"] = "STARTING"
     with scripted(tmp_path, **jobs.routes()) as (_, session):
-        feed = JobFeed(session)
+        feed = JobFeed(lambda: session.client)
         feed.read_on()
         (job,) = feed.jobs(status=JobStatus.STARTING)
         feed.learn(replace(job, status=JobStatus.RUNNING))

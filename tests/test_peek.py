@@ -17,7 +17,7 @@ from sutro_magic import Session, errors
 from sutro_magic.api.retry import RetryPolicy
 from sutro_magic.formats import footer as parquet_footer
 from sutro_magic.formats import page_headers
-from sutro_magic.results import truncation
+from sutro_magic.results import first_rows
 
 pytestmark = pytest.mark.slow
 
@@ -208,7 +208,7 @@ def test_a_long_text_that_stands_in_many_rows_is_counted_each_time(service, clie
     sink = io.BytesIO()
     pq.write_table(pa.table({JOB: texts}), sink, compression="zstd", store_schema=False)
     service.artifact = sink.getvalue()
-    monkeypatch.setattr(truncation, "MOST_DECODED", 10_000_000)
+    monkeypatch.setattr(first_rows, "MOST_DECODED", 10_000_000)
     before = pa.total_allocated_bytes()
     assert client.peek(JOB, 5).arrow()["outputs"].to_pylist() == ["x" * 1_000_000] * 5
     with pytest.raises(errors.PeekError, match=r"first 40 rows of job-x take more than 10\.0 MB"):
@@ -221,7 +221,7 @@ def test_pages_are_believed_and_not_the_footer(service, client, monkeypatch):
     true = pq.ParquetFile(io.BytesIO(artifact)).metadata.row_group(0).column(0).total_uncompressed_size
     service.artifact = understated(artifact, true, 1000)
     assert client.peek(JOB, 1).num_rows == 1
-    monkeypatch.setattr(truncation, "MOST_DECODED", 10_000_000)
+    monkeypatch.setattr(first_rows, "MOST_DECODED", 10_000_000)
     with pytest.raises(errors.PeekError, match=r"first row of job-x takes more than 10\.0 MB of memory"):
         client.peek(JOB, 1)
     monkeypatch.setattr(page_headers, "MAX_PAGE_BYTES", 10_000_000)
@@ -234,7 +234,7 @@ def test_a_full_disk_is_no_damaged_file(service, client, monkeypatch, tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(truncation.RowGroupWriter, "add", full)
+    monkeypatch.setattr(first_rows.RowGroupWriter, "add", full)
     with pytest.raises(errors.CacheError, match="No space left") as caught:
         client.peek(JOB, 5)
     assert "Free some disk" in caught.value.hint
@@ -242,7 +242,7 @@ def test_a_full_disk_is_no_damaged_file(service, client, monkeypatch, tmp_path):
 
 
 def test_what_would_have_to_be_held_in_memory_is_not_fetched(service, client, monkeypatch):
-    monkeypatch.setattr(truncation, "MOST_FETCHED", 10_000)
+    monkeypatch.setattr(first_rows, "MOST_FETCHED", 10_000)
     with pytest.raises(errors.PeekError, match="of memory"):
         client.peek(JOB, 400)
     assert sent(service) <= 64 << 10
@@ -274,7 +274,7 @@ def test_a_file_that_leaves_the_cache_during_a_look_is_said(service, client):
     entry = client.cache.entries()[0]
     entry.path.unlink()
     with pytest.raises(errors.CacheError, match="no longer in the cache"):
-        truncation.look_in_cache(entry, 5)
+        first_rows.read_cached_rows(entry, 5)
 
 
 def test_prompts_that_are_not_there_are_missed(service, client):

@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 from sutro_magic.cache import entry as cache_entry
 from sutro_magic.system import resources
 from sutro_magic.formats import footer as parquet_footer, reader
-from sutro_magic.results import truncation
+from sutro_magic.results import first_rows
 from sutro_magic.structured import unfold
 from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.errors import SutroError
@@ -55,8 +55,8 @@ def look(path, table):
         folder=path.parent, request=request, deployment="", fetched=datetime.now(UTC), size=path.stat().st_size,
         table=table, job=None, sha256="",
     )
-    found = truncation.look_in_cache(entry, 20)
-    return truncation.as_results(found, request, None, entry, unfold=False, begin=0).head(1).num_rows, found.num_rows
+    found = first_rows.read_cached_rows(entry, 20)
+    return first_rows.as_results(found, request, None, entry, unfold=False, begin=0).head(1).num_rows, found.num_rows
 resources.memory = lambda: 8 << 30
 path = Path(sys.argv[1])
 file = pq.ParquetFile(path)

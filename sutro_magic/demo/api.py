@@ -142,7 +142,7 @@ class Api:
         self, request: Request, spec: JobSpec, fmt: WireFormat, *, inputs: bool, logprobs: bool
     ) -> Artifact:
         defect: encoding.Defect | None = None
-        if request.fault is not None and request.fault.fault.defect:
+        if request.fault is not None and request.fault.is_defect:
             defect = request.fault.name  # type: ignore[assignment]  # these faults are named as their defects
         codec: encoding.Codec = "snappy" if request.deployment and fmt == "parquet" else "zstd"
         key = ArtifactKey(

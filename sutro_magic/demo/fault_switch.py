@@ -39,6 +39,11 @@ class ActiveFault:
     since: float = field(default_factory=time.monotonic)
     over: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def is_defect(self) -> bool:
+        """Whether the body itself is to be defective."""
+        return self.fault.defect
+
 
 @dataclass(frozen=True)
 class Hit:

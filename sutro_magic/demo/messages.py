@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Mapping
 
-    from sutro_magic.demo.fault_switch import ActiveFault
-
 _BLOCK = 256 * 1024
+
+
+class RequestFault(Protocol):
+    """What a request knows of the fault that it is to meet."""
+
+    name: str
+    over: threading.Event
+
+    @property
+    def is_defect(self) -> bool:
+        """Whether the body itself is to be defective."""
 
 
 @dataclass(kw_only=True)
@@ -29,7 +39,7 @@ class Request:
         By lower-case name.
     route, job_id
         Filled in by routing; ``job_id`` also holds the object key of a storage request.
-    fault : ActiveFault, optional
+    fault : RequestFault, optional
         The fault that this request is to meet.
     """
 
@@ -42,7 +52,7 @@ class Request:
     body: bytes = b""
     route: str = ""
     job_id: str = ""
-    fault: ActiveFault | None = None
+    fault: RequestFault | None = None
 
 
 class Body:

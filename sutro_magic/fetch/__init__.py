@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from sutro_magic._registry import lazy_exports
 
 if TYPE_CHECKING:
-    from sutro_magic.fetch.pipeline import FetchOptions, FetchPipeline
+    from sutro_magic.fetch.options import FetchOptions
+    from sutro_magic.fetch.pipeline import FetchPipeline
 
 __all__ = ["FetchOptions", "FetchPipeline"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
-    {"FetchPipeline": "pipeline", "FetchOptions": "pipeline"},
+    {"FetchPipeline": "pipeline", "FetchOptions": "options"},
 )

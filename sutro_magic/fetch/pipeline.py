@@ -1,210 +1,150 @@
-"""All of a fetch that needs the network, with one patience for the whole of it."""
+"""One fetch, from request to results: cache lookup, download, normalization, commit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING
 
-from sutro_magic.download import source
-from sutro_magic.download.remote_file import RemoteFile
-from sutro_magic.errors import (
-    FetchCancelledError,
-    JobNotFoundError,
-    JobNotReadyError,
-    ServiceError,
-    SutroError,
-)
-from sutro_magic.jobs.polling import PollCallbacks, wait_for
-from sutro_magic.jobs.status_errors import just_succeeded, raise_unless_succeeded
-from sutro_magic.results import truncation
+from sutro_magic.cache.partial import Partials
+from sutro_magic.cache.store import RESULTS_FILE
+from sutro_magic.errors import JobNotFoundError
+from sutro_magic.fetch.network import NetworkSteps
+from sutro_magic.fetch.options import FetchOptions
+from sutro_magic.fetch.prompts import prompt_loader
+from sutro_magic.formats import normalize
+from sutro_magic.jobs.lookup import may_be_an_id, unknown_job
+from sutro_magic.jobs.status_errors import raise_unless_succeeded
+from sutro_magic.models import JobStatus
+from sutro_magic.results.handle import Results
 from sutro_magic.system import cancellation
-from sutro_magic.system.quoting import as_typed
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
     from pathlib import Path
 
     from sutro_magic.api.client import Client
-    from sutro_magic.cache.partial import Partial, Partials
+    from sutro_magic.cache.entry import CacheEntry
     from sutro_magic.download.source import Progress
-    from sutro_magic.models import Job, JobProgress, ResultsRequest
-    from sutro_magic.results.truncation import FirstRows
-    from sutro_magic.system.cancellation import CancelScope
-
-CONFLICT = 409
-REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
-
-T = TypeVar("T")
-
-
-def ignore(*_told: object) -> None:
-    """Do nothing with what is told."""
-
-
-@dataclass(frozen=True)
-class FetchOptions:
-    """What a caller of `sutro_magic.Session.results` wants besides the results; see there."""
-
-    wait: bool = False
-    on_bytes: Progress = ignore
-    on_poll: Callable[[Job], None] = ignore
-    on_progress: Callable[[Job, JobProgress], None] = ignore
-    on_kept: Callable[[int], None] = ignore
-    on_retry: Callable[[str], None] = ignore
-    cancel: threading.Event | None = None
-
-    def check(self) -> None:
-        """Raise `FetchCancelledError` if the caller wishes nothing any more."""
-        if self.cancel is not None and self.cancel.is_set():
-            raise cancellation.cancelled()
+    from sutro_magic.fetch.options import FetchContext
+    from sutro_magic.models import Job, ResultsRequest
+    from sutro_magic.system.locks import FileLock
 
 
 class FetchPipeline:
-    """One fetch, in steps; each of them can be interrupted, and ends when it is cancelled.
-
-    A ``with`` block holds all of them, to the moment when the results are in the cache.
+    """One fetch of the results of one job.
 
     Parameters
     ----------
-    client : Client
+    context : FetchContext
+        A session, or what stands for one.
     request : ResultsRequest
-    partials : Partials
-    wishes : FetchOptions
+        Its ``job_id`` may be a prefix or a name.
+    options : FetchOptions
     """
 
-    def __init__(
-        self, client: Client, request: ResultsRequest, partials: Partials, wishes: FetchOptions
-    ) -> None:
-        self._client = client
+    def __init__(self, context: FetchContext, request: ResultsRequest, options: FetchOptions) -> None:
+        self._context = context
         self._request = request
-        self._partials = partials
-        self._wishes = wishes
-        self._patience = client.patience(wishes.on_retry)
-        self._fetched: Partial | None = None
+        self._options = options
+        self._begin = time.monotonic()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Keep what has arrived for the next fetch if this one was stopped before the results were safe."""
-        fetched, self._fetched = self._fetched, None
-        if fetched is None:
-            return
-        if isinstance(error, FetchCancelledError) or not isinstance(error, Exception | None):
-            self._wishes.on_kept(fetched.keep())
-        else:
-            fetched.drop()
-
-    def download(self, body: Path) -> JobNotFoundError | ServiceError | None:
-        """Fetch what the service sends to a file.
-
-        Returns
-        -------
-        JobNotFoundError or ServiceError or None
-            The refusal, where it may be that of a job whose results are not there yet.
-        """
+    def run(self) -> Results:
+        """Return the results, from the cache or from the service; errors as in `sutro_magic.Session.results`."""
+        found = self.cached()
+        if found is not None:
+            return found
         try:
-            self._run(partial(self._download, body))
-        except (JobNotFoundError, ServiceError) as refusal:
-            if not _is_unfinished(refusal):
-                raise
-            return refusal
-        return None
+            if not may_be_an_id(self._request.job_id):
+                raise unknown_job(self._request.job_id, self._context.client.place)
+            return self._fetch_once()
+        except JobNotFoundError as not_found:
+            job_id = self._context.resolve(self._request.job_id, not_found)
+            self._request = replace(self._request, job_id=job_id)
+            return self._fetch_once()
 
-    def download_late(self, body: Path) -> None:
-        """Fetch right after success, when the results may not be written yet."""
-        self._run(partial(self._download_late, body))
-
-    def explain(self, refusal: JobNotFoundError | ServiceError) -> None:
-        """Return if the job succeeded, so that asking again makes sense; else raise what is the matter."""
-        self._run(lambda _errand: self._explain(refusal))
-
-    def look(self, rows: int) -> FirstRows:
-        """Fetch the first rows only."""
-        return self._run(lambda _errand: self._look(rows))
-
-    def details(self) -> Job | None:
-        """Name, rows and schema are nice to have: a service with only the results route is enough."""
-        try:
-            return self._run(lambda _errand: self._client.get_job(self._request.job_id, best_effort=True))
-        except FetchCancelledError:
-            raise
-        except SutroError:
+    def cached(self) -> Results | None:
+        """Return what the cache holds of the request, or None; nothing is asked of the service."""
+        if self._options.refresh:
             return None
+        identity = self._context.credentials.identity
+        entry = self._context.cache.find(identity, self._request, self._options.on_notice)
+        return None if entry is None else self._results(entry, from_cache=True)
 
-    def _run(self, step: Callable[[CancelScope], T]) -> T:
-        return cancellation.run(step, self._wishes.cancel)
-
-    def _download(self, body: Path, errand: CancelScope) -> None:
-        wishes = self._wishes
-        self._fetched = source.fetch(
-            self._client,
+    def _fetch_once(self) -> Results:
+        """Fetch, unless another process is fetching the same: then wait for its result."""
+        options = self._options
+        with self._context.cache.fetching(
+            self._context.credentials.identity,
             self._request,
+            options.on_notice,
+            wait=not options.refresh,
+            sleep=partial(cancellation.sleep_unless, options.cancel),
+        ) as lock:
+            return self.cached() or self._fetch(lock)
+
+    def _fetch(self, lock: FileLock) -> Results:
+        client, cache, request = self._context.client, self._context.cache, self._request
+        identity = client.credentials.identity
+        with ExitStack() as stack:
+            staged = stack.enter_context(cache.staging(identity, request.job_id))
+            network = stack.enter_context(
+                NetworkSteps(client, request, Partials(cache.directory), self._options)
+            )
+            body = staged / "body"
+            refusal = network.download(body)
+            if refusal is not None:
+                with lock.released():  # other processes may ask for the job while this one waits for it
+                    network.explain(refusal)
+                found = self.cached()
+                if found is not None:  # fetched by another process that waited as well
+                    return found
+                network.download_late(body)
+            job = network.details()
+            if job is not None and job.status is not JobStatus.UNKNOWN:
+                raise_unless_succeeded(job)  # only final results may be kept
+            entry = self._commit(client, staged, body, job)
+        return self._results(entry, from_cache=False)
+
+    def _commit(self, client: Client, staged: Path, body: Path, job: Job | None) -> CacheEntry:
+        """Normalize the body and put it into the cache."""
+        request, options = self._request, self._options
+        results = staged / RESULTS_FILE
+        table = normalize.canonicalize(
             body,
-            partials=self._partials,
-            patience=self._patience,
-            errand=errand,
-            on_bytes=wishes.on_bytes,
-            on_kept=lambda count: errand.tell_at_end(wishes.on_kept, count),
+            results,
+            request=request,
+            expected_rows=job.num_rows if job else None,
+            check=options.check,
+        )
+        options.check()
+        return self._context.cache.commit(
+            staged,
+            identity=client.credentials.identity,
+            request=request,
+            deployment=client.place,
+            table=table,
+            job=job,
+            typed=request.format != "csv" or normalize.csv_keeps_types(results, table),
+            on_notice=options.on_notice,
         )
 
-    def _download_late(self, body: Path, errand: CancelScope) -> None:
-        job_id = self._request.job_id
-        while True:
-            try:
-                self._download(body, errand)
-            except (JobNotFoundError, ServiceError) as refusal:
-                if not _is_unfinished(refusal):
-                    raise
-                if not self._patience.wait(f"the results of {job_id} are not written yet"):
-                    raise JobNotReadyError(
-                        f"{job_id} succeeded, but its results are not written yet.",
-                        job_id=job_id,
-                        hint="Run the cell again in a minute.",
-                    ) from None
-            else:
-                return
+    def _results(self, entry: CacheEntry, *, from_cache: bool) -> Results:
+        return Results.of_entry(
+            entry,
+            self._request,
+            cache=self._context.cache,
+            identity=self._context.credentials.identity,
+            unfold=self._options.unfold,
+            from_cache=from_cache,
+            seconds=time.monotonic() - self._begin,
+            with_inputs=None
+            if self._request.inputs
+            else prompt_loader(self._context, self._request, self._fetch_again),
+        )
 
-    def _look(self, rows: int) -> FirstRows:
-        client, request = self._client, self._request
-        signed = client.serves_results_url or client.credentials.is_direct
-        origin = source.Origin(client, request, self._patience, signed=signed)
-        try:
-            file = RemoteFile(origin, self._patience)
-        except (JobNotFoundError, ServiceError) as refusal:
-            self._explain(refusal)
-            raise
-        return truncation.look(file, request, rows)
-
-    def _explain(self, refusal: JobNotFoundError | ServiceError) -> None:
-        if not _is_unfinished(refusal):
-            raise refusal
-        job_id, wishes = self._request.job_id, self._wishes
-        try:
-            job = self._client.get_job(job_id, patience=self._patience)
-        except FetchCancelledError:
-            raise
-        except SutroError:
-            if getattr(refusal, "status_code", None) == CONFLICT:
-                raise JobNotReadyError(
-                    f"The service has no results of {job_id} yet, or never will: {refusal.message}",
-                    job_id=job_id,
-                    hint=f"%sutro_wait {as_typed(job_id)} waits for it.",
-                ) from None
-            raise refusal from None
-        if not job.status.is_final and wishes.wait:
-            listeners = PollCallbacks(
-                on_poll=wishes.on_poll, on_progress=wishes.on_progress, on_outage=wishes.on_retry
-            )
-            wait_for(self._client, job, listeners, patience=self._patience)
-            return
-        raise_unless_succeeded(job)
-        if not just_succeeded(job):
-            raise refusal
-
-
-def _is_unfinished(refusal: JobNotFoundError | ServiceError) -> bool:
-    """Tell whether a refusal may be that of a job whose results are not there yet."""
-    return isinstance(refusal, JobNotFoundError) or refusal.status_code in REFUSED_UNFINISHED
+    def _fetch_again(self, request: ResultsRequest, on_bytes: Progress) -> Results:
+        """Fetch another request with the same way of unfolding."""
+        options = FetchOptions(unfold=self._options.unfold, on_bytes=on_bytes)
+        return FetchPipeline(self._context, request, options).run()

@@ -1,57 +1,57 @@
-"""A look at the first rows: in the cache if the results are there, else at the service."""
+"""A preview of a job: its first rows, from the cache if the results are there, else from the service."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sutro_magic.cache.partial import Partials
 from sutro_magic.errors import JobNotFoundError
-from sutro_magic.fetch.pipeline import FetchOptions, FetchPipeline
-from sutro_magic.jobs.lookup import clean_job, clean_rows, may_be_an_id, unknown_job
+from sutro_magic.fetch.network import NetworkSteps
+from sutro_magic.jobs.lookup import may_be_an_id, unknown_job
 from sutro_magic.jobs.status_errors import raise_unless_succeeded
-from sutro_magic.models import JobStatus, ResultsRequest
-from sutro_magic.results import truncation
+from sutro_magic.models import JobStatus
+from sutro_magic.results.first_rows import as_results, read_cached_rows
 
 if TYPE_CHECKING:
-    import threading
-
+    from sutro_magic.fetch.options import FetchContext, FetchOptions
+    from sutro_magic.models import ResultsRequest
     from sutro_magic.results.handle import Results
-    from sutro_magic.session import Session
 
 
-def look(
-    session: Session,
-    job_id: str,
-    rows: int,
-    *,
-    inputs: bool,
-    logprobs: bool,
-    unfold: bool | None,
-    refresh: bool,
-    cancel: threading.Event | None,
-) -> Results:
-    """Look at the first rows of a job; parameters and errors as in `sutro_magic.Session.peek`."""
+def preview(context: FetchContext, request: ResultsRequest, rows: int, options: FetchOptions) -> Results:
+    """Return the first rows of a job; errors as in `sutro_magic.Session.peek`.
+
+    Parameters
+    ----------
+    context : FetchContext
+    request : ResultsRequest
+        Its ``job_id`` may be a prefix or a name.
+    rows : int
+        At most so many.
+    options : FetchOptions
+    """
     begin = time.monotonic()
-    rows = clean_rows(rows)
-
-    def attempt(text: str) -> Results:
-        request = ResultsRequest(job_id=text, inputs=inputs, logprobs=logprobs)
-        entry = None if refresh else session.cache.find(session.credentials.identity, request)
-        if entry is not None:
-            found = truncation.look_in_cache(entry, rows)
-            return truncation.as_results(found, request, entry.job, entry, unfold=unfold, begin=begin)
-        if not may_be_an_id(text):
-            raise unknown_job(text, session.client.place)
-        wishes = FetchOptions(on_retry=session.on_retry, cancel=cancel)
-        fetching = FetchPipeline(session.client, request, Partials(session.cache.directory), wishes)
-        found, job = fetching.look(rows), fetching.details()
-        if job is not None and job.status is not JobStatus.UNKNOWN:
-            raise_unless_succeeded(job)
-        return truncation.as_results(found, request, job, session.client.place, unfold=unfold, begin=begin)
-
-    text = clean_job(job_id)
     try:
-        return attempt(text)
+        return _first_rows(context, request, rows, options, begin)
     except JobNotFoundError as not_found:
-        return attempt(session.resolve(text, not_found))
+        job_id = context.resolve(request.job_id, not_found)
+        return _first_rows(context, replace(request, job_id=job_id), rows, options, begin)
+
+
+def _first_rows(
+    context: FetchContext, request: ResultsRequest, rows: int, options: FetchOptions, begin: float
+) -> Results:
+    entry = None if options.refresh else context.cache.find(context.credentials.identity, request)
+    if entry is not None:
+        found = read_cached_rows(entry, rows)
+        return as_results(found, request, entry.job, entry, unfold=options.unfold, begin=begin)
+    client = context.client
+    if not may_be_an_id(request.job_id):
+        raise unknown_job(request.job_id, client.place)
+    network = NetworkSteps(client, request, Partials(context.cache.directory), options)
+    found, job = network.first_rows(rows), network.details()
+    if job is not None and job.status is not JobStatus.UNKNOWN:
+        raise_unless_succeeded(job)
+    return as_results(found, request, job, client.place, unfold=options.unfold, begin=begin)

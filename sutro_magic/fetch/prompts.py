@@ -1,30 +1,42 @@
-"""The way from results without prompts to the same results with them."""
+"""Fetch the prompts of results that came without them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sutro_magic.download import source
-from sutro_magic.results.provenance import PromptLoader
+from sutro_magic.results.handle import PromptLoader, Results
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sutro_magic.download.source import Progress
+    from sutro_magic.fetch.options import FetchContext
     from sutro_magic.models import ResultsRequest
-    from sutro_magic.results.handle import Results
-    from sutro_magic.session import Session
 
 
-def wider(session: Session, request: ResultsRequest, unfold: bool | None) -> PromptLoader:
-    """Return how to get what a request asks for, and how much that would fetch."""
+def prompt_loader(
+    context: FetchContext,
+    request: ResultsRequest,
+    fetch: Callable[[ResultsRequest, Progress], Results],
+) -> PromptLoader:
+    """Return what fetches the same results with their prompts, and how much that would transfer.
+
+    Parameters
+    ----------
+    context : FetchContext
+    request : ResultsRequest
+        Without prompts.
+    fetch : callable
+        Fetches a request; called with it and a callback for the bytes.
+    """
+    wider = replace(request, inputs=True)
 
     def size() -> int | None:
-        if session.cache.find(session.credentials.identity, request) is not None:
+        if context.cache.find(context.credentials.identity, wider) is not None:
             return 0
-        return source.announced_size(session.client, request)
+        return source.announced_size(context.client, wider)
 
-    def fetch(on_bytes: Progress) -> Results:
-        return session.results(
-            request.job_id, request.format, True, request.logprobs, unfold, on_bytes=on_bytes
-        )
-
-    return PromptLoader(size=size, fetch=fetch)
+    return PromptLoader(size=size, fetch=partial(fetch, wider))

@@ -10,11 +10,10 @@ from sutro_magic.api.retry import RetryBudget, RetryPolicy
 from sutro_magic.jobs.lookup import mentions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sutro_magic.api.client import Client
     from sutro_magic.models import Job, JobStatus
-    from sutro_magic.session import Session
 
 QUICK = RetryPolicy(tries=2, seconds=5.0)
 """Whoever looks at a list looks again soon; a long silence would only keep them from being told."""
@@ -25,15 +24,16 @@ MOST_PAGES_AT_ONCE = 5
 class JobFeed:
     """Jobs, newest first, as far as they have been read; may be used from several threads.
 
-    When the session turns to another deployment or key, it begins anew.
+    With another client it starts again.
 
     Parameters
     ----------
-    session : Session
+    connect : callable
+        Returns the client in use, a new one after a change of deployment or key.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, connect: Callable[[], Client]) -> None:
+        self._connect = connect
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._jobs: dict[str, Job] = {}  # replaced, never changed: whoever shows them waits for no service
@@ -128,9 +128,9 @@ class JobFeed:
                     self._jobs = self._jobs | {job_id: looked}
             self._forget_told([*fresh, *(unfinished or ())], begin)
 
-    def look(self, job_id: str) -> Job:
-        """Read one job anew."""
-        job = self._session.client.get_job(job_id, patience=RetryBudget(QUICK))
+    def reload(self, job_id: str) -> Job:
+        """Read one job again."""
+        job = self._connect().get_job(job_id, patience=RetryBudget(QUICK))
         self.learn(job)
         return job
 
@@ -141,7 +141,7 @@ class JobFeed:
         return {job_id: self._jobs[job_id] for job_id in known[last + 1 :]}
 
     def _client_now(self) -> Client:
-        client = self._session.client
+        client = self._connect()
         if client is not self._client:
             self._client, self._jobs, self._told, self._cursor, self.begun = client, {}, {}, None, False
         return client

@@ -13,7 +13,8 @@ from sutro_magic.magics.parser import HelpRequested, MagicParser, documented
 from sutro_magic.magics.progress_scope import working
 from sutro_magic.magics.settings import Settings, say
 from sutro_magic.system.quoting import as_typed
-from sutro_magic.ui.display import Bound, Display
+from sutro_magic.ui.display import Display
+from sutro_magic.ui.render.bound import Bound
 from sutro_magic.ui.variables import check_variable
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class SutroMagics(Magics, Settings):
                 quiet.add(results)
             return value
         if not options.quiet:  # before it is bound, so that nothing is when it cannot be shown
-            from sutro_magic.ui.bound_path import bound_as
+            from sutro_magic.ui.render.bound import bound_as
 
             self.display.show(self.display.results(results, bound_as(options.name, as_type, results)))
         self.shell.user_ns[options.name] = value

@@ -9,7 +9,7 @@ import shutil
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sutro_magic.errors import ArgumentError, SutroError, shorten
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from sutro_magic.results.handle import Results
 
 PIECE_BYTES = 16 << 20
 """Rows of so many bytes are turned into text at once."""
@@ -33,6 +32,24 @@ _NO_LINKS = {
     errno.EMLINK,
     errno.EXDEV,
 }
+
+
+class Exportable(Protocol):
+    """A table that can be read in batches, as `sutro_magic.Results` can."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema."""
+
+    def prepare(self) -> None:
+        """Do what must be done before the first row can be read."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows."""
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -114,7 +131,7 @@ def check_room(target: Path) -> None:
 
 
 def save(
-    results: Results,
+    results: Exportable,
     path: str | os.PathLike[str],
     *,
     overwrite: bool = False,

@@ -6,13 +6,14 @@ the caller's own and outlives the cache.
 
 from __future__ import annotations
 
-import importlib
 import itertools
+import operator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sutro_magic.errors import ArgumentError
+from sutro_magic import _registry
+from sutro_magic.errors import ArgumentError, shorten
 from sutro_magic.models import Job, JobStatus
-from sutro_magic.results.pickling import Handle, number_of_rows
 from sutro_magic.results.provenance import Provenance
 from sutro_magic.results.sources import ResultsFile, UnfoldedResults
 from sutro_magic.system.optional_packages import require
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from sutro_magic.models import ResultsRequest
     from sutro_magic.query.pages import Pages
     from sutro_magic.query.table_query import TableQuery
-    from sutro_magic.results.provenance import PromptLoader, Truncation
+    from sutro_magic.results.provenance import Truncation
     from sutro_magic.results.sources import Source
     from sutro_magic.structured.unfold import Unfolding
 
@@ -43,7 +44,7 @@ AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
 
 
-class Results(Handle):
+class Results:
     """The table of one finished job.
 
     Columns, in this order: ID columns and other carried columns as sent, ``inputs`` (if asked),
@@ -244,9 +245,7 @@ class Results(Handle):
 
     def table(self) -> Any:
         """Return the interactive table of these results: a widget, to be put into others, too."""
-        # By name: a handle knows no widgets, and yet it is where people look for the way to one.
-        module = importlib.import_module("sutro_magic.ui.table.results_table")
-        return module.ResultsTable(self)
+        return _registry.make_table(self)
 
     def prepare(self, on_rows: Callable[[int, int], None] = lambda _done, _total: None) -> None:
         """Do now what is otherwise done at first need: unfold the outputs.
@@ -266,6 +265,22 @@ class Results(Handle):
         names = self._source.names
         size = f"{self.num_rows:,} rows" if names is None else f"{self.num_rows:,} x {len(names)}"
         return f"<Results of {self.job.title}: {size}>"
+
+    def __copy__(self) -> Results:
+        made = object.__new__(Results)
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For pickle and deepcopy: what is in the cache of this machine need not be there where it is read again.
+        from sutro_magic.results.selection import InMemoryRows
+
+        if isinstance(self._source, InMemoryRows):
+            return self.__dict__ | {"_pages": None, "_question": None, "with_inputs": None}
+        raise ArgumentError(
+            "Results read from the cache, with locks of this kernel: they cannot be pickled or copied deeply.",
+            hint="Take the data: r.arrow() is a table, r.path the file as it was sent.",
+        )
 
     # --- as data ------------------------------------------------------------------------------
 
@@ -308,7 +323,7 @@ class Results(Handle):
         """Return the first rows as a `pyarrow.Table`, reading no more than they need."""
         import pyarrow as pa
 
-        rows = number_of_rows(rows)
+        rows = _row_count(rows)
         taken: list[pa.RecordBatch] = []
         missing = rows
         for batch in self.batches(batch_size=max(1, min(rows, 65_536))):
@@ -443,3 +458,32 @@ class Results(Handle):
             with_inputs=self.with_inputs if part == "all" else None,
             peeked=self.peeked,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptLoader:
+    """The same results with the prompts.
+
+    Attributes
+    ----------
+    size : callable
+        Returns the bytes that would be fetched: 0 if they are in the cache, None where the service does not say.
+    fetch : callable
+        Fetches them; called with a callback for the bytes so far and in all.
+    """
+
+    size: Callable[[], int | None]
+    fetch: Callable[[Callable[[int, int | None], None]], Results]
+
+
+def _row_count(rows: object) -> int:
+    """Return a number of first rows; raise `ArgumentError` if it is not a whole number from 0."""
+    try:
+        number = operator.index(rows)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(rows, bool):
+        raise ArgumentError(
+            f"There are no {shorten(repr(rows), 40)} first rows.", hint="head(10) returns the first ten."
+        )
+    return number

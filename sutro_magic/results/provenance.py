@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
-
-    from sutro_magic.results.handle import Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +48,3 @@ class Truncation:
 
     rows: int
     fetched: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptLoader:
-    """The same results with the prompts.
-
-    Attributes
-    ----------
-    size : callable
-        Returns the bytes that would be fetched: 0 if they are in the cache, None where the service does not say.
-    fetch : callable
-        Fetches them; told the bytes so far and in all, as in `sutro_magic.download.source.Progress`.
-    """
-
-    size: Callable[[], int | None]
-    fetch: Callable[[Callable[[int, int | None], None]], Results]

@@ -146,7 +146,7 @@ class ResultsFile:
         if self._schema is None:
             from sutro_magic.formats import reader
 
-            self._schema = self.look(
+            self._schema = self.read(
                 lambda entry: reader.read_schema(
                     entry.path, entry.table, inputs=self._request.inputs, logprobs=self._request.logprobs
                 )
@@ -156,9 +156,9 @@ class ResultsFile:
     @property
     def path(self) -> Path:
         """The Parquet file."""
-        return self.look(lambda entry: entry.path)
+        return self.read(lambda entry: entry.path)
 
-    def look(self, work: Callable[[CacheEntry], T]) -> T:
+    def read(self, work: Callable[[CacheEntry], T]) -> T:
         """Read from the entry; one that is being replaced is gone for an instant, so look again before giving up.
 
         Raises
@@ -194,7 +194,7 @@ class ResultsFile:
             return itertools.chain(list(itertools.islice(found, 1)), found)  # the file is open now
 
         with self.reading():
-            yield from self.look(begin)
+            yield from self.read(begin)
 
     def stored(self) -> pa.Table:
         """Return the whole table: in memory, or from an Arrow file if it would take most of that."""
@@ -216,7 +216,7 @@ class ResultsFile:
         """Return the whole table: in memory if it is small, else from an Arrow file."""
         from sutro_magic.query.mapped_table import open_mapped
 
-        return self.look(
+        return self.read(
             lambda entry: open_mapped(
                 self._cache, entry, inputs=self._request.inputs, logprobs=self._request.logprobs
             )
@@ -234,7 +234,7 @@ class ResultsFile:
             mapped = self.mapped()
             return dask_of_rows(mapped.schema, mapped.to_batches(), mapped.nbytes)
         chosen = replace(self.entry.table, columns=tuple(self._chosen()))
-        return self.look(lambda entry: dask_of_parquet(entry.path, chosen, self.schema))
+        return self.read(lambda entry: dask_of_parquet(entry.path, chosen, self.schema))
 
     def reading(self) -> _Reading:
         """Turn a vanished file into an error that says what to do."""
@@ -381,7 +381,7 @@ class UnfoldedResults:
             if self._opened is None:
                 from sutro_magic.structured.cached_table import open_unfolded
 
-                self._opened = self.file.look(
+                self._opened = self.file.read(
                     lambda entry: open_unfolded(self._cache, entry, forced=self._forced, on_rows=on_rows)
                 )
             return self._opened

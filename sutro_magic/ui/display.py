@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -15,38 +14,10 @@ if TYPE_CHECKING:
     from sutro_magic.models import Job, JobList
     from sutro_magic.results.handle import Results
     from sutro_magic.ui.browser.job_browser import JobBrowser
+    from sutro_magic.ui.render.bound import Bound
     from sutro_magic.ui.render.static import PairsView, TableView
 
-TYPE_WORDS = {
-    "pandas": "pandas DataFrame",
-    "polars": "polars DataFrame",
-    "arrow": "Arrow table",
-    "duckdb": "DuckDB relation",
-    "dask": "Dask DataFrame",
-    "path": "path of the Parquet file",
-    "results": "Results",
-}
-
 BROWSER_TEXT = "Job browser: run this cell to open it"
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A variable that holds results, and as what."""
-
-    name: str
-    as_type: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {TYPE_WORDS[self.as_type]}"
-
-    def errors(self, job_id: str) -> str:
-        """Say what to type to see the rows that could not be unfolded."""
-        if self.as_type == "results":
-            return f"{self.name}.errors"
-        if self.as_type == "pandas":
-            return f'{self.name}[{self.name}["_error"].notna()]'
-        return f"r = %sutro_results {job_id}, then r.errors"
 
 
 quiet: WeakSet[Results] = WeakSet()
@@ -241,4 +212,6 @@ class Display:
             for name, value in self.shell.user_ns.items()
             if value is results and not name.startswith("_")
         ]
+        from sutro_magic.ui.render.bound import Bound
+
         return Bound(names[0], "results") if names else None

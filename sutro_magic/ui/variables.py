@@ -1,4 +1,4 @@
-"""Names of variables that results are bound to."""
+"""Variables of the notebook: which names results may be bound to, and how they are bound."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.errors import ArgumentError
+from sutro_magic.system.optional_packages import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from sutro_magic.results.handle import Results
+
+    Bind = Callable[[str, Results, str], str]
 
 IPYTHON_NAMES = re.compile(
     r"In|Out|get_ipython|exit|quit|open|_{1,3}|_i{1,3}|_i?\d+|_[oid]h|_exit_code|__\w+__"
@@ -88,3 +93,29 @@ def suggest_variable(title: str) -> str:
     except ArgumentError:
         return f"my_{name}"
     return name
+
+
+def notebook_variables() -> tuple[Bind | None, Mapping[str, Any]]:
+    """Return what binds a variable of the notebook, and the variables there are; nothing outside of a notebook."""
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        return None, {}
+    return binder(shell), shell.user_ns
+
+
+def binder(shell: Any) -> Bind:
+    """Return what binds a variable in a shell, by the rules of ``--name``.
+
+    It is told the name, a `Results` and the type, and answers what it did.
+    """
+    from sutro_magic.ui.render.bound import Bound
+
+    def bind(name: str, results: Results, as_type: Any) -> str:
+        name = check_variable(name)
+        require(as_type)
+        shell.user_ns[name] = results.to(as_type)
+        return f"{Bound(name, as_type)}, {results.num_rows:,} x {len(results.columns)}"
+
+    return bind

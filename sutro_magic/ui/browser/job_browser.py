@@ -19,8 +19,8 @@ from sutro_magic.ui.browser.panels import close_tree
 from sutro_magic.ui.browser.result_pane import ResultPane
 from sutro_magic.ui.browser.tasks import Task, Tasks
 from sutro_magic.ui.browser.worker import KernelLoop, Worker
-from sutro_magic.ui.notebook import notebook_variables
 from sutro_magic.ui.render.static import make_token
+from sutro_magic.ui.variables import notebook_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,14 +71,14 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.token = make_token()
         self._worker = Worker()
         self._tasks = Tasks(KernelLoop())
-        feed = JobFeed(self.session)
+        feed = JobFeed(lambda: self.session.client)
         self._fetch = FetchPane(
             self.session,
             self._tasks,
             on_results=self._show,
             on_begin=self._begin,
             on_job=lambda job: self._jobs.learn(job),  # noqa: PLW0108 - made below
-            on_doubt=lambda job_id: self._jobs.look(job_id),  # noqa: PLW0108
+            on_doubt=lambda job_id: self._jobs.reload(job_id),  # noqa: PLW0108
             format=format,
             inputs=inputs,
             logprobs=logprobs,

@@ -132,17 +132,17 @@ class JobPane:
         self._feed.learn(job)
         self._changed(job.job_id)
         if job.status.is_final:
-            self.look(job.job_id)  # whoever polls hears the status only, not what it cost
+            self.reload(job.job_id)  # whoever polls hears the status only, not what it cost
 
-    def look(self, job_id: str) -> None:
+    def reload(self, job_id: str) -> None:
         """Ask how a job is now; may be called from any thread."""
-        self._worker.do(f"look {job_id}", lambda: self._look(job_id))
+        self._worker.do(f"look {job_id}", lambda: self._reload(job_id))
 
     def settle(self, job_id: str) -> None:
         """Look at a job that has results, if it is not known to be over."""
         known = self._feed.job(job_id)
         if known is not None and not known.status.is_final:
-            self.look(job_id)
+            self.reload(job_id)
 
     def _changed(self, job_id: str) -> None:
         job = self._feed.job(job_id)
@@ -172,7 +172,7 @@ class JobPane:
         self._chosen = job.job_id
         self._draw(cached=False)
         self._on_chosen(job)
-        self.look(job.job_id)
+        self.reload(job.job_id)
 
     def _turn(self, message: dict[str, Any]) -> None:
         wanted = max(0, self._first + (PAGE if message.get("by") == 1 else -PAGE))
@@ -233,9 +233,9 @@ class JobPane:
         self._reading = False
         self._draw()
 
-    def _look(self, job_id: str) -> None:
+    def _reload(self, job_id: str) -> None:
         try:
-            self._feed.look(job_id)
+            self._feed.reload(job_id)
             self._changed(job_id)
         except JobNotFoundError:
             self.read_anew()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sutro_magic.models import Job, JobList
     from sutro_magic.results.handle import Results
     from sutro_magic.results.provenance import Truncation
-    from sutro_magic.ui.display import Bound
+    from sutro_magic.ui.render.bound import Bound
 
 UNKNOWN = "-"
 

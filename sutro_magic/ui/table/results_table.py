@@ -11,15 +11,14 @@ from sutro_magic.query.table_query import TableQuery
 from sutro_magic.results.handle import AS_TYPES, Results
 from sutro_magic.system import humanize
 from sutro_magic.system.optional_packages import installed
-from sutro_magic.ui.notebook import notebook_variables
 from sutro_magic.ui.render.views import mimebundle, results_caption, results_view
 from sutro_magic.ui.table.paged_table import PagedTable
-from sutro_magic.ui.variables import check_variable, describe_binding
+from sutro_magic.ui.variables import check_variable, describe_binding, notebook_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sutro_magic.ui.display import Bound
+    from sutro_magic.ui.render.bound import Bound
 
     Bind = Callable[[str, Results, str], str]
 

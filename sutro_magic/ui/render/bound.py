@@ -1,4 +1,4 @@
-"""What a variable holds that ``--as path`` binds: a file that is not the table as it is shown."""
+"""What is said of the variable that holds results."""
 
 from __future__ import annotations
 
@@ -6,12 +6,40 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sutro_magic.system import humanize
-from sutro_magic.ui.display import Bound
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sutro_magic.results.handle import Results
+
+TYPE_WORDS = {
+    "pandas": "pandas DataFrame",
+    "polars": "polars DataFrame",
+    "arrow": "Arrow table",
+    "duckdb": "DuckDB relation",
+    "dask": "Dask DataFrame",
+    "path": "path of the Parquet file",
+    "results": "Results",
+}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A variable that holds results, and as what."""
+
+    name: str
+    as_type: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {TYPE_WORDS[self.as_type]}"
+
+    def errors(self, job_id: str) -> str:
+        """Say what to type to see the rows that could not be unfolded."""
+        if self.as_type == "results":
+            return f"{self.name}.errors"
+        if self.as_type == "pandas":
+            return f'{self.name}[{self.name}["_error"].notna()]'
+        return f"r = %sutro_results {job_id}, then r.errors"
 
 
 @dataclass(frozen=True)

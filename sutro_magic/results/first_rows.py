@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sutro_magic.cache.store import RESULTS_FILE, CacheEntry, ResultsCache
-from sutro_magic.errors import ArgumentError, CacheError, CorruptResultsError, PeekError
+from sutro_magic.errors import ArgumentError, CacheError, CorruptResultsError, Hint, PeekError
 from sutro_magic.formats.batch_size import BATCH_BYTES
 from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.formats.footer import TAIL_BYTES, Chunks, read_chunks
@@ -29,7 +29,6 @@ from sutro_magic.formats.writer import RowGroupWriter
 from sutro_magic.results.handle import Results
 from sutro_magic.results.provenance import Truncation
 from sutro_magic.results.sources import ResultsFile
-from sutro_magic.system.quoting import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +69,7 @@ class FirstRows:
     fetched: int
 
 
-def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
+def read_first_rows(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
     """Read the first rows of a file at an object storage.
 
     Parameters
@@ -118,11 +117,11 @@ def look(file: RemoteFile, request: ResultsRequest, rows: int) -> FirstRows:
     except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
         raise CorruptResultsError(
             "The Parquet file cannot be read.",
-            hint=f"%sutro_results {as_typed(request.job_id)} fetches all of it.",
+            hint=(Hint("results", job=request.job_id), " fetches all of it."),
         ) from error
 
 
-def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
+def read_cached_rows(entry: CacheEntry, rows: int) -> FirstRows:
     """Read the first rows of an entry in the cache.
 
     Raises
@@ -142,7 +141,7 @@ def look_in_cache(entry: CacheEntry, rows: int) -> FirstRows:
         job_id = entry.request.job_id
         raise CacheError(
             f"The results of {job_id} are no longer in the cache.",
-            hint=f"%sutro_results {as_typed(job_id)} fetches them again.",
+            hint=(Hint("results", job=job_id), " fetches them again."),
         ) from None
     return FirstRows(home, count, entry.table, entry.size, 0)
 
@@ -211,7 +210,11 @@ class _PeekedFile(ResultsFile):
         """Raise, since this is not the file of the results."""
         raise ArgumentError(
             "These are the first rows of the results of a job: there is no file of them.",
-            hint=f"Use .pandas(), .polars() or .arrow(); %sutro_results {as_typed(self.request.job_id)} fetches the whole file.",
+            hint=(
+                "Use .pandas(), .polars() or .arrow(); ",
+                Hint("results", job=self.request.job_id),
+                " fetches the whole file.",
+            ),
         )
 
 
@@ -222,7 +225,7 @@ def _read_footer(file: RemoteFile, request: ResultsRequest) -> list[list[Chunk]]
     if trailer[4:] != b"PAR1" or length + TAIL_BYTES > file.size:
         raise CorruptResultsError(
             f"What the storage has of {request.job_id} is no Parquet file.",
-            hint=f"%sutro_results {as_typed(request.job_id)} --format csv asks in another way.",
+            hint=(Hint("results", job=request.job_id, format="csv"), " asks in another way."),
         )
     if length > file.fetched:
         _check_share(file, request, length, "its footer alone is that large")
@@ -247,10 +250,11 @@ def _check_memory(
 ) -> None:
     if taken <= most:
         return
-    fewer = f"%sutro_results {as_typed(request.job_id)} --peek 1, or fetch the whole without --peek."
+    job_id = request.job_id
+    fewer = (Hint("results", job=job_id, peek=1), ", or fetch the whole: ", Hint("results", job=job_id), ".")
     raise PeekError(
-        f"The first {f'{rows:,} rows' if rows > 1 else 'row'} of {request.job_id} {'take' if rows > 1 else 'takes'} more than {_megabytes(most)} of memory.",
-        hint=fewer if rows > 1 else f"%sutro_results {as_typed(request.job_id)} fetches the whole.",
+        f"The first {f'{rows:,} rows' if rows > 1 else 'row'} of {job_id} {'take' if rows > 1 else 'takes'} more than {_megabytes(most)} of memory.",
+        hint=fewer if rows > 1 else (Hint("results", job=job_id), " fetches the whole."),
         size=file.size,
     )
 
@@ -263,7 +267,7 @@ def _check_share(file: RemoteFile, request: ResultsRequest, missing: int, why: s
     raise PeekError(
         f"A look at the first rows of {job_id} would fetch {_megabytes(min(cost, file.size))} of "
         f"{_megabytes(file.size)}: {why}.",
-        hint=f"%sutro_results {as_typed(job_id)} fetches all of it, and keeps it.",
+        hint=(Hint("results", job=job_id), " fetches all of it, and keeps it."),
         cost=min(cost, file.size),
         size=file.size,
     )
@@ -279,7 +283,7 @@ def _describe(parquet: pq.ParquetFile, request: ResultsRequest) -> CanonicalTabl
         if asked and not there:
             raise CorruptResultsError(
                 f"`{name}` was asked for, but is not in the results.",
-                hint="Leave it out, or try --format json.",
+                hint=("Leave it out, or try ", Hint("option", format="json"), "."),
             )
     return table
 

@@ -1,0 +1,187 @@
+"""The part of a fetch that needs the network, with one retry budget for all of it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from sutro_magic.download import source
+from sutro_magic.download.remote_file import RemoteFile
+from sutro_magic.errors import (
+    FetchCancelledError,
+    Hint,
+    JobNotFoundError,
+    JobNotReadyError,
+    ServiceError,
+    SutroError,
+)
+from sutro_magic.jobs.polling import PollCallbacks, wait_for
+from sutro_magic.jobs.status_errors import just_succeeded, raise_unless_succeeded
+from sutro_magic.results.first_rows import read_first_rows
+from sutro_magic.system import cancellation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sutro_magic.api.client import Client
+    from sutro_magic.cache.partial import Partial, Partials
+    from sutro_magic.fetch.options import FetchOptions
+    from sutro_magic.models import Job, ResultsRequest
+    from sutro_magic.results.first_rows import FirstRows
+    from sutro_magic.system.cancellation import CancelScope
+
+CONFLICT = 409
+REFUSED_UNFINISHED = frozenset({400, CONFLICT, 425})
+
+T = TypeVar("T")
+
+
+class NetworkSteps:
+    """The network steps of one fetch; each can be interrupted, and ends when the fetch is cancelled.
+
+    Use it in a ``with`` block that ends when the results are in the cache: what has arrived of a fetch that
+    was stopped before is kept for the next one.
+
+    Parameters
+    ----------
+    client : Client
+    request : ResultsRequest
+    partials : Partials
+    options : FetchOptions
+    """
+
+    def __init__(
+        self, client: Client, request: ResultsRequest, partials: Partials, options: FetchOptions
+    ) -> None:
+        self._client = client
+        self._request = request
+        self._partials = partials
+        self._options = options
+        self._budget = client.patience(options.on_retry)
+        self._fetched: Partial | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Keep what has arrived for the next fetch if this one was stopped before the results were safe."""
+        fetched, self._fetched = self._fetched, None
+        if fetched is None:
+            return
+        if isinstance(error, FetchCancelledError) or not isinstance(error, Exception | None):
+            self._options.on_kept(fetched.keep())
+        else:
+            fetched.drop()
+
+    def download(self, body: Path) -> JobNotFoundError | ServiceError | None:
+        """Fetch what the service sends to a file.
+
+        Returns
+        -------
+        JobNotFoundError or ServiceError or None
+            The refusal, where it may be that of a job whose results are not there yet.
+        """
+        try:
+            self._run(partial(self._download, body))
+        except (JobNotFoundError, ServiceError) as refusal:
+            if not _is_unfinished(refusal):
+                raise
+            return refusal
+        return None
+
+    def download_late(self, body: Path) -> None:
+        """Fetch right after success, when the results may not be written yet."""
+        self._run(partial(self._download_late, body))
+
+    def explain(self, refusal: JobNotFoundError | ServiceError) -> None:
+        """Return if the job succeeded, so that asking again makes sense; else raise the reason."""
+        self._run(lambda _scope: self._explain(refusal))
+
+    def first_rows(self, rows: int) -> FirstRows:
+        """Fetch the first rows only."""
+        return self._run(lambda _scope: self._first_rows(rows))
+
+    def details(self) -> Job | None:
+        """Return the job, or None: a service that has only the results route is enough."""
+        try:
+            return self._run(lambda _scope: self._client.get_job(self._request.job_id, best_effort=True))
+        except FetchCancelledError:
+            raise
+        except SutroError:
+            return None
+
+    def _run(self, step: Callable[[CancelScope], T]) -> T:
+        return cancellation.run(step, self._options.cancel)
+
+    def _download(self, body: Path, scope: CancelScope) -> None:
+        options = self._options
+        self._fetched = source.fetch(
+            self._client,
+            self._request,
+            body,
+            partials=self._partials,
+            patience=self._budget,
+            errand=scope,
+            on_bytes=options.on_bytes,
+            on_kept=lambda count: scope.tell_at_end(options.on_kept, count),
+        )
+
+    def _download_late(self, body: Path, scope: CancelScope) -> None:
+        job_id = self._request.job_id
+        while True:
+            try:
+                self._download(body, scope)
+            except (JobNotFoundError, ServiceError) as refusal:
+                if not _is_unfinished(refusal):
+                    raise
+                if not self._budget.wait(f"the results of {job_id} are not written yet"):
+                    raise JobNotReadyError(
+                        f"{job_id} succeeded, but its results are not written yet.",
+                        job_id=job_id,
+                        hint=(Hint("again"), " in a minute."),
+                    ) from None
+            else:
+                return
+
+    def _first_rows(self, rows: int) -> FirstRows:
+        client, request = self._client, self._request
+        signed = client.serves_results_url or client.credentials.is_direct
+        origin = source.Origin(client, request, self._budget, signed=signed)
+        try:
+            file = RemoteFile(origin, self._budget)
+        except (JobNotFoundError, ServiceError) as refusal:
+            self._explain(refusal)
+            raise
+        return read_first_rows(file, request, rows)
+
+    def _explain(self, refusal: JobNotFoundError | ServiceError) -> None:
+        if not _is_unfinished(refusal):
+            raise refusal
+        job_id, options = self._request.job_id, self._options
+        try:
+            job = self._client.get_job(job_id, patience=self._budget)
+        except FetchCancelledError:
+            raise
+        except SutroError:
+            if getattr(refusal, "status_code", None) == CONFLICT:
+                raise JobNotReadyError(
+                    f"The service has no results of {job_id} yet, or never will: {refusal.message}",
+                    job_id=job_id,
+                    hint=(Hint("wait", job=job_id), " waits for it."),
+                ) from None
+            raise refusal from None
+        if not job.status.is_final and options.wait:
+            listeners = PollCallbacks(
+                on_poll=options.on_poll, on_progress=options.on_progress, on_outage=options.on_retry
+            )
+            wait_for(self._client, job, listeners, patience=self._budget)
+            return
+        raise_unless_succeeded(job)
+        if not just_succeeded(job):
+            raise refusal
+
+
+def _is_unfinished(refusal: JobNotFoundError | ServiceError) -> bool:
+    """Tell whether a refusal may be that of a job whose results are not there yet."""
+    return isinstance(refusal, JobNotFoundError) or refusal.status_code in REFUSED_UNFINISHED
