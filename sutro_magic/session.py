@@ -290,7 +290,7 @@ class Session:
             on_retry=self.on_retry,
             cancel=cancel,
         )
-        return FetchPipeline(self, request, options).run()
+        return FetchPipeline(self, options).run(request)
 
     def peek(
         self,
@@ -338,7 +338,7 @@ class Session:
 
     def cached(self, request: ResultsRequest) -> Results | None:
         """Return what the cache holds of a request, or None; nothing is asked of the service."""
-        return FetchPipeline(self, request, FetchOptions()).cached()
+        return FetchPipeline(self, FetchOptions()).cached(request)
 
     def resolve(self, text: str, not_found: JobNotFoundError) -> str:
         """Return the id that a prefix or a name stands for; raise ``not_found``, or an error that knows better."""

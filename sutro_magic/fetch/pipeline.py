@@ -39,56 +39,57 @@ class FetchPipeline:
     ----------
     context : FetchContext
         A session, or what stands for one.
-    request : ResultsRequest
-        Its ``job_id`` may be a prefix or a name.
     options : FetchOptions
     """
 
-    def __init__(self, context: FetchContext, request: ResultsRequest, options: FetchOptions) -> None:
+    def __init__(self, context: FetchContext, options: FetchOptions) -> None:
         self._context = context
-        self._request = request
         self._options = options
         self._begin = time.monotonic()
 
-    def run(self) -> Results:
-        """Return the results, from the cache or from the service; errors as in `sutro_magic.Session.results`."""
-        found = self.cached()
+    def run(self, request: ResultsRequest) -> Results:
+        """Return the results, from the cache or from the service; errors as in `sutro_magic.Session.results`.
+
+        Parameters
+        ----------
+        request : ResultsRequest
+            Its ``job_id`` may be a prefix or a name.
+        """
+        found = self.cached(request)
         if found is not None:
             return found
         try:
-            if not may_be_an_id(self._request.job_id):
-                raise unknown_job(self._request.job_id, self._context.client.place)
-            return self._fetch_once()
+            if not may_be_an_id(request.job_id):
+                raise unknown_job(request.job_id, self._context.client.place)
+            return self._fetch_once(request)
         except JobNotFoundError as not_found:
-            job_id = self._context.resolve(self._request.job_id, not_found)
-            self._request = replace(self._request, job_id=job_id)
-            return self._fetch_once()
+            job_id = self._context.resolve(request.job_id, not_found)
+            return self._fetch_once(replace(request, job_id=job_id))
 
-    def cached(self) -> Results | None:
-        """Return what the cache holds of the request, or None; nothing is asked of the service."""
+    def cached(self, request: ResultsRequest) -> Results | None:
+        """Return what the cache holds of a request, or None; nothing is asked of the service."""
         if self._options.refresh:
             return None
         identity = self._context.credentials.identity
-        entry = self._context.cache.find(identity, self._request, self._options.on_notice)
-        return None if entry is None else self._results(entry, from_cache=True)
+        entry = self._context.cache.find(identity, request, self._options.on_notice)
+        return None if entry is None else self._results(entry, request, from_cache=True)
 
-    def _fetch_once(self) -> Results:
+    def _fetch_once(self, request: ResultsRequest) -> Results:
         """Fetch, unless another process is fetching the same: then wait for its result."""
         options = self._options
         with self._context.cache.fetching(
             self._context.credentials.identity,
-            self._request,
+            request,
             options.on_notice,
             wait=not options.refresh,
             sleep=partial(cancellation.sleep_unless, options.cancel),
         ) as lock:
-            return self.cached() or self._fetch(lock)
+            return self.cached(request) or self._fetch(request, lock)
 
-    def _fetch(self, lock: FileLock) -> Results:
-        client, cache, request = self._context.client, self._context.cache, self._request
-        identity = client.credentials.identity
+    def _fetch(self, request: ResultsRequest, lock: FileLock) -> Results:
+        client, cache = self._context.client, self._context.cache
         with ExitStack() as stack:
-            staged = stack.enter_context(cache.staging(identity, request.job_id))
+            staged = stack.enter_context(cache.staging(client.credentials.identity, request.job_id))
             network = stack.enter_context(
                 NetworkSteps(client, request, Partials(cache.directory), self._options)
             )
@@ -97,19 +98,21 @@ class FetchPipeline:
             if refusal is not None:
                 with lock.released():  # other processes may ask for the job while this one waits for it
                     network.explain(refusal)
-                found = self.cached()
+                found = self.cached(request)
                 if found is not None:  # fetched by another process that waited as well
                     return found
                 network.download_late(body)
             job = network.details()
             if job is not None and job.status is not JobStatus.UNKNOWN:
                 raise_unless_succeeded(job)  # only final results may be kept
-            entry = self._commit(client, staged, body, job)
-        return self._results(entry, from_cache=False)
+            entry = self._commit(client, request, staged, body, job)
+        return self._results(entry, request, from_cache=False)
 
-    def _commit(self, client: Client, staged: Path, body: Path, job: Job | None) -> CacheEntry:
+    def _commit(
+        self, client: Client, request: ResultsRequest, staged: Path, body: Path, job: Job | None
+    ) -> CacheEntry:
         """Normalize the body and put it into the cache."""
-        request, options = self._request, self._options
+        options = self._options
         results = staged / RESULTS_FILE
         table = normalize.canonicalize(
             body,
@@ -130,21 +133,19 @@ class FetchPipeline:
             on_notice=options.on_notice,
         )
 
-    def _results(self, entry: CacheEntry, *, from_cache: bool) -> Results:
+    def _results(self, entry: CacheEntry, request: ResultsRequest, *, from_cache: bool) -> Results:
         return Results.of_entry(
             entry,
-            self._request,
+            request,
             cache=self._context.cache,
             identity=self._context.credentials.identity,
             unfold=self._options.unfold,
             from_cache=from_cache,
             seconds=time.monotonic() - self._begin,
-            with_inputs=None
-            if self._request.inputs
-            else prompt_loader(self._context, self._request, self._fetch_again),
+            with_inputs=None if request.inputs else prompt_loader(self._context, request, self._fetch_again),
         )
 
     def _fetch_again(self, request: ResultsRequest, on_bytes: Progress) -> Results:
         """Fetch another request with the same way of unfolding."""
         options = FetchOptions(unfold=self._options.unfold, on_bytes=on_bytes)
-        return FetchPipeline(self._context, request, options).run()
+        return FetchPipeline(self._context, options).run(request)
