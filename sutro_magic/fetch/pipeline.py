@@ -55,9 +55,9 @@ class FetchPipeline:
         request : ResultsRequest
             Its ``job_id`` may be a prefix or a name.
         """
-        found = self.cached(request)
-        if found is not None:
-            return found
+        entry = self._find(request)
+        if entry is not None:
+            return self._results(entry, request, from_cache=True)
         try:
             if not may_be_an_id(request.job_id):
                 raise unknown_job(request.job_id, self._context.client.place)
@@ -68,11 +68,14 @@ class FetchPipeline:
 
     def cached(self, request: ResultsRequest) -> Results | None:
         """Return what the cache holds of a request, or None; nothing is asked of the service."""
+        entry = self._find(request)
+        return None if entry is None else self._results(entry, request, from_cache=True)
+
+    def _find(self, request: ResultsRequest) -> CacheEntry | None:
         if self._options.refresh:
             return None
-        identity = self._context.credentials.identity
-        entry = self._context.cache.find(identity, request, self._options.on_notice)
-        return None if entry is None else self._results(entry, request, from_cache=True)
+        context = self._context
+        return context.cache.find(context.credentials.identity, request, self._options.on_notice)
 
     def _fetch_once(self, request: ResultsRequest) -> Results:
         """Fetch, unless another process is fetching the same: then wait for its result."""
@@ -84,12 +87,15 @@ class FetchPipeline:
             wait=not options.refresh,
             sleep=partial(cancellation.sleep_unless, options.cancel),
         ) as lock:
-            return self.cached(request) or self._fetch(request, lock)
+            found = self._find(request)
+            entry = found or self._fetch(request, lock)
+        return self._results(entry, request, from_cache=found is not None)
 
-    def _fetch(self, request: ResultsRequest, lock: FileLock) -> Results:
+    def _fetch(self, request: ResultsRequest, lock: FileLock) -> CacheEntry:
         client, cache = self._context.client, self._context.cache
+        identity = client.credentials.identity
         with ExitStack() as stack:
-            staged = stack.enter_context(cache.staging(client.credentials.identity, request.job_id))
+            staged = stack.enter_context(cache.staging(identity, request.job_id))
             network = stack.enter_context(
                 NetworkSteps(client, request, Partials(cache.directory), self._options)
             )
@@ -98,15 +104,14 @@ class FetchPipeline:
             if refusal is not None:
                 with lock.released():  # other processes may ask for the job while this one waits for it
                     network.explain(refusal)
-                found = self.cached(request)
+                found = cache.find(identity, request, self._options.on_notice)
                 if found is not None:  # fetched by another process that waited as well
                     return found
                 network.download_late(body)
             job = network.details()
             if job is not None and job.status is not JobStatus.UNKNOWN:
                 raise_unless_succeeded(job)  # only final results may be kept
-            entry = self._commit(client, request, staged, body, job)
-        return self._results(entry, request, from_cache=False)
+            return self._commit(client, request, staged, body, job)
 
     def _commit(
         self, client: Client, request: ResultsRequest, staged: Path, body: Path, job: Job | None
