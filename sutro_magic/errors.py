@@ -52,7 +52,7 @@ class Hint:
     ----------
     action : str
         ``results``, ``wait``, ``status``, ``jobs``, ``cache``, ``login``, ``demo``, ``compare``, ``sql``,
-        ``setting``, ``option``, ``bind``, ``install`` or ``again``.
+        ``setting``, ``option``, ``value``, ``bind``, ``install`` or ``again``.
     **arguments
         What the action is done with, by the names of the Python API. An option whose value is None is
         named without a value.
@@ -109,6 +109,11 @@ def _python_results(
     return _call("session.results", job, **options) + (f".{as_type}()" if as_type else "")
 
 
+def _python_login(url: str | None = None, *, save: bool = False) -> str:
+    session = f"Session(api_url={_literal(url) if url else '...'}, api_key=...)"
+    return f"sutro_magic.api.credentials.save_config({session}.credentials)" if save else session
+
+
 _SETTINGS = {
     "memory_limit": "sutro_magic.query.configure(memory_limit={})",
     "cache_dir": "Session(cache_dir={})",
@@ -127,10 +132,13 @@ _PYTHON: Mapping[str, Callable[..., str]] = {
     "jobs": lambda **options: _call("session.jobs", **options),
     "bind": lambda name, job="JOB_ID": f"{name} = {_call('session.results', job)}",
     "option": lambda **options: ", ".join(_options(options)),
+    "value": _literal,
     "setting": lambda name, value: _SETTINGS[name].format(_literal(value)),
-    "cache": lambda command: _CACHE_CALLS[command],
-    "install": lambda package, upgrade=False: f"pip install {'--upgrade ' * upgrade}{package}",
-    "login": lambda **_options: "Session(api_url=..., api_key=...)",
+    "cache": lambda command, **_options: _CACHE_CALLS[command],
+    "install": lambda package, upgrade=False: (
+        f"pip install {'-U ' * upgrade}{_literal(package) if '[' in package else package}"
+    ),
+    "login": _python_login,
     "demo": lambda: "python -m sutro_magic.demo",
     "compare": lambda: "compare([first, second])",
     "sql": lambda: "help(sutro_magic.sql)",
@@ -163,16 +171,20 @@ class SutroError(Exception):
         super().__init__(self.message)
 
     @property
+    def next_step(self) -> HintText | None:
+        """What to do next, in no syntax yet; another error can take it as its ``hint``."""
+        return self._hint or self.usual_hint
+
+    @property
     def hint(self) -> str | None:
         """What to do next: in Python syntax, unless a magic raised the error."""
-        hint = self._hint or self.usual_hint
-        return render_hint(hint, self._render) if hint else None
+        return render_hint(self.next_step, self._render) if self.next_step else None
 
     @property
     def shown_hint(self) -> str | None:
         """What to do next, as the front end shows it: in magic syntax where the magics are loaded."""
-        hint = self._hint or self.usual_hint
-        return render_hint(hint, self._render or _registry.hint_renderer) if hint else None
+        render = self._render or _registry.hint_renderer
+        return render_hint(self.next_step, render) if self.next_step else None
 
     def render_with(self, render: Callable[[Hint], str]) -> None:
         """Render the hint in another syntax from now on."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from sutro_magic.analysis.numeric import equal, mean_difference
 from sutro_magic.analysis.value_keys import comparable_texts
-from sutro_magic.errors import ArgumentError, shorten
+from sutro_magic.errors import ArgumentError, Hint, shorten
 from sutro_magic.query.duckdb_engine import QueryQueue, interruptibly
 from sutro_magic.query.mapped_table import SMALL_BYTES
 from sutro_magic.query.pages import Pages
@@ -134,7 +134,7 @@ def check_number(jobs: Sequence[object]) -> None:
     if not 2 <= len(jobs) <= len(LETTERS):  # noqa: PLR2004 - a comparison
         raise ArgumentError(
             f"A comparison takes 2 to {len(LETTERS)} jobs, not {len(jobs)}.",
-            hint="Like %sutro_compare JOB_ID JOB_ID; %sutro_jobs lists the jobs.",
+            hint=("Like ", Hint("compare"), "; ", Hint("jobs"), " lists the jobs."),
         )
 
 

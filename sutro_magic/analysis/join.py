@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sutro_magic.errors import ArgumentError, shorten
+from sutro_magic.errors import ArgumentError, Hint, shorten
 from sutro_magic.jobs.lookup import closest
 from sutro_magic.sql.tables import is_table, own_names, to_arrow
-from sutro_magic.system.quoting import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import pyarrow as pa
 
+    from sutro_magic.errors import HintText
     from sutro_magic.results.handle import Results
 
     Kind = Literal["pandas", "polars", "arrow"]
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LONGEST_LIST = 8
 _UNREADABLE = (ArgumentError, OverflowError)
 """What `to_arrow` raises; the latter for integers beyond 64 bits."""
+_WHICH_FRAME = (Hint("option", join="DF"), ", the variable with the frame that the job was made from")
 _KINDS: dict[tuple[str, str], Kind] = {
     ("pandas", "DataFrame"): "pandas",
     ("polars", "DataFrame"): "polars",
@@ -86,7 +87,11 @@ class FrameJoin:
             if table.num_rows != self._rows():
                 raise ArgumentError(
                     f"{self.name} has {self._rows():,} rows and the results have {table.num_rows:,}: by position they do not fit.",
-                    hint="--join with the frame that the job was made from, in its order; or --on COLUMN, by an ID.",
+                    hint=(
+                        "Join with the frame that the job was made from, in its order; or with ",
+                        Hint("option", on="COLUMN"),
+                        ", by an ID.",
+                    ),
                 )
         else:
             table = self._matched(table, results, self._on)
@@ -154,7 +159,7 @@ class FrameJoin:
         if not both and not levels:
             return
         renaming = f"{self.name} = {self.name}{self._rename(both, levels, results.columns)}"
-        hint = f"Rename them first: {renaming}"
+        hint: HintText = f"Rename them first: {renaming}"
         if self._on is None and self._rows() != results.num_rows:
             made = set(results.unfolding.columns if results.unfolding else ()) | {
                 "outputs",
@@ -162,7 +167,10 @@ class FrameJoin:
             }
             likely = next((name for name in [*both, *levels] if name not in made), None)
             if likely is not None:
-                hint = f"--on {as_typed(likely)} finds rows by it, if it is an ID. Or rename: {renaming}"
+                hint = (
+                    Hint("option", on=str(likely)),
+                    f" finds rows by it, if it is an ID. Or rename: {renaming}",
+                )
         raise ArgumentError(
             f"{self.name} and the results both have {_listed([*both, *levels])}: one name cannot stand for two columns.",
             hint=hint,
@@ -197,7 +205,11 @@ class FrameJoin:
         if _sort_of(theirs.type) != _sort_of(mine.type):
             raise ArgumentError(
                 f"{on} is {mine.type} in {self.name} and {theirs.type} in the results: nothing would be found.",
-                hint="Give both one type; IDs that came as CSV are text: --format parquet --refresh keeps their types.",
+                hint=(
+                    "Give both one type; IDs that came as CSV are text: ",
+                    Hint("option", format="parquet", refresh=True),
+                    " keeps their types.",
+                ),
             )
         if pa.types.is_string(theirs.type) or theirs.type != mine.type:
             common = pa.large_string() if _sort_of(theirs.type) == "text" else theirs.type
@@ -214,7 +226,11 @@ class FrameJoin:
         if distinct < len(valid):
             raise ArgumentError(
                 f"{on} is the same in several rows of the results ({len(valid):,} IDs, {distinct:,} different): which one is meant is not clear.",
-                hint=f"Leave out --on {on} to join by position, if the frame has the order of the job.",
+                hint=(
+                    "Leave out ",
+                    Hint("option", on=on),
+                    " to join by position, if the frame has the order of the job.",
+                ),
             )
         places = pc.index_in(mine, value_set=theirs, skip_nulls=True)
         if isinstance(places, pa.ChunkedArray):
@@ -236,7 +252,7 @@ class FrameJoin:
         )  # offsets of 64 bits, since taking may join all chunks
 
     def _ids(self, *, is_text: bool) -> pa.ChunkedArray:
-        """Return the IDs of the frame; those of the results, which say how to mend these, are texts or not."""
+        """Return the IDs of the frame; those of the results, which say how to change these, are texts or not."""
         import pyarrow as pa
 
         on, name = self._label, self.name
@@ -328,15 +344,13 @@ def _find(name: str, variables: Mapping[str, Any]) -> tuple[Any, Kind]:
             type(value).__name__
         )
         raise ArgumentError(
-            f"--join: {shorten(name)} is of type {type(value).__name__}, not a frame of pandas or Polars or an Arrow table.",
-            hint=hint or "--join DF, the variable with the frame that the job was made from",
+            f"The frame to join: {shorten(name)} is of type {type(value).__name__}, not a frame of pandas or Polars or an Arrow table.",
+            hint=hint or _WHICH_FRAME,
         )
     close = closest(name, [key for key, other in variables.items() if key[:1] != "_" and is_table(other)])
     raise ArgumentError(
-        f"--join: there is no variable {shorten(name)}.",
-        hint=f"Did you mean --join {close} instead?"
-        if close
-        else "--join DF, the variable with the frame that the job was made from",
+        f"The frame to join: there is no variable {shorten(name)}.",
+        hint=("Did you mean ", Hint("option", join=close), " instead?") if close else _WHICH_FRAME,
     )
 
 
@@ -344,10 +358,10 @@ def _no_column(where: str, on: str, columns: Iterable[Any]) -> ArgumentError:
     names = [str(name) for name in columns]
     close = closest(on, names)
     return ArgumentError(
-        f"--on: {where} has no column {shorten(on)}; there {'is' if len(names) == 1 else 'are'} {_listed(names) or 'none'}.",
-        hint=f"Did you mean --on {as_typed(close)} instead?"
+        f"{where} has no column {shorten(on)}; there {'is' if len(names) == 1 else 'are'} {_listed(names) or 'none'}.",
+        hint=("Did you mean ", Hint("option", on=close), " instead?")
         if close
-        else "Name the ID column that both have, or leave out --on to join by position.",
+        else "Name the ID column that both have; or name none, to join by position.",
     )
 
 

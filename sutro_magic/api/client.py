@@ -25,6 +25,7 @@ from sutro_magic.api.url_guard import Guard
 from sutro_magic.errors import (
     AuthenticationError,
     ConfigurationError,
+    Hint,
     JobNotFoundError,
     ServiceError,
     ServiceGoneError,
@@ -404,19 +405,22 @@ class Client:
         if code == NOT_FOUND and (not job_id or said.startswith(AN_HTML_PAGE)):
             raise ServiceError(
                 f"{self.place} does not look like a Sutro deployment: it has no such page (404).",
-                hint="Check SUTRO_API_URL, or %sutro_login --url with the right address.",
+                hint=("Check SUTRO_API_URL, or ", Hint("login", url=None), " with the right address."),
                 status_code=code,
             )
         if code == NOT_FOUND:
             raise JobNotFoundError(
                 f"{self.place} knows no job {shorten(job_id)!r}.",
                 job_id=job_id,
-                hint="%sutro_jobs lists the jobs of this key.",
+                hint=(Hint("jobs"), " lists the jobs of this key."),
             )
         if code == 410:  # noqa: PLR2004
             raise ServiceGoneError(
                 f"{self.place} no longer serves jobs (410).",
-                hint="%sutro_login --url with the address of your own deployment; or set SUTRO_API_URL and SUTRO_API_KEY.",
+                hint=(
+                    Hint("login", url=None),
+                    " with the address of your own deployment; or set SUTRO_API_URL and SUTRO_API_KEY.",
+                ),
                 status_code=code,
             )
         raise ServiceError(

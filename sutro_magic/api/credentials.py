@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sutro_magic.errors import ConfigurationError
+from sutro_magic.errors import ConfigurationError, Hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +31,11 @@ URL_VARIABLE = "SUTRO_API_URL"
 KEY_VARIABLE = "SUTRO_API_KEY"
 
 WHERE_KEYS_COME_FROM = (
-    "Type %sutro_login, or set SUTRO_API_URL and SUTRO_API_KEY together, or use `sutro login` of the SDK; "
-    "%sutro_demo needs no key."
+    "Type ",
+    Hint("login"),
+    ", or set SUTRO_API_URL and SUTRO_API_KEY together, or use `sutro login` of the SDK; ",
+    Hint("demo"),
+    " needs no key.",
 )
 
 
@@ -103,7 +106,7 @@ def make_credentials(url: str, key: str | None, source: str, *, identity: str | 
     if not clean.isascii() or any(c.isspace() or not c.isprintable() for c in clean):
         raise ConfigurationError(
             f"The API key from {source} holds characters that no key has (spaces, line breaks or accents).",
-            hint="Copy it again from the deployment's settings, then %sutro_login.",
+            hint=("Copy it again from the deployment's settings, then ", Hint("login"), "."),
         )
     digest = hashlib.sha256(f"{base_url}\0{clean}".encode()).hexdigest()[:32]
     return Credentials(
@@ -238,7 +241,7 @@ def save_config(credentials: Credentials, config_path: Path | None = None) -> Pa
     except OSError as error:
         raise ConfigurationError(
             f"{path} could not be written: {error.strerror}.",
-            hint="Mend that, or set SUTRO_API_URL and SUTRO_API_KEY in the environment instead.",
+            hint="Fix that, or set SUTRO_API_URL and SUTRO_API_KEY in the environment instead.",
         ) from None
     return path
 
@@ -261,11 +264,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be read: {error.strerror}.",
-            hint="Mend that, or set SUTRO_API_URL and SUTRO_API_KEY in the environment instead.",
+            hint="Fix that, or set SUTRO_API_URL and SUTRO_API_KEY in the environment instead.",
         ) from None
     except (ValueError, RecursionError):
         raise ConfigurationError(
-            f"{path} is not valid JSON.", hint="Mend or delete it, or %sutro_login --save to write it anew."
+            f"{path} is not valid JSON.",
+            hint=("Fix or delete it, or ", Hint("login", save=True), " to write it again."),
         ) from None
     return settings if isinstance(settings, dict) else {}
 
@@ -307,5 +311,8 @@ def _is_loopback(host: str) -> bool:
 def _bad_url(reason: str) -> ConfigurationError:
     return ConfigurationError(
         f"The deployment URL cannot be used: {reason}.",
-        hint="Set SUTRO_API_URL (or %sutro_login --url) to an address like https://acme.example",
+        hint=(
+            "Set SUTRO_API_URL to an address like https://acme.example, or give it as in ",
+            Hint("login", url="https://acme.example"),
+        ),
     )

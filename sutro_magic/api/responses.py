@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from sutro_magic.errors import shorten, without_secrets
+from sutro_magic.errors import Hint, shorten, without_secrets
 from sutro_magic.system.cancellation import Deadline
 
 if TYPE_CHECKING:
     from sutro_magic.api.credentials import Secret
+    from sutro_magic.errors import HintText
 
 ERROR_BYTES = 1 << 16
 ERROR_SECONDS = 10.0
@@ -22,12 +23,12 @@ MOST_DIGITS = 18
 """Of a number of bytes; more are a lie, and no size of a file."""
 AN_HTML_PAGE = "an HTML page"
 
-_ADVICE = {
-    429: "Too many requests: wait a minute, then run the cell again.",
-    502: "A proxy before the service failed: run the cell again in a moment.",
-    503: "The service is busy or starting: run the cell again in a moment.",
-    504: "The service took too long: run the cell again in a moment.",
-    524: "The service took too long: run the cell again in a moment.",
+_ADVICE: dict[int, HintText] = {
+    429: ("Too many requests. ", Hint("again"), " in a minute."),
+    502: ("A proxy before the service failed. ", Hint("again"), " in a moment."),
+    503: ("The service is busy or starting. ", Hint("again"), " in a moment."),
+    504: ("The service took too long. ", Hint("again"), " in a moment."),
+    524: ("The service took too long. ", Hint("again"), " in a moment."),
 }
 
 
@@ -44,9 +45,9 @@ def retry_after(response: requests.Response) -> float:
         return 0.0
 
 
-def advice(code: int) -> str:
-    """Say what to do about an HTTP status."""
-    return _ADVICE.get(code, "Try again; if it stays, the service's operator needs to know.")
+def advice(code: int) -> HintText | None:
+    """Say what to do about an HTTP status; nothing where it is what to do about any error of the service."""
+    return _ADVICE.get(code)
 
 
 def describe(error: Exception) -> str:

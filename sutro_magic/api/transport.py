@@ -19,7 +19,7 @@ from sutro_magic.api.credentials import Secret
 from sutro_magic.api.redaction import no_auth, unlogged_queries
 from sutro_magic.api.responses import ERROR_BYTES, describe, retry_after
 from sutro_magic.api.retry import RetryPolicy
-from sutro_magic.errors import ServiceError, ServiceUnreachableError, SutroError
+from sutro_magic.errors import Hint, ServiceError, ServiceUnreachableError, SutroError
 from sutro_magic.system.cancellation import Deadline
 
 if TYPE_CHECKING:
@@ -252,7 +252,13 @@ def _unreachable(url: Secret, failure: str) -> ServiceUnreachableError:
     host = urlsplit(url.reveal()).netloc.rpartition("@")[2]  # before it, a user's name and password may stand
     return ServiceUnreachableError(
         f"{host} cannot be reached: {failure}.",
-        hint="Check the network and the address, from SUTRO_API_URL or %sutro_login --url; %sutro_demo needs neither.",
+        hint=(
+            "Check the network and the address, from SUTRO_API_URL or ",
+            Hint("login", url=None),
+            "; ",
+            Hint("demo"),
+            " needs neither.",
+        ),
     )
 
 

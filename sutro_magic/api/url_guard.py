@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from sutro_magic.errors import ServiceError
+from sutro_magic.errors import Hint, ServiceError
 
 if TYPE_CHECKING:
     from sutro_magic.api.credentials import Credentials, Secret
@@ -94,7 +94,11 @@ class Guard:
         place = self._credentials.base_url.removesuffix("/v1")
         return ServiceError(
             f"{place} sent an address that {why}; it was not followed.",
-            hint="Tell the service's operator; where it was that of a download, --format csv does without.",
+            hint=(
+                "Tell the service's operator; where it was that of a download, ",
+                Hint("option", format="csv"),
+                " does without.",
+            ),
         )
 
 

@@ -10,7 +10,7 @@ import shutil
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
-from sutro_magic.errors import ConfigurationError, shorten
+from sutro_magic.errors import ConfigurationError, Hint, shorten
 from sutro_magic.system.locks import ThreadLock
 
 if TYPE_CHECKING:
@@ -69,8 +69,13 @@ def parse_size(text: str | int) -> int:
     if not 1 <= number < 2**63:
         raise ConfigurationError(
             f"The cache cannot be limited to {shorten(str(text), 40)!r}.",
-            hint=f"Give a size: %config SutroMagics.cache_limit = '5GB', or {LIMIT_VARIABLE}=5GB. "
-            "To empty the cache, %sutro_cache clear --all.",
+            hint=(
+                "Give a size: ",
+                Hint("setting", name="cache_limit", value="5GB"),
+                f", or {LIMIT_VARIABLE}=5GB. To empty the cache, ",
+                Hint("cache", command="clear", all=True),
+                ".",
+            ),
         )
     return int(number)
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from sutro_magic.errors import ConfigurationError, shorten
+from sutro_magic.errors import ConfigurationError, Hint, shorten
 
 DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
 ENTRY_FILE = "entry.json"
@@ -37,7 +37,11 @@ def cache_folder(directory: Path | str | None = None) -> Path:
             return Path(chosen).expanduser().absolute()
     raise ConfigurationError(
         f"The cache folder {shorten(str(chosen))!r} cannot be used.",
-        hint=f"Choose another with {DIRECTORY_VARIABLE} or %config SutroMagics.cache_dir.",
+        hint=(
+            f"Choose another with {DIRECTORY_VARIABLE} or ",
+            Hint("setting", name="cache_dir", value="..."),
+            ".",
+        ),
     )
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sutro_magic.cache.layout import matching
-from sutro_magic.errors import CacheError
+from sutro_magic.errors import CacheError, Hint
 from sutro_magic.system.byte_ranges import Ranges
 from sutro_magic.system.disk import RESERVE_SHARE
 
@@ -303,7 +303,11 @@ class Partials:
             _living.discard(owner)
             raise CacheError(
                 f"The cache folder {self._folder.parent} cannot be written: {error.strerror}.",
-                hint="Choose another with SUTRO_MAGIC_CACHE_DIR or %config SutroMagics.cache_dir.",
+                hint=(
+                    "Choose another with SUTRO_MAGIC_CACHE_DIR or ",
+                    Hint("setting", name="cache_dir", value="..."),
+                    ".",
+                ),
             ) from None
         return Partial(mine, rest)
 

@@ -40,7 +40,7 @@ from sutro_magic.cache.entry import (
 )
 from sutro_magic.cache.layout import cache_folder, entry_pattern, matching
 from sutro_magic.cache.partial import Partials
-from sutro_magic.errors import CacheError
+from sutro_magic.errors import CacheError, Hint, shown_hint
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.system.files import private_folder, remove_untouched, sync_and_hash, write_private
 from sutro_magic.system.locks import FileLock
@@ -203,7 +203,11 @@ class ResultsCache:
         except OSError as error:
             raise CacheError(
                 f"The cache folder {self.directory} cannot be written: {error.strerror}.",
-                hint="Choose another with SUTRO_MAGIC_CACHE_DIR or %config SutroMagics.cache_dir.",
+                hint=(
+                    "Choose another with SUTRO_MAGIC_CACHE_DIR or ",
+                    Hint("setting", name="cache_dir", value="..."),
+                    ".",
+                ),
             ) from None
         try:
             self._known[folder] = None if identity is None else known
@@ -299,7 +303,7 @@ class ResultsCache:
             on_notice(
                 f"The results of {entry.request.job_id} take {entry.size / 1e6:,.1f} MB, more than the cache may "
                 f"({own / 1e6:,.1f} MB). They are kept until other results come. "
-                "%config SutroMagics.cache_limit = '50GB' grants more."
+                + shown_hint((Hint("setting", name="cache_limit", value="50GB"), " grants more."))
             )
 
     def _evict(self, entries: list[CacheEntry], limit: int, spare: set[Path]) -> set[Path]:
@@ -350,7 +354,7 @@ class ResultsCache:
         if read_entry(entry.folder) == entry:
             raise CacheError(
                 f"The results of {entry.request.job_id} in {self.directory} cannot be deleted: the folder can only be read.",
-                hint="%sutro_cache path says where they are.",
+                hint=(Hint("cache", command="path"), " says where they are."),
             )
 
     def clear(

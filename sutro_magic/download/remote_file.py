@@ -12,8 +12,7 @@ import urllib3
 
 from sutro_magic.api.responses import content_length
 from sutro_magic.download.transfer import OK, PARTIAL, is_passing, strong_etag
-from sutro_magic.errors import PeekError, ServiceError, ServiceUnreachableError
-from sutro_magic.system.quoting import as_typed
+from sutro_magic.errors import Hint, PeekError, ServiceError, ServiceUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -145,7 +144,7 @@ class RemoteFile(io.RawIOBase):
             size = content_length(response) if response.status_code == OK else None
             raise PeekError(
                 f"A look at {self._origin.name} is not possible: its storage does not send parts of a file.",
-                hint=f"%sutro_results {as_typed(self._origin.name)} fetches all of it, and keeps it.",
+                hint=(Hint("results", job=self._origin.name), " fetches all of it, and keeps it."),
                 cost=size,
                 size=size,
             )
@@ -168,7 +167,7 @@ class RemoteFile(io.RawIOBase):
         if size != self.size or (first, last) != wanted:
             raise ServiceError(
                 f"The storage sent another part of {self._origin.name} than was asked for.",
-                hint=f"%sutro_results {as_typed(self._origin.name)} fetches all of it.",
+                hint=(Hint("results", job=self._origin.name), " fetches all of it."),
             )
         return first, last
 
@@ -189,6 +188,6 @@ class RemoteFile(io.RawIOBase):
         if len(body) != length:
             raise ServiceUnreachableError(
                 f"A part of {self._origin.name} broke off: {len(body):,} of {length:,} bytes arrived.",
-                hint="Run the cell again.",
+                hint=(Hint("again"), "."),
             )
         return bytes(body)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sutro_magic.api.responses import content_length, retry_after
 from sutro_magic.api.transport import RETRIED_STATUSES
 from sutro_magic.download.transfer import OK, PARTIAL, UNSATISFIABLE, Transfer, is_passing
-from sutro_magic.errors import CacheError, JobNotFoundError, ServiceError
+from sutro_magic.errors import CacheError, Hint, JobNotFoundError, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,6 +126,7 @@ class Origin:
         self, client: Client, request: ResultsRequest, patience: RetryBudget, *, signed: bool | None = None
     ) -> None:
         self.name = request.job_id
+        self.other_format = "csv" if request.format == "parquet" else "parquet"
         self._client = client
         self._request = request
         self._patience = patience
@@ -192,17 +193,20 @@ class Origin:
         return response
 
 
+_WITHOUT_STORAGE = Hint("option", format="csv"), ", which does not use the storage."
+
+
 def _refused(response: requests.Response) -> ServiceError:
     code = response.status_code
     response.close()
     if code in RETRIED_STATUSES:
         return ServiceError(
             f"The object storage answered {code}.",
-            hint="Run the cell again in a moment, or try --format csv, which does not use the storage.",
+            hint=(Hint("again"), " in a moment, or try ", *_WITHOUT_STORAGE),
             status_code=code,
             retry_after=retry_after(response),
         )
     return ServiceError(
         f"The object storage answered {code} to a fresh download address.",
-        hint="Run the cell again, or try --format csv, which does not use the storage.",
+        hint=(Hint("again"), ", or try ", *_WITHOUT_STORAGE),
     )

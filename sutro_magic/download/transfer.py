@@ -21,7 +21,13 @@ import urllib3
 from sutro_magic.api.responses import content_length
 from sutro_magic.api.transport import RETRIED_STATUSES
 from sutro_magic.download.concurrency import Growth
-from sutro_magic.errors import CorruptResultsError, ServiceError, ServiceUnreachableError, SutroError
+from sutro_magic.errors import (
+    CorruptResultsError,
+    Hint,
+    ServiceError,
+    ServiceUnreachableError,
+    SutroError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +56,9 @@ class Origin(Protocol):
 
     name: str
     """Of the job, for messages."""
+
+    other_format: str
+    """A format that the job could be fetched in instead, for messages."""
 
     @property
     def connections(self) -> int:
@@ -187,7 +196,12 @@ class Transfer:
         if not self._patience.wait(trouble.reason, at_least):
             raise trouble.error or CorruptResultsError(
                 f"The download of {self._origin.name} broke off: {trouble.reason}.",
-                hint="Run the cell again; if it stays, try another --format.",
+                hint=(
+                    Hint("again"),
+                    "; if it stays, try ",
+                    Hint("option", format=self._origin.other_format),
+                    ".",
+                ),
             ) from None
 
     def _next_range(self) -> tuple[int, int | None]:
@@ -397,7 +411,7 @@ class Transfer:
 
     def _stalled(self) -> _TroubleError:
         said = f"The download of {self._origin.name} stalled after {self._partial.done:,} bytes."
-        hint = "Run the cell again; what has arrived is kept where the storage allows it."
+        hint = (Hint("again"), "; what has arrived is kept where the storage allows it.")
         return _TroubleError("the download stalled", ServiceUnreachableError(said, hint=hint))
 
     def _arrived(self) -> str:

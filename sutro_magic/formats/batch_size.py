@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from sutro_magic.errors import ResultsTooLargeError, shorten
+from sutro_magic.errors import Hint, ResultsTooLargeError, shorten
 from sutro_magic.formats.page_headers import check_pages, longest_text
 from sutro_magic.system import resources
 
@@ -167,8 +167,11 @@ def _check_row(claimed: int, packed: int) -> None:
         raise ResultsTooLargeError(
             f"To read any row of the Parquet file may take {claimed / 1e9:,.1f} GB of memory; "
             f"up to {most / 1e9:,.1f} GB are taken here.",
-            hint="Fetch it with --format csv --refresh, which may need less at once; read fewer columns, as without "
-            "--inputs and --logprobs; or read it where there is more memory.",
+            hint=(
+                "Fetch it with ",
+                Hint("option", format="csv", refresh=True),
+                ", which may need less at once; or read it without prompts and log probabilities, or with more memory.",
+            ),
         )
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sutro_magic.errors import CacheError, CorruptResultsError, ResultsTooLargeError
+from sutro_magic.errors import CacheError, CorruptResultsError, Hint, ResultsTooLargeError
 from sutro_magic.formats.columns import CanonicalTable, Column, map_columns, output_names
 from sutro_magic.formats.csv import open_rows
 from sutro_magic.formats.footer import check_footer
@@ -27,12 +27,12 @@ from sutro_magic.formats.json import read_columns
 from sutro_magic.formats.reader import canonical_schema, convert, read_batches, read_schema
 from sutro_magic.formats.writer import ROW_GROUP_ROWS, RowGroupWriter
 from sutro_magic.system import cancellation
-from sutro_magic.system.quoting import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from sutro_magic.errors import HintText
     from sutro_magic.models import ResultsRequest
 
 __all__ = [
@@ -219,13 +219,18 @@ def _map_asked(names: Sequence[str], request: ResultsRequest) -> tuple[Column, .
     columns = map_columns(names, request.job_id)
     table = CanonicalTable(num_rows=0, columns=columns)
     for asked, there, name, flag in (
-        (request.inputs, table.has_inputs, "inputs", "--inputs"),
-        (request.logprobs, table.has_logprobs, "cumulative_logprobs", "--logprobs"),
+        (request.inputs, table.has_inputs, "inputs", "inputs"),
+        (request.logprobs, table.has_logprobs, "cumulative_logprobs", "logprobs"),
     ):
         if asked and not there:
             error = CorruptResultsError(
                 f"`{name}` was asked for, but the service sent no such column.",
-                hint=f"Leave off {flag}, or ask again: %sutro_results {as_typed(request.job_id)} {flag} --refresh",
+                hint=(
+                    "Leave out ",
+                    Hint("option", **{flag: True}),
+                    ", or ask again: ",
+                    Hint("results", job=request.job_id, **{flag: True}, refresh=True),
+                ),
             )
             error.flag = flag
             raise error
@@ -268,7 +273,11 @@ def _refuse(kind: BodyKind, head: bytes) -> CorruptResultsError:
     if kind is BodyKind.HTML:
         return CorruptResultsError(
             f"The service sent a web page{_title(head)} where results were due.",
-            hint="Check the deployment URL (`%sutro_login`), and whether a proxy or a sign-in page is in between.",
+            hint=(
+                "Check whether a proxy or a sign-in page is in between, and the deployment URL: ",
+                Hint("login", url=None),
+                " sets another one.",
+            ),
         )
     return CorruptResultsError(
         "The service sent something that is neither Parquet nor a ZIP archive nor JSON."
@@ -282,7 +291,7 @@ def _title(head: bytes) -> str:
     return f' titled "{shown}"' if shown else ""
 
 
-def _hint(request: ResultsRequest, kind: BodyKind) -> str:
+def _hint(request: ResultsRequest, kind: BodyKind) -> HintText:
     if kind in {BodyKind.ZIP, BodyKind.JSON}:
-        return f"Try the other wire format: %sutro_results {as_typed(request.job_id)} --format parquet"
-    return f"Fetch it again: %sutro_results {as_typed(request.job_id)} --refresh"
+        return ("Try the other wire format: ", Hint("results", job=request.job_id, format="parquet"))
+    return ("Fetch it again: ", Hint("results", job=request.job_id, refresh=True))

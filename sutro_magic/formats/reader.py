@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sutro_magic.errors import CorruptResultsError
+from sutro_magic.errors import CorruptResultsError, Hint
 from sutro_magic.formats.batch_size import DECODED_BYTES, rows_at_once, runs, width_of_nulls
 from sutro_magic.formats.footer import Chunks
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sutro_magic.formats.footer import Chunk
     from sutro_magic.formats.page_headers import File
 
-_REFRESH = "Fetch the job again with --refresh."
+_REFRESH = ("Fetch the job again with ", Hint("option", refresh=True), ".")
 
 
 def canonical_schema(

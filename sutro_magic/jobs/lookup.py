@@ -9,16 +9,19 @@ from operator import index
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from sutro_magic.errors import ArgumentError, JobNotFoundError, shorten
+from sutro_magic.errors import ArgumentError, Hint, JobNotFoundError, shorten
 from sutro_magic.formats.footer import MAX_ROWS
 from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
-from sutro_magic.system.quoting import as_typed, can_be_typed
+from sutro_magic.system.quoting import can_be_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sutro_magic.api.credentials import Secret
+    from sutro_magic.errors import HintText
 
+_LIST = (Hint("jobs"), " lists the jobs of this key.")
+_LIST_ALL = (Hint("jobs"), " lists all.")
 LONGEST_JOB_ID = 200
 LONGEST_LIST = 5
 MOST_GUESSES = 3
@@ -36,17 +39,17 @@ def clean_job(job_id: object) -> str:
     if not isinstance(job_id, str):
         raise ArgumentError(f"A job id is text, not {type(job_id).__name__}.", hint="Put it in quotes.")
     if not job_id.strip():
-        raise ArgumentError("No job was given.", hint="%sutro_jobs lists the jobs of this key.")
+        raise ArgumentError("No job was given.", hint=_LIST)
     text = job_id.strip()
     if len(text) > LONGEST_JOB_ID:
         raise ArgumentError(
             f"{shorten(text, 40)!r} has {len(text):,} characters: no job id or name is that long.",
-            hint="%sutro_jobs lists the jobs of this key.",
+            hint=_LIST,
         )
     if not text.isprintable():
         raise ArgumentError(
             f"{shorten(ascii(text)[1:-1], 40)} holds characters that no job id or name has.",
-            hint="%sutro_jobs lists the jobs of this key.",
+            hint=_LIST,
         )
     return text
 
@@ -68,7 +71,7 @@ def clean_rows(rows: object) -> int:
     """Return a number of rows to look at; raise `ArgumentError` for nonsense."""
     hint = "Give a number from 1."
     if isinstance(rows, bool) or not hasattr(rows, "__index__"):
-        raise ArgumentError(f"{shorten(repr(rows))} is no number of rows.", hint=hint)
+        raise ArgumentError(f"{shorten(repr(rows))} is not a number of rows.", hint=hint)
     count = index(rows)
     if count < 1:
         raise ArgumentError(f"A look at {shorten(str(count))} rows shows nothing.", hint=hint)
@@ -87,7 +90,7 @@ def unknown_job(text: str, place: str) -> JobNotFoundError:
     return JobNotFoundError(
         f"{place} knows no job {shorten(text)!r}.",
         job_id=text,
-        hint="%sutro_jobs lists the jobs of this key.",
+        hint=_LIST,
     )
 
 
@@ -166,7 +169,7 @@ def resolve_job(text: str, jobs: Sequence[Job], not_found: JobNotFoundError) -> 
         raise JobNotFoundError(
             f"{text} is among the jobs, but the service has no results of it.",
             job_id=text,
-            hint=f"%sutro_status {as_typed(text)} says how it is; results are kept for a limited time.",
+            hint=(Hint("status", job=text), " says how it is; results are kept for a limited time."),
         )
     raise meant_instead(not_found, [(job.job_id, job.name) for job in jobs]) from None
 
@@ -174,7 +177,7 @@ def resolve_job(text: str, jobs: Sequence[Job], not_found: JobNotFoundError) -> 
 def meant_instead(
     not_found: JobNotFoundError,
     jobs: Sequence[tuple[str, str | None]],
-    otherwise: str = "%sutro_jobs lists all.",
+    otherwise: HintText = _LIST_ALL,
 ) -> JobNotFoundError:
     """Return the error that a job is not there, with the jobs that may have been meant.
 
@@ -183,18 +186,24 @@ def meant_instead(
     not_found : JobNotFoundError
     jobs : sequence of tuple
         Ids and names.
-    otherwise : str
+    otherwise : str, Hint or tuple of both
         What lists the jobs.
     """
     found = likely(not_found.job_id, jobs)
     if not found:
         return not_found
-    shown = ", ".join(as_typed(word) for word in found[:MOST_GUESSES])
-    more = ", …" if len(found) > MOST_GUESSES else ""
+    guesses: list[str | Hint] = []
+    for word in found[:MOST_GUESSES]:
+        guesses += [", "] * bool(guesses) + [Hint("value", value=word)]
     error = JobNotFoundError(
         not_found.message,
         job_id=not_found.job_id,
-        hint=f"Did you mean {'one of ' if len(found) > 1 else ''}{shown}{more}? {otherwise}",
+        hint=(
+            "Did you mean one of " if len(found) > 1 else "Did you mean ",
+            *guesses,
+            ", …? " if len(found) > MOST_GUESSES else "? ",
+            *(otherwise if isinstance(otherwise, tuple) else (otherwise,)),
+        ),
     )
     error.meant = found[0] if len(found) == 1 else ""
     return error

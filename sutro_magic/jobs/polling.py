@@ -8,11 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sutro_magic.errors import ArgumentError, ServiceError, WaitTimeoutError
+from sutro_magic.errors import ArgumentError, Hint, ServiceError, WaitTimeoutError
 from sutro_magic.jobs.progress_stream import JobWatch, may_pass
 from sutro_magic.jobs.status_errors import raise_unless_succeeded
 from sutro_magic.system import cancellation
-from sutro_magic.system.quoting import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +85,7 @@ def wait_for(
         raise WaitTimeoutError(
             f"{job.title} is still {job.status.value} after {timeout:g} s.",
             job_id=job.job_id,
-            hint=f"The job goes on. %sutro_wait {as_typed(job.job_id)} waits on.",
+            hint=("The job goes on. ", Hint("wait", job=job.job_id), " waits on."),
         )
     # Its last word: the reason of a failure, the number of rows.
     job = client.get_job(job.job_id, patience=patience)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sutro_magic.errors import JobCancelledError, JobFailedError, JobNotReadyError, shorten
+from sutro_magic.errors import Hint, JobCancelledError, JobFailedError, JobNotReadyError, shorten
 from sutro_magic.models import JobStatus
-from sutro_magic.system.quoting import as_typed
 
 if TYPE_CHECKING:
     from sutro_magic.models import Job
@@ -25,18 +24,27 @@ def raise_unless_succeeded(job: Job) -> None:
         raise JobFailedError(
             f"{job.title} failed{reason}",
             job_id=job.job_id,
-            hint=f"%sutro_status {as_typed(job.job_id)} shows its details; a failed job has no results.",
+            hint=(Hint("status", job=job.job_id), " shows its details; a failed job has no results."),
         )
     if job.status is JobStatus.CANCELLED:
         raise JobCancelledError(
             f"{job.title} was cancelled.",
             job_id=job.job_id,
-            hint="A cancelled job has no results; %sutro_jobs --status succeeded lists those that have.",
+            hint=(
+                "A cancelled job has no results; ",
+                Hint("jobs", status="succeeded"),
+                " lists those that have.",
+            ),
         )
     raise JobNotReadyError(
         f"{job.title} is not finished: it is {job.status.value}.",
         job_id=job.job_id,
-        hint=f"%sutro_wait {as_typed(job.job_id)} waits for it; %sutro_results {as_typed(job.job_id)} --wait fetches it, too.",
+        hint=(
+            Hint("wait", job=job.job_id),
+            " waits for it; ",
+            Hint("results", job=job.job_id, wait=True),
+            " fetches it, too.",
+        ),
     )
 
 

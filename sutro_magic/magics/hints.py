@@ -70,9 +70,10 @@ _MAGICS: dict[str, Callable[..., str]] = {
     "jobs": lambda **options: _line("jobs", **options),
     "bind": lambda name, job="": f"--name {name}",  # noqa: ARG005 - the line of the cell names it already
     "option": lambda **options: " ".join(_flag(*option) for option in options.items()),
+    "value": lambda value: as_typed(str(value)),
     "setting": _setting,
-    "cache": lambda command: _line("cache", command),
-    "install": lambda package, upgrade=False: f"%pip install {'--upgrade ' * upgrade}{package}",
+    "cache": lambda command, **options: _line("cache", command, **options),
+    "install": lambda package, upgrade=False: f"%pip install {'--upgrade ' * upgrade}{as_typed(package)}",
     "login": lambda **options: _line("login", **options),
     "demo": lambda: _line("demo"),
     "compare": lambda: _line("compare", "JOB_ID", "JOB_ID"),

@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError, shorten
+from sutro_magic.magics.hints import for_magic
 from sutro_magic.system.quoting import as_typed, can_be_typed, plain, split
 
 if TYPE_CHECKING:
@@ -226,12 +227,15 @@ def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
             try:
                 return function(*args)
             except SutroError as error:
+                error.render_with(for_magic(parser()._option_string_actions))  # noqa: SLF001 - argparse has no other way
                 parser().mend_hint(args[1], error, args[0].shell.user_ns)
                 raise
             except Exception as error:
                 from sutro_magic.system.error_mapping import explain
 
-                raise explain(error) from error
+                known = explain(error)
+                known.render_with(for_magic(parser()._option_string_actions))  # noqa: SLF001 - argparse has no other way
+                raise known from error
 
         magic.__doc__ = parser().format_help()
         magic.parser = parser  # type: ignore[attr-defined]

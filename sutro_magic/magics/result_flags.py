@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic.errors import ArgumentError, CorruptResultsError
+from sutro_magic.errors import ArgumentError, CorruptResultsError, Hint
 
 if TYPE_CHECKING:
     import argparse
@@ -80,5 +80,5 @@ def asked_by_default() -> Iterator[None]:
     except CorruptResultsError as error:
         if not error.flag:
             raise
-        without = error.flag.replace("--", "--no-")
-        raise CorruptResultsError(error.message, hint=f"{without} does without it.") from None
+        without = Hint("option", **{error.flag: False})
+        raise CorruptResultsError(error.message, hint=(without, " does without it.")) from None

@@ -145,10 +145,11 @@ def no_limit(text: str) -> str:
 
 def no_package(as_type: str) -> str:
     """Say why a type cannot be bound here; nothing if it can."""
-    from sutro_magic.system.optional_packages import how_to_install, is_missing
+    from sutro_magic.magics.hints import in_magic_syntax
+    from sutro_magic.system.optional_packages import installation, is_missing
 
     return (
-        f"{as_type} is not installed here, {how_to_install(as_type)} installs it"
+        f"{as_type} is not installed here, {in_magic_syntax(installation(as_type))} installs it"
         if is_missing(as_type)
         else ""
     )

@@ -14,7 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sutro_magic.errors import ConfigurationError, QueryError, ResourceError, SupersededError, shorten
+from sutro_magic.errors import (
+    ConfigurationError,
+    Hint,
+    QueryError,
+    ResourceError,
+    SupersededError,
+    shorten,
+)
 from sutro_magic.system import resources
 
 if TYPE_CHECKING:
@@ -80,7 +87,7 @@ class _Database:
             self._apply(cursor)
             raise ConfigurationError(
                 f"threads {threads} and memory_limit {shorten(memory_limit, 40)!r} cannot be.",
-                hint="%config SutroMagics.memory_limit = '2GB'",
+                hint=Hint("setting", name="memory_limit", value="2GB"),
             ) from None
 
     def _apply(self, cursor: duckdb.DuckDBPyConnection) -> None:
@@ -324,7 +331,7 @@ class QueryQueue:
         except duckdb.OutOfMemoryException:
             raise ResourceError(
                 "There is not enough memory for that, and no room on the disk to do without.",
-                hint="%config SutroMagics.memory_limit = '2GB' grants more; or free some disk.",
+                hint=(Hint("setting", name="memory_limit", value="2GB"), " grants more; or free some disk."),
             ) from None
 
     def _raise_if_stale(self, ticket: int | None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sutro_magic.errors import ArgumentError, shorten
+from sutro_magic.errors import ArgumentError, Hint, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -211,7 +211,7 @@ def parse_query(data: Mapping[str, Any], schema: pa.Schema) -> TableQuery:
     Raises
     ------
     ArgumentError
-        For a bound that is no number or no time, and for what no browser of ours sends.
+        For a bound that is not a number or a time, and for what no browser of ours sends.
     """
     try:
         order = tuple(
@@ -222,7 +222,7 @@ def parse_query(data: Mapping[str, Any], schema: pa.Schema) -> TableQuery:
         search = str(data.get("search", ""))
     except (KeyError, TypeError, ValueError):
         raise ArgumentError(
-            "The table asked something that makes no sense.", hint="Run the cell again."
+            "The table asked something that makes no sense.", hint=(Hint("again"), ".")
         ) from None
     if not all(is_sortable(schema.field(key.column).type) for key in order):
         raise ArgumentError("That column has no order.", hint="Sort by another column.")
@@ -239,10 +239,12 @@ def parse_bound(text: str | None, kind: pa.DataType, *, upper: bool = False) -> 
             return _parse_time(text, kind, upper=upper)
         number = Decimal(_ungrouped(text))
     except (InvalidOperation, ValueError):
-        what = "time, like 2026-01-31 or 2026-01-31 12:00" if kind_of(kind) == "time" else "number"
-        raise ArgumentError(f"{shorten(text, 40)!r} is no {what}.", hint="Correct the bound.") from None
+        what = "a time, like 2026-01-31 or 2026-01-31 12:00" if kind_of(kind) == "time" else "a number"
+        raise ArgumentError(f"{shorten(text, 40)!r} is not {what}.", hint="Correct the bound.") from None
     if not number.is_finite():
-        raise ArgumentError(f"{shorten(text, 40)!r} is no number to compare with.", hint="Correct the bound.")
+        raise ArgumentError(
+            f"{shorten(text, 40)!r} is not a number to compare with.", hint="Correct the bound."
+        )
     if pa.types.is_floating(kind):
         return float(number)
     if number.adjusted() >= _MOST_DIGITS or len(number.as_tuple().digits) > _MOST_DIGITS:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sutro_magic.errors import ArgumentError, SutroError, shorten
+from sutro_magic.errors import ArgumentError, Hint, SutroError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -231,7 +231,7 @@ def _sync(path: Path) -> None:
 def _already_there(target: Path) -> ArgumentError:
     return ArgumentError(
         f"{shorten(str(target), 200)} is there already, and stays as it is.",
-        hint="--overwrite (overwrite=True) replaces it.",
+        hint=(Hint("option", overwrite=True), " replaces it."),
     )
 
 

@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sutro_magic.cache.eviction import hold
-from sutro_magic.errors import CacheError
+from sutro_magic.errors import CacheError, Hint
 from sutro_magic.results.to_dask import dask_of_arrow, dask_of_parquet, dask_of_rows
 from sutro_magic.system import resources
-from sutro_magic.system.quoting import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -247,7 +246,7 @@ class ResultsFile:
         job_id = self._request.job_id
         return CacheError(
             f"The results of {job_id} are no longer in the cache.",
-            hint=f"%sutro_results {as_typed(job_id)} fetches them again.",
+            hint=(Hint("results", job=job_id), " fetches them again."),
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sutro_magic.errors import CacheError, CorruptResultsError
+from sutro_magic.errors import CacheError, CorruptResultsError, Hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -235,5 +235,9 @@ def _may_hold_null(groups: list[list[Chunk]], place: int) -> bool:
 def _gone() -> CacheError:
     return CacheError(
         "The results that this Dask DataFrame reads are no longer in the cache, or not where this worker looks.",
-        hint="Make the frame anew, as by %sutro_results JOB_ID --as dask; workers have to see the cache's folder.",
+        hint=(
+            "Make the frame again, as by ",
+            Hint("results", as_type="dask"),
+            "; workers have to see the cache's folder.",
+        ),
     )

@@ -200,9 +200,9 @@ def _value(expression: str, evaluate: Callable[[str], Any]) -> Any:
     except Exception as error:  # noqa: BLE001 - it is the user's
         raise ArgumentError(
             f"{shown} could not be evaluated: {_said(error)}.",
-            hint="Run the cell that defines it; or, if SQL should have it as it is, put it in quotes."
+            hint="Define it first; or, if SQL should have it as it is, put it in quotes."
             if isinstance(error, NameError)
-            else f"In a cell of its own, {shown[1:-1]} shows where it fails.",
+            else f"By itself, {shown[1:-1]} shows where it fails.",
         ) from None
     if is_table(value):
         raise ArgumentError(

@@ -15,6 +15,7 @@ from sutro_magic.errors import (
     ArgumentError,
     AuthenticationError,
     ConfigurationError,
+    Hint,
     JobNotFoundError,
     QueryError,
     ResourceError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sutro_magic.cache.entry import CacheEntry
+    from sutro_magic.errors import HintText
     from sutro_magic.results.handle import Results
     from sutro_magic.session import Session
 
@@ -146,13 +148,13 @@ def _names(lane: QueryQueue, binding: Binding, variables: Mapping[str, Any]) -> 
     statements = tree.get("statements") or []
     if not statements:
         raise QueryError(
-            "There is no query in this cell.",
-            hint='Type SQL below the first line, like: select * from "job-demo-films" limit 10',
+            "There is no query.",
+            hint='Type SQL, in a notebook below the first line, like: select * from "job-demo-films" limit 10',
         )
     if len(statements) > 1:
         raise QueryError(
-            f"There are {len(statements)} queries in this cell, which shows one table.",
-            hint="Give each a cell of its own, or make one of them: with a as (…), b as (…) select …",
+            f"There are {len(statements)} queries, and only one can be run at a time.",
+            hint="Run each on its own, or make one of them: with a as (…), b as (…) select …",
         )
     names: dict[str, None] = {}
     parts: list[tuple[int, str, str]] = []
@@ -255,7 +257,7 @@ class _Search:
             if other != name:
                 raise QueryError(
                     f"{shorten(other, 60)} and {shorten(name, 60)} differ only in case, and SQL knows no case.",
-                    hint="Give one of them another name in a cell of Python, like films = Films",
+                    hint="Give one of them another name in Python, like films = Films",
                 )
             found[name] = table
         return found
@@ -310,10 +312,10 @@ class _Search:
             raise self._unknown(name) from None
         except (AuthenticationError, ConfigurationError, ServiceError) as error:
             raise self._unknown(
-                name, f"; the service could not be asked for one: {error.message}", error.hint
+                name, f"; the service could not be asked for one: {error.message}", error.next_step
             ) from None
 
-    def _unknown(self, name: str, why: str = "", hint: str | None = None) -> ArgumentError:
+    def _unknown(self, name: str, why: str = "", hint: HintText | None = None) -> ArgumentError:
         shown = shorten(name)
         if name in self._variables:
             kind = type(self._variables[name]).__name__
@@ -334,7 +336,8 @@ class _Search:
             quoted = best if best.isidentifier() else '"{}"'.format(best.replace('"', '""'))
             return ArgumentError(said, hint=f"Did you mean {shorten(quoted, 120)}?")
         return ArgumentError(
-            said, hint=hint or '%sutro_jobs lists the jobs; a job id stands in double quotes: from "job-…"'
+            said,
+            hint=hint or (Hint("jobs"), ' lists the jobs; a job id stands in double quotes: from "job-…"'),
         )
 
 
@@ -377,12 +380,12 @@ def _explain(message: str, binding: Binding) -> SutroError:
     if "Out of Memory Error" in said:
         return ResourceError(
             "There is not enough memory for that query, and no room on the disk to do without.",
-            hint="%config SutroMagics.memory_limit = '2GB' grants more; or free some disk.",
+            hint=(Hint("setting", name="memory_limit", value="2GB"), " grants more; or free some disk."),
         )
     return QueryError(f"{text}.", hint=_hint(said, binding))
 
 
-def _hint(said: str, binding: Binding) -> str | None:
+def _hint(said: str, binding: Binding) -> HintText | None:
     unquoted = _UNQUOTED_ID.search(binding.sql)
     if said.startswith("Parser Error") and (PREFIX in said or 'near "$"' in said):
         return "{…} stands for a value, never for a name or a part of the SQL: type the name itself."
@@ -392,13 +395,23 @@ def _hint(said: str, binding: Binding) -> str | None:
 
 
 _LOAD_FIRST = "SQL reads results and tables of the notebook; load a file first: df = pandas.read_csv(…)"
-_HINTS = {
-    'Referenced column "inputs"': "%sutro_results JOB_ID --inputs --quiet fetches the prompts too; then run the cell again.",
-    'Referenced column "cumulative_logprobs"': "%sutro_results JOB_ID --logprobs --quiet fetches them; then run the cell again.",
+_HINTS: dict[str, HintText] = {
+    'Referenced column "inputs"': (
+        Hint("results", inputs=True),
+        " fetches the prompts too. ",
+        Hint("again"),
+        " after that.",
+    ),
+    'Referenced column "cumulative_logprobs"': (
+        Hint("results", logprobs=True),
+        " fetches them. ",
+        Hint("again"),
+        " after that.",
+    ),
     "Table with name": 'A name with dots or spaces needs double quotes: from "my job"',
     "Catalog Error: Schema": 'A name with dots or spaces needs double quotes: from "my job"',
     "disabled by configuration": _LOAD_FIRST,
     "Values were not provided": "Values are written in braces: where year > {year}",
     "Mixing named and positional": "Values are written in braces: where year > {year}",
-    "Referenced column": "describe NAME, in a cell of its own, lists the columns of a table; text stands in single quotes.",
+    "Referenced column": "describe NAME, as a query of its own, lists the columns of a table; text stands in single quotes.",
 }

@@ -87,7 +87,7 @@ def _cannot_be_read(name: str, value: Any, error: Exception) -> ArgumentError:
     said = shorten(" ".join(" ".join(str(part) for part in error.args).split()), 200).rstrip(".")
     lazily = next((how for how in ("collect", "df") if hasattr(type(value), how)), None)
     if lazily:
-        hint = f"In a cell of its own, {name}.{lazily}() shows where it fails."
+        hint = f"By itself, {name}.{lazily}() shows where it fails."
     else:
         column, hint = _unreadable(name, value)
         if column and f"column {column} " not in said:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from sutro_magic.cache.layout import NOTE_FILE
 from sutro_magic.cache.store import TABLE_FILE
-from sutro_magic.errors import CacheError
+from sutro_magic.errors import CacheError, Hint
 from sutro_magic.structured.ipc_file import read_unfolded
 from sutro_magic.structured.unfold import Unfolding, unfold
 from sutro_magic.system.disk import check_room, is_on_network
@@ -115,7 +115,7 @@ def _in_scratch(entry: CacheEntry, *, forced: bool, on_rows: Callable[[int, int]
             raise
         raise CacheError(
             f"There is no room to unfold the outputs: {error.strerror}.",
-            hint="--raw keeps them as text; or free some disk.",
+            hint=(Hint("option", unfold=False), " keeps them as text; or free some disk."),
         ) from None
 
 
