@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sutro_magic.api.transport import RetryPolicy
+from sutro_magic.api.retry import RetryPolicy
 from sutro_magic.demo import DemoService
 from sutro_magic.session import Session
 

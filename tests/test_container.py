@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from sutro_magic import limits
 from sutro_magic.query import duckdb_engine
 from sutro_magic.system import resources
 
@@ -82,7 +83,7 @@ def test_the_limits_of_the_control_group_and_of_those_around_it(group, lines, fi
     assert resources.cores() == duckdb_engine.default_threads() == cores
     assert resources.memory() == min(memory or machine, machine)
     assert duckdb_engine.default_memory() == max(
-        duckdb_engine.LEAST_MEMORY, min(4 * 2**32, resources.memory()) // 4
+        limits.DUCKDB_LEAST_MEMORY, min(4 * 2**32, resources.memory()) // 4
     )
 
 

@@ -19,8 +19,7 @@ from faulty_storage import JOB, FaultyService, Reply, json_reply, running
 from sweep_faults import leftovers
 from test_downloads import session_for
 
-from sutro_magic import errors
-from sutro_magic.api.transport import READ_SECONDS
+from sutro_magic import errors, limits
 from sutro_magic.cache import eviction
 from sutro_magic.system import cancellation
 
@@ -297,7 +296,7 @@ def dripping(monkeypatch):
         do_HEAD = do_GET  # noqa: N815 - name of the base class
 
     monkeypatch.setattr(faulty_storage, "Handler", Dripping)
-    monkeypatch.setattr("sutro_magic.api.transport.SPARE_SECONDS", 0.5 - READ_SECONDS)
+    monkeypatch.setattr("sutro_magic.api.transport.SPARE_SECONDS", 0.5 - limits.READ_SECONDS)
     monkeypatch.setattr("sutro_magic.api.responses.ERROR_SECONDS", 0.5)
     return paths
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from test_cache import ME, ask, leftovers, put
 
-from sutro_magic import Session
+from sutro_magic import Session, limits
 from sutro_magic.cache import eviction
 from sutro_magic.cache.store import ENTRY_FILE, RAW_TABLE_FILE, TABLE_FILE, ResultsCache
 from sutro_magic.errors import ConfigurationError
@@ -188,7 +188,7 @@ def test_the_demo_service_takes_its_own_share_only(store, monkeypatch):
     used(mine, 1000)
     first = put(store, "job-1", identity=eviction.DEMO_IDENTITY, rows=1000)
     used(first, 500)
-    monkeypatch.setattr(eviction, "DEMO_BYTES", first.size + 100)
+    monkeypatch.setattr(limits, "DEMO_CACHE_BYTES", first.size + 100)
     put(store, "job-2", identity=eviction.DEMO_IDENTITY, rows=1000)
     assert jobs_in(store, eviction.DEMO_IDENTITY) == ["job-2"] and jobs_in(store, ME) == ["job-mine"]
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from whole_tables import read_table
 
+from sutro_magic import limits
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
 from sutro_magic.formats import csv as csv_module
 from sutro_magic.formats import json as json_module
@@ -377,7 +378,7 @@ def test_a_cell_of_many_chunks(bench, monkeypatch):
 
 def test_a_row_beyond_the_limit_is_refused(bench, monkeypatch):
     monkeypatch.setattr(csv_module, "CHUNK_BYTES", 1 << 10)
-    monkeypatch.setattr(csv_module, "MAX_ROW_BYTES", 1 << 12)
+    monkeypatch.setattr(limits, "CSV_ROW_BYTES", 1 << 12)
     body = bench.csv(f'{JOB}\n"{"x" * 50_000}"\n')
     assert "longer than 4,096 bytes" in body.refusal(ResultsTooLargeError).message
 
@@ -435,8 +436,8 @@ def test_an_encrypted_archive_is_refused(bench):
 
 def test_an_archive_that_unpacks_without_end_is_refused(bench, monkeypatch):
     bench.csv("outputs\n" + "a\n" * 100_000)
-    monkeypatch.setattr(csv_module, "ALWAYS_ALLOWED_BYTES", 0)
-    monkeypatch.setattr(csv_module, "MAX_RATIO", 10)
+    monkeypatch.setattr(limits, "ZIP_ALWAYS_ALLOWED_BYTES", 0)
+    monkeypatch.setattr(limits, "ZIP_EXPANSION_RATIO", 10)
     assert "would unpack to 200,008 bytes" in bench.refusal(ResultsTooLargeError).message
 
 
@@ -597,7 +598,7 @@ def test_every_cut_of_a_json_body_is_refused(bench, monkeypatch):
 
 
 def test_a_large_json_body_points_to_parquet(bench, monkeypatch):
-    monkeypatch.setattr(json_module, "MAX_JSON_BYTES", 10)
+    monkeypatch.setattr(limits, "JSON_BYTES", 10)
     refusal = bench.json({"outputs": ["a"]}).refusal(ResultsTooLargeError)
     assert "small results" in refusal.message and "--format parquet" in refusal.hint
 

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from sutro_magic import limits
 from sutro_magic.cache import store as cache_store
 from sutro_magic.cache.store import ResultsCache
 from sutro_magic.models import ResultsRequest
@@ -161,7 +162,7 @@ def test_the_wait_is_said_in_one_sentence_with_its_end(tmp_path, monkeypatch):
     store = ResultsCache(tmp_path / "cache", "1TB")
     said = []
     with store.fetching("me", ResultsRequest(job_id="job-1")):
-        monkeypatch.setattr(cache_store, "LOCK_SECONDS", 0.2)
+        monkeypatch.setattr(limits, "LOCK_SECONDS", 0.2)
         with store.fetching("me", ResultsRequest(job_id="job-1"), said.append):
             pass
     assert said == ["This job is being fetched already; waiting for that (at most 0 s)…"]

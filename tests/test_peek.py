@@ -13,10 +13,8 @@ import pytest
 import thrift
 from faulty_storage import JOB, FaultyService, make_table, parquet_bytes, running
 
-from sutro_magic import Session, errors
+from sutro_magic import Session, errors, limits
 from sutro_magic.api.retry import RetryPolicy
-from sutro_magic.formats import footer as parquet_footer
-from sutro_magic.formats import page_headers
 from sutro_magic.results import first_rows
 
 pytestmark = pytest.mark.slow
@@ -95,10 +93,10 @@ def test_a_dask_frame_of_a_look_outlives_it(service, client):
     assert len(frame.compute()) == 60
 
 
-@pytest.mark.parametrize(("limit", "words"), [("MAX_FOOTER_BYTES", "footer"), ("MAX_ROWS", "rows")])
+@pytest.mark.parametrize(("limit", "words"), [("FOOTER_BYTES", "footer"), ("MAX_ROWS", "rows")])
 def test_an_absurd_footer_is_not_looked_at(service, client, monkeypatch, limit, words):
-    monkeypatch.setattr(parquet_footer, limit, 10)
-    monkeypatch.setattr(parquet_footer, "MAX_LARGE_FOOTER_BYTES", 10)
+    monkeypatch.setattr(limits, limit, 10)
+    monkeypatch.setattr(limits, "LARGE_FOOTER_BYTES", 10)
     with pytest.raises(errors.ResultsTooLargeError, match=words):
         client.peek(JOB, 5)
 
@@ -208,7 +206,7 @@ def test_a_long_text_that_stands_in_many_rows_is_counted_each_time(service, clie
     sink = io.BytesIO()
     pq.write_table(pa.table({JOB: texts}), sink, compression="zstd", store_schema=False)
     service.artifact = sink.getvalue()
-    monkeypatch.setattr(first_rows, "MOST_DECODED", 10_000_000)
+    monkeypatch.setattr(limits, "PREVIEW_DECODED_BYTES", 10_000_000)
     before = pa.total_allocated_bytes()
     assert client.peek(JOB, 5).arrow()["outputs"].to_pylist() == ["x" * 1_000_000] * 5
     with pytest.raises(errors.PeekError, match=r"first 40 rows of job-x take more than 10\.0 MB"):
@@ -221,10 +219,10 @@ def test_pages_are_believed_and_not_the_footer(service, client, monkeypatch):
     true = pq.ParquetFile(io.BytesIO(artifact)).metadata.row_group(0).column(0).total_uncompressed_size
     service.artifact = understated(artifact, true, 1000)
     assert client.peek(JOB, 1).num_rows == 1
-    monkeypatch.setattr(first_rows, "MOST_DECODED", 10_000_000)
+    monkeypatch.setattr(limits, "PREVIEW_DECODED_BYTES", 10_000_000)
     with pytest.raises(errors.PeekError, match=r"first row of job-x takes more than 10\.0 MB of memory"):
         client.peek(JOB, 1)
-    monkeypatch.setattr(page_headers, "MAX_PAGE_BYTES", 10_000_000)
+    monkeypatch.setattr(limits, "PAGE_BYTES", 10_000_000)
     with pytest.raises(errors.ResultsTooLargeError, match="to 20,0"):
         client.peek(JOB, 1)
 
@@ -242,7 +240,7 @@ def test_a_full_disk_is_no_damaged_file(service, client, monkeypatch, tmp_path):
 
 
 def test_what_would_have_to_be_held_in_memory_is_not_fetched(service, client, monkeypatch):
-    monkeypatch.setattr(first_rows, "MOST_FETCHED", 10_000)
+    monkeypatch.setattr(limits, "PREVIEW_FETCHED_BYTES", 10_000)
     with pytest.raises(errors.PeekError, match="of memory"):
         client.peek(JOB, 400)
     assert sent(service) <= 64 << 10

@@ -19,12 +19,13 @@ import pytest
 import thrift
 from whole_tables import read_table
 
+from sutro_magic import limits
 from sutro_magic.errors import CacheError, CorruptResultsError, FetchCancelledError, ResultsTooLargeError
-from sutro_magic.formats import csv, footer, normalize, page_headers, reader
+from sutro_magic.formats import footer, normalize, page_headers, reader
 from sutro_magic.formats import json as json_module
 from sutro_magic.formats.columns import CanonicalTable, map_columns
 from sutro_magic.models import ResultsRequest
-from sutro_magic.system import disk, resources
+from sutro_magic.system import resources
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +87,7 @@ def apart(body):
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(body, monkeypatch):
-    monkeypatch.setattr(csv, "ALWAYS_ALLOWED_BYTES", 10 * MB)
+    monkeypatch.setattr(limits, "ZIP_ALWAYS_ALLOWED_BYTES", 10 * MB)
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("r.csv", "w") as file:
         for _ in range(50):
             file.write(b"a\n" * (MB // 2))
@@ -98,7 +99,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(body, monkeypatch):
 
 
 def test_a_zip_that_understates_its_size_is_no_way_around(body, monkeypatch):
-    monkeypatch.setattr(csv, "ALWAYS_ALLOWED_BYTES", 1 * MB)
+    monkeypatch.setattr(limits, "ZIP_ALWAYS_ALLOWED_BYTES", 1 * MB)
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("r.csv", "outputs\n" + "a\n" * 5 * MB)
     data = bytearray(body.read_bytes())
@@ -109,7 +110,7 @@ def test_a_zip_that_understates_its_size_is_no_way_around(body, monkeypatch):
 
 
 def test_a_zip_with_millions_of_members_is_refused_unread(body, monkeypatch):
-    monkeypatch.setattr(csv, "MAX_DIRECTORY_BYTES", 100_000)
+    monkeypatch.setattr(limits, "ZIP_DIRECTORY_BYTES", 100_000)
     with zipfile.ZipFile(body, "w") as archive:
         for number in range(3000):
             archive.writestr(f"{number}.csv", "")
@@ -152,13 +153,13 @@ def sparse_zip(path, size):
 def test_a_cell_of_a_csv_without_end_is_refused_early(body, monkeypatch, limit, size):
     sparse_zip(body, size)
     if limit:
-        monkeypatch.setattr(csv, "MAX_ROW_BYTES", limit)
+        monkeypatch.setattr(limits, "CSV_ROW_BYTES", limit)
         assert "Row 1 of the CSV is longer than 4,000,000 bytes" in refusal(body, ResultsTooLargeError)
         return
     said, peak = apart(body)
     print(f"CSV cell of {size:,} bytes: {said}; peak {peak / MB:.0f} MB")
     assert "ResultsTooLargeError" in said and "longer than" in said and "--format parquet" in said
-    assert peak < 5 * csv.MAX_ROW_BYTES
+    assert peak < 5 * limits.CSV_ROW_BYTES
 
 
 # --- JSON -----------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ def test_a_json_body_that_would_not_fit_into_the_memory_is_refused(body, monkeyp
 
 @pytest.mark.parametrize("filler", ["x", "\N{GRINNING FACE}"])
 def test_a_json_value_without_end_is_refused_early(body, monkeypatch, filler):
-    monkeypatch.setattr(json_module, "MAX_VALUE_CHARACTERS", 3 * MB)
+    monkeypatch.setattr(limits, "JSON_VALUE_CHARACTERS", 3 * MB)
     body.write_text(json.dumps({"outputs": ["short", filler * 9 * MB]}, ensure_ascii=False), encoding="utf-8")
     assert "over 3,000,000 characters" in refusal(body, ResultsTooLargeError)
     body.write_text(json.dumps({"outputs": [filler * 2 * MB] * 3}, ensure_ascii=False), encoding="utf-8")
@@ -386,7 +387,7 @@ def test_lists_of_fewer_than_no_values_are_damage(body):
 
 
 def test_a_large_page_of_ordinary_texts_is_read(body, monkeypatch):
-    monkeypatch.setattr(page_headers, "MAX_PAGE_BYTES", MB)
+    monkeypatch.setattr(limits, "PAGE_BYTES", MB)
     texts = [random.Random(number).randbytes(5_000).hex() for number in range(500)]
     for compression in ("zstd", "snappy", "none"):
         pq.write_table(pa.table({JOB: texts}), body, compression=compression, use_dictionary=False)
@@ -400,7 +401,7 @@ def test_a_large_page_of_ordinary_texts_is_read(body, monkeypatch):
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "brotli"])
 @pytest.mark.parametrize("place", [0, 4_999])
 def test_a_page_that_would_unpack_to_too_much_is_refused_unread(body, monkeypatch, compression, place):
-    monkeypatch.setattr(page_headers, "MAX_PAGE_BYTES", 20 * MB)
+    monkeypatch.setattr(limits, "PAGE_BYTES", 20 * MB)
     rows = [f"row {number}" for number in range(5_000)]
     rows[place] = "x" * 10 * MB
     for size, refused in ((10, False), (30, True)):
@@ -444,7 +445,7 @@ def empty_pages(count):
 
 
 def test_pages_without_number_are_refused_early(body, monkeypatch):
-    monkeypatch.setattr(page_headers, "MAX_CHUNK_PAGES", 10_000)
+    monkeypatch.setattr(limits, "CHUNK_PAGES", 10_000)
     body.write_bytes(empty_pages(3_000_000))
     begin = time.process_time()
     assert "more than 10,000 pages" in refusal(body, ResultsTooLargeError)
@@ -475,8 +476,8 @@ def test_what_has_no_known_size_does_not_fill_the_disk(body, monkeypatch, form):
             archive.writestr("r.csv", f"{JOB}\n" + "text\n" * 1000)
     else:
         body.write_text(json.dumps({"outputs": ["text"] * 1000}))
-    monkeypatch.setattr(disk, "RESERVE_BYTES", 2**62)
-    monkeypatch.setattr(disk, "RESERVE_SHARE", 1)  # all of the disk is to stay free
+    monkeypatch.setattr(limits, "DISK_RESERVE_BYTES", 2**62)
+    monkeypatch.setattr(limits, "DISK_RESERVE_SHARE", 1)  # all of the disk is to stay free
     with pytest.raises(CacheError, match="No space left") as caught:
         canonicalize(body)
     assert "Free some disk" in caught.value.hint

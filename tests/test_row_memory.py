@@ -15,6 +15,7 @@ import pytest
 import thrift
 from whole_tables import read_table
 
+from sutro_magic import limits
 from sutro_magic.errors import ResultsTooLargeError
 from sutro_magic.formats import batch_size
 from sutro_magic.formats import footer as parquet_footer
@@ -242,7 +243,7 @@ def test_a_large_row_that_memory_holds_is_read_and_else_the_way_on_is_said(tmp_p
     path = tmp_path / "results.parquet"
     write(path, flat(40, 3, b"", data_page(texts(b"x" * MB) * 3, 3, PLAIN)), 3)
     assert read_table(path, canonical(path)).num_rows == 3
-    monkeypatch.setattr(batch_size, "ALWAYS_ALLOWED_BYTES", 50 * MB)
+    monkeypatch.setattr(limits, "ROW_ALWAYS_ALLOWED_BYTES", 50 * MB)
     monkeypatch.setattr(resources, "memory", lambda: None)
     with pytest.raises(ResultsTooLargeError, match=r"0\.1 GB of memory") as caught:
         read_table(path, canonical(path))
@@ -367,7 +368,7 @@ def test_a_look_at_long_rows_takes_little_memory(tmp_path):
 
 
 def test_what_the_file_has_itself_is_read_and_only_what_repeats_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_size, "ALWAYS_ALLOWED_BYTES", MB)
+    monkeypatch.setattr(limits, "ROW_ALWAYS_ALLOWED_BYTES", MB)
     monkeypatch.setattr(resources, "memory", lambda: 100 * MB)
     path = tmp_path / "results.parquet"
     different = [os.urandom(10_000).hex() for _ in range(1_030)]  # all of them in one dictionary
@@ -399,7 +400,7 @@ def test_prompts_that_share_a_long_document_are_read(tmp_path):
 
 
 def test_a_footer_with_long_texts_of_each_row_group_is_read_where_the_file_is_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_footer, "MAX_FOOTER_BYTES", 100_000)
+    monkeypatch.setattr(limits, "FOOTER_BYTES", 100_000)
     path = tmp_path / "results.parquet"
     texts = [os.urandom(1_000).hex() for _ in range(2_000)]
     pq.write_table(pa.table({JOB: texts}), path, row_group_size=50)

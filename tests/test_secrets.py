@@ -20,10 +20,9 @@ import nbformat
 import pytest
 import requests
 
-from sutro_magic import Session, errors
-from sutro_magic.api import transport
+from sutro_magic import Session, errors, limits
 from sutro_magic.api.redaction import LOGGERS
-from sutro_magic.api.transport import RetryPolicy
+from sutro_magic.api.retry import RetryPolicy
 from sutro_magic.demo import DemoService
 from sutro_magic.models import ResultsRequest
 
@@ -35,7 +34,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SET_UP = """
 import logging, pathlib, sys
 from sutro_magic import Session
-from sutro_magic.api.transport import RetryPolicy
+from sutro_magic.api.retry import RetryPolicy
 log_file = pathlib.Path.home() / "debug.log"
 logging.basicConfig(filename=log_file, filemode="w", level=logging.DEBUG, force=True)
 for name in [*logging.root.manager.loggerDict]:
@@ -480,7 +479,7 @@ def test_where_a_redirect_leads_is_in_no_frame_of_the_error(serve, tmp_path):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_short_reply_that_is_long_is_refused_early(serve, tmp_path, monkeypatch, packed):
-    monkeypatch.setattr(transport, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "MAX_REPLY_BYTES", 1 << 20)
     body = json.dumps({"jobs": [], "more": "a" * (3 << 20)}).encode()
     headers = {"Content-Encoding": "gzip"} if packed else {"Content-Length": str(100 << 30)}
     _, url = serve(lambda _: (200, headers, gzip.compress(body) if packed else body))

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sutro_magic import Session, errors
-from sutro_magic.api.transport import RetryPolicy
+from sutro_magic.api.retry import RetryPolicy
 from sutro_magic.models import JobStatus
 
 QUICK = RetryPolicy(tries=3, seconds=10, first_pause=0.01)

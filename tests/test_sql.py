@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from sutro_magic import limits
 from sutro_magic.errors import ArgumentError, QueryError
 from sutro_magic.query.duckdb_engine import QueryQueue
 from sutro_magic.results.handle import Results
@@ -883,7 +884,7 @@ def test_a_large_answer_is_kept_in_a_file_and_is_the_same(monkeypatch):
     query = "select i, 'text ' || i as t, [i] as l from range(300000) r(i)"
     counts = []
     in_memory = QueryQueue().read(query, {}, {}, lambda reader: answer.collect(reader, counts.append))
-    monkeypatch.setattr(answer, "IN_MEMORY_BYTES", 1_000_000)
+    monkeypatch.setattr(limits, "ANSWER_MEMORY_BYTES", 1_000_000)
     before = pa.total_allocated_bytes()
     in_file = QueryQueue().read(query, {}, {}, lambda reader: answer.collect(reader, counts.append))
     assert in_file.equals(in_memory) and counts[-1] == 300_000

@@ -9,7 +9,7 @@ import time
 import pytest
 from scripted import scripted
 
-from sutro_magic import errors
+from sutro_magic import errors, limits
 from sutro_magic.jobs import polling, progress_stream
 from sutro_magic.models import Job, JobProgress, JobStatus
 from sutro_magic.ui.render.progress import Progress, ProgressLine, bar, html_bar
@@ -136,7 +136,7 @@ def test_an_outage_in_the_middle_does_not_end_the_wait_and_is_said(tmp_path):
 
 
 def test_an_outage_without_end_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(polling, "OUTAGE_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "OUTAGE_SECONDS", 0.2)
     job = RunningJob()
     with (
         scripted(tmp_path, **{**job.routes(), "job_status": lambda _path, _query: 503}) as (_, session),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from sutro_magic import limits
 from sutro_magic.api.credentials import WHERE_KEYS_COME_FROM, Secret
 from sutro_magic.api.redaction import KeyAuth, no_auth
 from sutro_magic.api.responses import (
@@ -20,7 +21,7 @@ from sutro_magic.api.responses import (
     what_it_looks_like,
 )
 from sutro_magic.api.retry import RetryBudget, RetryPolicy
-from sutro_magic.api.transport import READ_SECONDS, Transport
+from sutro_magic.api.transport import Transport
 from sutro_magic.api.url_guard import Guard
 from sutro_magic.errors import (
     AuthenticationError,
@@ -140,7 +141,7 @@ class Client:
         JobNotFoundError
         """
         patience = RetryBudget(RetryPolicy(tries=1)) if best_effort else patience
-        timeout = 5.0 if best_effort else READ_SECONDS
+        timeout = 5.0 if best_effort else limits.READ_SECONDS
         answer = self._json(
             f"jobs/{_segment(job_id)}", job_id=job_id, patience=patience, read_seconds=timeout
         )
@@ -319,7 +320,7 @@ class Client:
         *,
         job_id: str = "",
         patience: RetryBudget | None = None,
-        read_seconds: float = READ_SECONDS,
+        read_seconds: float = limits.READ_SECONDS,
         optional: bool = False,
     ) -> Any:
         response = self._ask(
@@ -347,7 +348,7 @@ class Client:
         *,
         stream: bool,
         patience: RetryBudget | None = None,
-        read_seconds: float = READ_SECONDS,
+        read_seconds: float = limits.READ_SECONDS,
         optional: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:

@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from sutro_magic import limits
 from sutro_magic._version import __version__
 from sutro_magic.api.adapter import StoppableAdapter
 from sutro_magic.api.credentials import Secret
@@ -28,18 +29,13 @@ if TYPE_CHECKING:
     from sutro_magic.api.retry import RetryBudget
     from sutro_magic.api.url_guard import Guard
 
-__all__ = ["CONNECT_SECONDS", "READ_SECONDS", "RETRIED_STATUSES", "RetryPolicy", "Transport"]
+__all__ = ["RETRIED_STATUSES", "RetryPolicy", "Transport"]
 
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 60.0
 SPARE_SECONDS = 10.0
 """A small answer, or the head of a large one, may take so much longer than one read of it."""
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 524})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-MOST_REDIRECTS = 5
 TOO_LATE = "no answer in time"
-MOST_BYTES = 64 << 20
-"""Of a reply that is read at once, unpacked; a hundred jobs take some hundred kilobytes."""
 _PIECE_BYTES = 16 << 10
 """Packed bytes may be a thousand times as many unpacked."""
 _ERRORS = 400
@@ -123,7 +119,7 @@ class Transport:
         *,
         auth: Any,
         stream: bool,
-        read_seconds: float = READ_SECONDS,
+        read_seconds: float = limits.READ_SECONDS,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Send one request, once, and follow where it is redirected to; return whatever was answered.
@@ -135,7 +131,7 @@ class Transport:
         ServiceUnreachableError
         """
         auth = auth if self._guard is None else no_auth
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(limits.MAX_REDIRECTS):
             if self._guard is not None:
                 self._guard.check_url(url)
             response = self._send(
@@ -174,7 +170,7 @@ class Transport:
                     params=parameters,
                     auth=auth,
                     stream=True,
-                    timeout=(CONNECT_SECONDS, timeout),
+                    timeout=(limits.CONNECT_SECONDS, timeout),
                     headers={**({"Accept-Encoding": "identity"} if stream else {}), **(headers or {})},
                     allow_redirects=False,
                 )
@@ -232,7 +228,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 def _read(response: requests.Response) -> None:
     """Read a reply to its end, or an error as far as it is told."""
     body = bytearray()
-    most = MOST_BYTES if response.status_code < _ERRORS else ERROR_BYTES
+    most = limits.MAX_REPLY_BYTES if response.status_code < _ERRORS else ERROR_BYTES
     for piece in response.iter_content(_PIECE_BYTES):
         body += piece
         if len(body) > most:
@@ -240,7 +236,7 @@ def _read(response: requests.Response) -> None:
             if response.status_code < _ERRORS:
                 host = urlsplit(response.url).hostname
                 raise ServiceError(
-                    f"{host} sent more than {MOST_BYTES >> 20} MB where a short reply was due.",
+                    f"{host} sent more than {limits.MAX_REPLY_BYTES >> 20} MB where a short reply was due.",
                     hint="Check SUTRO_API_URL; if it is right, tell the service's operator.",
                 )
             break

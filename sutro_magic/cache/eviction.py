@@ -10,6 +10,7 @@ import shutil
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
+from sutro_magic import limits
 from sutro_magic.errors import ConfigurationError, Hint, shorten
 from sutro_magic.system.locks import ThreadLock
 
@@ -20,13 +21,9 @@ if TYPE_CHECKING:
     from sutro_magic.cache.entry import CacheEntry
 
 LIMIT_VARIABLE = "SUTRO_MAGIC_CACHE_LIMIT"
-MOST_BYTES = 20 * 10**9
-SHARE_OF_DISK = 10
-"""Without a limit of its own, the cache takes a tenth of what is free on its disk, at most `MOST_BYTES`."""
 
 DEMO_IDENTITY = "demo"
 """Cache identity of the demo service, whose port and key change at every start."""
-DEMO_BYTES = 10**9
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -92,10 +89,10 @@ def default_limit(directory: Path, held: int) -> int:
     """
     for place in (directory, *directory.parents):
         try:
-            return min(MOST_BYTES, (shutil.disk_usage(place).free + held) // SHARE_OF_DISK)
+            return min(limits.CACHE_BYTES, (shutil.disk_usage(place).free + held) // limits.CACHE_DISK_SHARE)
         except OSError:
             continue
-    return MOST_BYTES
+    return limits.CACHE_BYTES
 
 
 def surplus(

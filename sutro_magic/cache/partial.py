@@ -24,10 +24,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sutro_magic import limits
 from sutro_magic.cache.layout import matching
 from sutro_magic.errors import CacheError, Hint
 from sutro_magic.system.byte_ranges import Ranges
-from sutro_magic.system.disk import RESERVE_SHARE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ class Partial:
             disk = shutil.disk_usage(self._folder)
         except OSError:
             return
-        needed = missing + min(MARGIN_BYTES, disk.total // RESERVE_SHARE)
+        needed = missing + min(MARGIN_BYTES, disk.total // limits.DISK_RESERVE_SHARE)
         if disk.free < needed:
             raise CacheError(
                 f"The results need {_megabytes(needed)} on the disk of {self._folder.parents[2]}, "

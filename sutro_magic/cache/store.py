@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sutro_magic import limits
 from sutro_magic.cache import eviction
 from sutro_magic.cache.entry import (
     ENTRY_FILE,
@@ -61,8 +62,6 @@ __all__ = [
 ]
 
 LOCKS_FOLDER = "locks"
-LOCK_SECONDS = 300.0
-"""So long a fetch waits for another process that is fetching the same; then it fetches itself."""
 STAGING_FOLDER = "staging"
 STALE_SECONDS = 24 * 3600
 """A staging folder untouched for so long was left by a process that was killed."""
@@ -164,7 +163,7 @@ class ResultsCache:
         on_notice : callable
             Told in one sentence when there is somebody to wait for.
         wait : bool
-            Wait, for `LOCK_SECONDS` at most; otherwise go on at once, with the lock or without.
+            Wait, for `limits.LOCK_SECONDS` at most; otherwise go on at once, with the lock or without.
         sleep : callable
             Waits for so many seconds; what it raises ends the wait.
         """
@@ -172,9 +171,9 @@ class ResultsCache:
         name = _columns_name(request.job_id, inputs=request.inputs, logprobs=request.logprobs)
         lock = FileLock(
             self.directory / LOCKS_FOLDER / f"{identity}-{name}",
-            LOCK_SECONDS if wait else 0,
+            limits.LOCK_SECONDS if wait else 0,
             lambda: on_notice(
-                f"This job is being fetched already; waiting for that (at most {LOCK_SECONDS:.0f} s)…"
+                f"This job is being fetched already; waiting for that (at most {limits.LOCK_SECONDS:.0f} s)…"
             ),
             sleep,
         )
@@ -294,7 +293,7 @@ class ResultsCache:
         spare = eviction.held_folders() | {entry.folder}
         held = sum(other.disk_size for other in entries)
         limit = self._configured_limit() or eviction.default_limit(self.directory, held)
-        demo = min(limit, eviction.DEMO_BYTES)
+        demo = min(limit, limits.DEMO_CACHE_BYTES)
         of_demo = [other for other in entries if other.folder.parent.name == eviction.DEMO_IDENTITY]
         gone = self._evict(of_demo, demo, spare)
         self._evict([other for other in entries if other.folder not in gone], limit, spare)

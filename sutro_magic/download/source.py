@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from sutro_magic import limits
 from sutro_magic.api.responses import content_length, retry_after
 from sutro_magic.api.transport import RETRIED_STATUSES
 from sutro_magic.download.transfer import OK, PARTIAL, UNSATISFIABLE, Transfer, is_passing
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and, where it is known, the bytes in all."""
 
-CONNECTIONS = 8
-"""To an object storage at most; as many as help are opened."""
 NO_SUCH_ROUTE = frozenset({404, 405})
 STORAGE_REFUSED = frozenset({400, 401, 403, 404, 410})
 """What object storage answers to an expired signature (R2: 400, S3: 403), or when the object has moved."""
@@ -139,7 +138,7 @@ class Origin:
     @property
     def connections(self) -> int:
         """How many connections there may be at most: one to the service itself."""
-        return CONNECTIONS if self._signed else 1
+        return limits.CONNECTIONS if self._signed else 1
 
     def open(self, headers: Mapping[str, str]) -> requests.Response:
         """Ask for the results, in one try.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sutro_magic import limits
 from sutro_magic.errors import Hint, ResultsTooLargeError, shorten
 from sutro_magic.formats.page_headers import check_pages, longest_text
 from sutro_magic.system import resources
@@ -24,17 +25,7 @@ BATCH_BYTES = 16 << 20
 """Of rows that are read at once, for which Arrow takes several times as much; long texts make batches of fewer rows."""
 DECODED_BYTES = 64 << 20
 """What rows that are read at once may have if all were as long as the longest that their pages allow."""
-MAX_LIST_BYTES = 2 << 30
-"""Of a list, on average, were all of its values as long as the longest. Arrow takes no texts of more than that in one."""
 
-MEMORY_SHARE = 4
-"""One row, with the pages that it stands in, is refused if it claims more than such a part of the memory, unless the
-file has much of that itself. Arrow takes up to twice as much as is claimed, since what grows is copied."""
-ALWAYS_ALLOWED_BYTES = 1 << 30
-"""However little memory there is, or where nobody knows how much."""
-HONEST_GROWTH = 20
-"""What is so many times as large in memory as in the file is taken for what it says: writers put the first 1,024 texts,
-however long, into one dictionary."""
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 """Bytes of a value of each physical type."""
@@ -126,7 +117,7 @@ def rows_at_once(
             )
             if is_list:
                 value = (value + _IN_LIST) * pages.values // rows
-                if value > MAX_LIST_BYTES:
+                if value > limits.LIST_BYTES:
                     raise ResultsTooLargeError(
                         f"A list of `{shorten(column.path, 60)}` may take {value / 1e9:,.1f} GB in memory: "
                         f"{pages.values:,} values in {pages.unpacked / 1e6:,.1f} MB of pages."
@@ -157,11 +148,11 @@ def width_of_nulls(kind: pa.DataType) -> int:
 
 def _check_row(claimed: int, packed: int) -> None:
     """Refuse what any row needs, if memory should not hold that; its columns have so many bytes in the file."""
-    if claimed <= ALWAYS_ALLOWED_BYTES:
+    if claimed <= limits.ROW_ALWAYS_ALLOWED_BYTES:
         return
     memory = resources.memory()
-    most = max(ALWAYS_ALLOWED_BYTES, (memory or 0) // MEMORY_SHARE)
-    honest = HONEST_GROWTH * packed
+    most = max(limits.ROW_ALWAYS_ALLOWED_BYTES, (memory or 0) // limits.ROW_MEMORY_SHARE)
+    honest = limits.EXPANSION_RATIO * packed
     most = max(most, honest if memory is None else min(honest, memory * 3 // 4))
     if claimed > most:
         raise ResultsTooLargeError(

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from sutro_magic import limits
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
 
 if TYPE_CHECKING:
@@ -31,15 +32,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK_BYTES = 4 << 20
-MAX_ROW_BYTES = 256 << 20
-"""A row is held in memory, a few times over; the longest known answers of models have some megabytes."""
-MAX_DIRECTORY_BYTES = 16 << 20
 MAX_HEADER_BYTES = 1 << 20
 
 # Deflate cannot pack more than 1032 to 1, results of a few labels reach some 100 to 1. Whatever is
 # below 1 GiB passes in any case: it is streamed, so it costs time but neither memory nor disk.
-MAX_RATIO = 200
-ALWAYS_ALLOWED_BYTES = 1 << 30
 
 _LINE_FEED = re.compile(rb"\n")
 _BLANK_LINE = re.compile(rb"^\r?\n", re.MULTILINE)
@@ -76,7 +72,9 @@ def open_rows(archive: Path) -> Iterator[tuple[list[str], Iterator[pa.RecordBatc
         with _readable():
             opened = stack.enter_context(zipfile.ZipFile(file))
             file.opened = True
-            member = _choose_member(opened, MAX_RATIO * archive.stat().st_size + ALWAYS_ALLOWED_BYTES)
+            member = _choose_member(
+                opened, limits.ZIP_EXPANSION_RATIO * archive.stat().st_size + limits.ZIP_ALWAYS_ALLOWED_BYTES
+            )
             rows = _Rows(stack.enter_context(opened.open(member)))
         yield rows.names, rows.batches()
 
@@ -95,7 +93,7 @@ class _Archive(io.FileIO):
     opened = False
 
     def read(self, size: int | None = -1, /) -> bytes | Any:
-        if not self.opened and size is not None and size > MAX_DIRECTORY_BYTES:
+        if not self.opened and size is not None and size > limits.ZIP_DIRECTORY_BYTES:
             raise ResultsTooLargeError("The archive lists far too many files.")
         return super().read(size)
 
@@ -160,9 +158,9 @@ class _Rows:
             if end:
                 yield from self._parse(self._pending[:end])
                 self._pending = self._pending[end:]
-            elif len(self._pending) > MAX_ROW_BYTES:
+            elif len(self._pending) > limits.CSV_ROW_BYTES:
                 raise ResultsTooLargeError(
-                    f"Row {self._rows + 1:,} of the CSV is longer than {MAX_ROW_BYTES:,} bytes."
+                    f"Row {self._rows + 1:,} of the CSV is longer than {limits.CSV_ROW_BYTES:,} bytes."
                 )
             more = self._read_more()
         if self._pending:

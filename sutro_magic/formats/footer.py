@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sutro_magic import limits
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
 from sutro_magic.formats.page_headers import check_pages, too_many_pages
-from sutro_magic.formats.thrift import BINARY, I32, I64, LIST, MAX_DEPTH, STRUCT, Reader, ThriftError
+from sutro_magic.formats.thrift import BINARY, I32, I64, LIST, STRUCT, Reader, ThriftError
 from sutro_magic.system import cancellation
 
 if TYPE_CHECKING:
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
 
     from sutro_magic.formats.page_headers import File
 
-MAX_FOOTER_BYTES = 16 << 20
-"""A footer of ten million rows in row groups of 20,000 has less than one megabyte, unless texts are long: it has the
-first and the last of each row group;"""
-MAX_FOOTER_SHARE = 8
-"""so it may be such a part of the file, up to"""
-MAX_LARGE_FOOTER_BYTES = 128 << 20
-MAX_COLUMNS = 10_000
-MAX_ROWS = 2_000_000_000
-MAX_PAGES = 1_000_000
-"""Each costs some microseconds to look at."""
 
 TAIL_BYTES = 8
 """A file ends with the footer's length, as 32 bits, and the magic number."""
@@ -101,8 +92,8 @@ def check_footer(path: Path, check: Callable[[], None] = cancellation.check) -> 
         pages = 0
         for chunk in itertools.chain.from_iterable(read_chunks(file, os.fstat(file.fileno()).st_size)):
             pages += check_pages(file, chunk.start, chunk.end, check).count
-            if pages > MAX_PAGES:
-                raise too_many_pages(MAX_PAGES)
+            if pages > limits.PARQUET_PAGES:
+                raise too_many_pages(limits.PARQUET_PAGES)
 
 
 def read_chunks(file: File, size: int) -> list[list[Chunk]]:
@@ -164,7 +155,7 @@ def _read_footer(file: File, size: int) -> tuple[bytes, int]:
     data_end = size - TAIL_BYTES - length
     if magic != _MAGIC or data_end < _MAGIC_BYTES:
         raise _damaged()
-    most = max(MAX_FOOTER_BYTES, min(size // MAX_FOOTER_SHARE, MAX_LARGE_FOOTER_BYTES))
+    most = max(limits.FOOTER_BYTES, min(size // limits.FOOTER_SHARE, limits.LARGE_FOOTER_BYTES))
     if length > most:
         raise ResultsTooLargeError(
             f"The footer of the Parquet file has {length:,} bytes; {most:,} would be very many."
@@ -213,9 +204,9 @@ def check_metadata(footer: bytes, data_end: int) -> list[list[Chunk]]:
                     grouped += count
             else:
                 reader.skip(kind)
-    if rows > MAX_ROWS:
+    if rows > limits.MAX_ROWS:
         raise ResultsTooLargeError(
-            f"The Parquet file claims to have {rows:,} rows; up to {MAX_ROWS:,} can be read."
+            f"The Parquet file claims to have {rows:,} rows; up to {limits.MAX_ROWS:,} can be read."
         )
     if columns < 0 or rows < 0 or rows != grouped:
         raise _misfit()
@@ -225,9 +216,9 @@ def check_metadata(footer: bytes, data_end: int) -> list[list[Chunk]]:
 def _check_schema(reader: Reader) -> int:
     """Return the number of columns that have values, those inside others included."""
     count, _ = reader.list_head()
-    if count > MAX_COLUMNS:
+    if count > limits.PARQUET_COLUMNS:
         raise ResultsTooLargeError(
-            f"The Parquet file claims to have {count:,} columns; up to {MAX_COLUMNS:,} can be read."
+            f"The Parquet file claims to have {count:,} columns; up to {limits.PARQUET_COLUMNS:,} can be read."
         )
     open_groups: list[int] = []  # how many children each group that we are in still lacks
     leaves = 0
@@ -250,9 +241,9 @@ def _check_schema(reader: Reader) -> int:
             leaves += 1
         else:
             open_groups.append(children)
-        if len(open_groups) > MAX_DEPTH:
+        if len(open_groups) > limits.THRIFT_DEPTH:
             raise CorruptResultsError(
-                f"The columns of the Parquet file are nested more than {MAX_DEPTH} deep: no results are."
+                f"The columns of the Parquet file are nested more than {limits.THRIFT_DEPTH} deep: no results are."
             )
     return leaves
 

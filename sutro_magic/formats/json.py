@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
+from sutro_magic import limits
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
 from sutro_magic.formats.json_tokens import tokens
 from sutro_magic.formats.reader import json_text
@@ -24,13 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK_BYTES = 2 << 20
-MAX_JSON_BYTES = 1 << 30
-"""Largest JSON body; the format is meant for small results, and its columns come one after the other."""
 MEMORY_FACTOR = 4
 """So many times its body may JSON take in memory, most of it for the finished columns, and `MEMORY_FIXED` beside."""
 MEMORY_FIXED = 300 << 20
-MAX_VALUE_CHARACTERS = 16 << 20
-"""A value is held in memory, a few times over; the longest known answers of models have some megabytes."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DELIMITER = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
@@ -73,8 +70,8 @@ def read_columns(
     """
     size = path.stat().st_size
     memory = resources.memory()
-    room = MAX_JSON_BYTES if memory is None else max(0, memory - MEMORY_FIXED) // MEMORY_FACTOR
-    limit = min(MAX_JSON_BYTES, room)
+    room = limits.JSON_BYTES if memory is None else max(0, memory - MEMORY_FIXED) // MEMORY_FACTOR
+    limit = min(limits.JSON_BYTES, room)
     if size > limit:
         raise ResultsTooLargeError(
             f"The JSON body has {size:,} bytes; JSON is for small results, here up to {limit:,} bytes."
@@ -111,8 +108,10 @@ class _Source:
         if self.ended:
             return False
         rest = self.text[self.at :]
-        if len(rest) > MAX_VALUE_CHARACTERS:
-            raise ResultsTooLargeError(f"A value of the JSON has over {MAX_VALUE_CHARACTERS:,} characters.")
+        if len(rest) > limits.JSON_VALUE_CHARACTERS:
+            raise ResultsTooLargeError(
+                f"A value of the JSON has over {limits.JSON_VALUE_CHARACTERS:,} characters."
+            )
         data = self._stream.read(max(CHUNK_BYTES, len(rest)))
         self.ended = not data
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sutro_magic import limits
 from sutro_magic.errors import ResultsTooLargeError
 from sutro_magic.formats.thrift import I32, STRUCT, Reader, ThriftError
 from sutro_magic.system import cancellation
@@ -21,15 +22,8 @@ from sutro_magic.system import cancellation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_PAGE_BYTES = 1 << 30
-"""Most writers end a page after a megabyte (DuckDB: after 100) or with the value that goes beyond, but Arrow looks only
-after each 1,024 values: prompts that share a document of a megabyte pack to almost nothing."""
-MAX_PAGE_GROWTH = 100
-"""A page of more may have so many times what it has in the file."""
 UNKNOWN_BYTES = 256 << 20
 """What is expected of a page that is not understood."""
-MAX_CHUNK_PAGES = 100_000
-"""Of one column in one row group; writers put 20,000 rows in a page, or a megabyte."""
 _HEADER_BYTES = 4096
 """As much as is read of a page for its header, which has some dozens of bytes;"""
 _LONG_HEADER_BYTES = 16 << 20
@@ -126,7 +120,7 @@ def check_pages(
     Raises
     ------
     ResultsTooLargeError
-        When a page would unpack to more than `MAX_PAGE_BYTES` and `MAX_PAGE_GROWTH` times as many, or there are more than `MAX_CHUNK_PAGES`.
+        When a page would unpack to more than `limits.PAGE_BYTES` and `limits.PAGE_EXPANSION_RATIO` times as many, or there are more than `limits.CHUNK_PAGES`.
     """
     pages = unpacked = values = largest = densest = prefixed = 0
     dictionary = None
@@ -136,7 +130,7 @@ def check_pages(
         size, packed = max(0, header.get(_UNPACKED, 0)), header.get(_PACKED, -1)
         count = max(0, header.get(_COUNT_OF_VALUES, 0))
         lengths = count * _LENGTHS.get(header.get(_ENCODED, 0), 0)
-        if size + lengths > max(MAX_PAGE_BYTES, MAX_PAGE_GROWTH * packed):
+        if size + lengths > max(limits.PAGE_BYTES, limits.PAGE_EXPANSION_RATIO * packed):
             raise ResultsTooLargeError(
                 f"A page of the Parquet file would unpack from {packed:,} to {size + lengths:,} bytes: no results pack that well."
             )
@@ -144,8 +138,8 @@ def check_pages(
             prefixed = largest = UNKNOWN_BYTES  # Arrow may see more there than we do
             break
         pages += 1
-        if pages > MAX_CHUNK_PAGES:
-            raise too_many_pages(MAX_CHUNK_PAGES)
+        if pages > limits.CHUNK_PAGES:
+            raise too_many_pages(limits.CHUNK_PAGES)
         unpacked += size
         start += reader.at
         if header.get(_KIND) == _DICTIONARY_KIND:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sutro_magic import limits
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_DEPTH = 50
 
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT, UUID = range(1, 14)
 _BYTES = {BYTE: 1, DOUBLE: 8, UUID: 16}
@@ -67,7 +68,7 @@ class Reader:
 
     def skip(self, kind: int, depth: int = 0, *, in_list: bool = False) -> None:
         """Pass over a value."""
-        if depth > MAX_DEPTH:
+        if depth > limits.THRIFT_DEPTH:
             raise ThriftError
         if kind in {TRUE, FALSE}:
             self._at += in_list  # elsewhere the type is the value

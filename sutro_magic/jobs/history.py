@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sutro_magic import limits
 from sutro_magic.cache.layout import ENTRY_FILE, NOTE_FILE, entry_pattern
 from sutro_magic.models import Job, JobStatus, parse_time
 from sutro_magic.system.locks import ThreadLock
@@ -15,9 +16,6 @@ from sutro_magic.system.locks import ThreadLock
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-MOST_JOBS = 2000
-"""So many are remembered; the ones that were met longest ago are forgotten first."""
 
 
 class RememberedJob(NamedTuple):
@@ -57,7 +55,7 @@ class JobHistory:
         with self._lock:
             self._jobs.pop((identity, job.job_id), None)
             self._jobs[identity, job.job_id] = RememberedJob(job.job_id, job.name, job.status, job.created)
-            while len(self._jobs) > MOST_JOBS:
+            while len(self._jobs) > limits.MAX_REMEMBERED_JOBS:
                 del self._jobs[next(iter(self._jobs))]
 
     def of(self, identity: str) -> list[RememberedJob]:

@@ -9,8 +9,8 @@ from operator import index
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from sutro_magic import limits
 from sutro_magic.errors import ArgumentError, Hint, JobNotFoundError, shorten
-from sutro_magic.formats.footer import MAX_ROWS
 from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
 from sutro_magic.system.quoting import can_be_typed
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _LIST = (Hint("jobs"), " lists the jobs of this key.")
 _LIST_ALL = (Hint("jobs"), " lists all.")
-LONGEST_JOB_ID = 200
 LONGEST_LIST = 5
 MOST_GUESSES = 3
 SHORTEST_WORD = 3
@@ -41,7 +40,7 @@ def clean_job(job_id: object) -> str:
     if not job_id.strip():
         raise ArgumentError("No job was given.", hint=_LIST)
     text = job_id.strip()
-    if len(text) > LONGEST_JOB_ID:
+    if len(text) > limits.MAX_JOB_ID_LENGTH:
         raise ArgumentError(
             f"{shorten(text, 40)!r} has {len(text):,} characters: no job id or name is that long.",
             hint=_LIST,
@@ -75,8 +74,8 @@ def clean_rows(rows: object) -> int:
     count = index(rows)
     if count < 1:
         raise ArgumentError(f"A look at {shorten(str(count))} rows shows nothing.", hint=hint)
-    if count > MAX_ROWS:
-        raise ArgumentError(f"No results have so many rows; up to {MAX_ROWS:,} can be.", hint=hint)
+    if count > limits.MAX_ROWS:
+        raise ArgumentError(f"No results have so many rows; up to {limits.MAX_ROWS:,} can be.", hint=hint)
     return count
 
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sutro_magic import limits
 from sutro_magic.errors import ArgumentError, Hint, ServiceError, WaitTimeoutError
 from sutro_magic.jobs.progress_stream import JobWatch, may_pass
 from sutro_magic.jobs.status_errors import raise_unless_succeeded
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 FIRST_POLL_SECONDS = 0.5
 SLOWEST_POLL_SECONDS = 5.0
-OUTAGE_SECONDS = 300.0
-"""A service that does not answer for so long is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ def _poll(
             try:
                 status, reason = client.get_status(job.job_id, patience)
             except ServiceError as error:
-                if not may_pass(error) or time.monotonic() - answered > OUTAGE_SECONDS:
+                if not may_pass(error) or time.monotonic() - answered > limits.OUTAGE_SECONDS:
                     raise
                 cancellation.tell(listeners.on_outage, error.message.rstrip("."))
             else:

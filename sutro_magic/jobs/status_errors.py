@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from sutro_magic import limits
 from sutro_magic.errors import Hint, JobCancelledError, JobFailedError, JobNotReadyError, shorten
 from sutro_magic.models import JobStatus
 
 if TYPE_CHECKING:
     from sutro_magic.models import Job
-
-JUST_SUCCEEDED_SECONDS = 120.0
-"""For this long after success the results may not be written yet (the SDK waits up to 100 s)."""
 
 
 def raise_unless_succeeded(job: Job) -> None:
@@ -52,4 +50,4 @@ def just_succeeded(job: Job) -> bool:
     """Tell whether a job succeeded so lately that its results may not be written yet."""
     if job.completed is None:
         return False
-    return abs((datetime.now(UTC) - job.completed).total_seconds()) < JUST_SUCCEEDED_SECONDS
+    return abs((datetime.now(UTC) - job.completed).total_seconds()) < limits.JUST_SUCCEEDED_SECONDS

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sutro_magic import limits
 from sutro_magic.errors import (
     ConfigurationError,
     Hint,
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-SHARE_OF_MEMORY = 4
-"""A quarter of the machine's or the container's memory is DuckDB's at most."""
-LEAST_MEMORY = 256 * 2**20
-MOST_MEMORY = 4 * 2**30
 WAIT_SECONDS = 0.02
 """How often somebody who waits for a cancelled query looks whether it has ended."""
 TICK_SECONDS = 0.1
@@ -143,8 +140,10 @@ def default_threads() -> int:
 
 def default_memory() -> int:
     """Return DuckDB's share of the memory that is ours, in bytes."""
-    most = MOST_MEMORY * SHARE_OF_MEMORY
-    return max(LEAST_MEMORY, min(most, resources.memory() or most) // SHARE_OF_MEMORY)
+    most = limits.DUCKDB_MOST_MEMORY * limits.DUCKDB_MEMORY_SHARE
+    return max(
+        limits.DUCKDB_LEAST_MEMORY, min(most, resources.memory() or most) // limits.DUCKDB_MEMORY_SHARE
+    )
 
 
 def limit_arrow() -> None:

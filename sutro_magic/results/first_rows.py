@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sutro_magic import limits
 from sutro_magic.cache.store import RESULTS_FILE, CacheEntry, ResultsCache
 from sutro_magic.errors import ArgumentError, CacheError, CorruptResultsError, Hint, PeekError
 from sutro_magic.formats.batch_size import BATCH_BYTES
@@ -37,13 +38,6 @@ if TYPE_CHECKING:
     from sutro_magic.formats.footer import Chunk
     from sutro_magic.formats.page_headers import File
     from sutro_magic.models import Job, ResultsRequest
-
-MOST_SHARE = 0.2
-"""A look that costs a larger share of the file is refused: the whole is not much dearer, and stays."""
-MOST_DECODED = 1 << 30
-"""Bytes of row groups, decoded, that a look may take."""
-MOST_FETCHED = 256 << 20
-"""Bytes of row groups, packed, which are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +88,8 @@ def read_first_rows(file: RemoteFile, request: ResultsRequest, rows: int) -> Fir
             spans = [(chunk.start, chunk.end) for chunk in wanted]
             fetched = sum(end - start for start, end in spans)
             decoded = sum(max(0, chunk.unpacked) for chunk in wanted)
-            _check_memory(file, request, rows, decoded, MOST_DECODED)
-            _check_memory(file, request, rows, fetched, MOST_FETCHED)
+            _check_memory(file, request, rows, decoded, limits.PREVIEW_DECODED_BYTES)
+            _check_memory(file, request, rows, fetched, limits.PREVIEW_FETCHED_BYTES)
             if file.fetched < file.size:
                 why = (
                     "they are in one row group"
@@ -106,11 +100,11 @@ def read_first_rows(file: RemoteFile, request: ResultsRequest, rows: int) -> Fir
             file.prefetch(spans)
             # The pages themselves say it again; Arrow believes them, not the footer.
             decoded = sum(check_pages(file, *span).unpacked for span in spans)
-            _check_memory(file, request, rows, decoded, MOST_DECODED)
+            _check_memory(file, request, rows, decoded, limits.PREVIEW_DECODED_BYTES)
             table = _describe(parquet, request)
 
             def check(taken: int) -> None:
-                _check_memory(file, request, rows, taken, MOST_DECODED)
+                _check_memory(file, request, rows, taken, limits.PREVIEW_DECODED_BYTES)
 
             home, count = _take(parquet, _decode(parquet, file, chunks, groups, rows), rows, check)
             return FirstRows(home, count, table, file.size, file.fetched)
@@ -133,7 +127,7 @@ def read_cached_rows(entry: CacheEntry, rows: int) -> FirstRows:
         with opened(entry.path) as (parquet, data):
 
             def check(taken: int) -> None:
-                _check_memory(entry, entry.request, rows, taken, MOST_DECODED)
+                _check_memory(entry, entry.request, rows, taken, limits.PREVIEW_DECODED_BYTES)
 
             chunks, groups = Chunks(data, data.size()), _groups(parquet.metadata, rows)
             home, count = _take(parquet, _decode(parquet, data, chunks, groups, rows), rows, check)
@@ -261,7 +255,7 @@ def _check_memory(
 
 def _check_share(file: RemoteFile, request: ResultsRequest, missing: int, why: str) -> None:
     cost = file.fetched + missing
-    if cost <= MOST_SHARE * file.size:
+    if cost <= limits.PREVIEW_SHARE * file.size:
         return
     job_id = request.job_id
     raise PeekError(

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sutro_magic import limits
 from sutro_magic.system.disk import check_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IN_MEMORY_BYTES = 256 * 2**20
-"""Of an answer; a larger one is kept in a file, in the temporary folder, while it is used."""
 
 MOST_DAYS = 100_000_000
 """Of a duration, which counts microseconds in 64 bits."""
@@ -29,7 +28,7 @@ def collect(reader: pa.RecordBatchReader, count: Callable[[int], None]) -> pa.Ta
         rows += batch.num_rows
         size += batch.nbytes
         count(rows)
-        if size > IN_MEMORY_BYTES:
+        if size > limits.ANSWER_MEMORY_BYTES:
             return _in_a_file(batches, reader, count)
     return pa.Table.from_batches(batches, reader.schema)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from sutro_magic import limits
 from sutro_magic.structured.arrays import from_values, observe, widen
 from sutro_magic.structured.fast_path import read_known
 from sutro_magic.structured.json_object import RowError
@@ -38,8 +39,6 @@ MANY_ROWS = 2_000
 """So many rows of unknown shape are worth another look for what they have in common."""
 MOST_LOOKS = 4
 
-MOST_COLUMNS = 1_000
-"""More keys than that are data of their own."""
 
 _Indices = Any  # a numpy array of int64
 
@@ -48,7 +47,7 @@ class TooManyColumnsError(ValueError):
     """The outputs have more keys than a table should have columns."""
 
     def __init__(self) -> None:
-        super().__init__(f"they have more than {MOST_COLUMNS:,} different keys")
+        super().__init__(f"they have more than {limits.UNFOLDED_COLUMNS:,} different keys")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +268,7 @@ def _merge(
 ) -> tuple[dict[Key, Shape], dict[Key, pa.Array]]:
     """Put the parts and the odd rows together, in order, each column in the shape that fits all of it."""
     keys = dict.fromkeys(key for found in (*(part.shapes for part in parts), *values) for key in found)
-    if len(keys) > MOST_COLUMNS:
+    if len(keys) > limits.UNFOLDED_COLUMNS:
         raise TooManyColumnsError
     order = np.concatenate([*(part.rows for part in parts), odd])
     as_it_was = len(parts) == 1 and len(order) == rows and not values

@@ -11,8 +11,7 @@ import json
 import math
 from typing import Any
 
-DEEPEST_VALUE = 200
-"""Levels of lists and objects in an output; Python's own limit depends on who asks."""
+from sutro_magic import limits
 
 _SPACE = " \t\n\r"
 _KINDS = {
@@ -98,7 +97,7 @@ def _read(text: str) -> Any:
     except json.JSONDecodeError as error:
         raise RowError(_what_is_wrong(text, error)) from None
     except RecursionError:
-        reason = f"more than {DEEPEST_VALUE} levels deep"
+        reason = f"more than {limits.JSON_DEPTH} levels deep"
     except ValueError:  # Python refuses to read integers of more than 4,300 digits
         reason = "a number with thousands of digits"
     raise RowError(reason, is_object=text.lstrip(_SPACE)[:1] == "{")
@@ -116,8 +115,8 @@ def _check(value: Any, depth: int = 0) -> None:
     elif isinstance(value, _Repeated):
         raise RowError(f"the key {value.key[:60]!r} stands twice", is_object=True)
     elif isinstance(value, list | dict):
-        if depth == DEEPEST_VALUE:
-            raise RowError(f"more than {DEEPEST_VALUE} levels deep", is_object=True)
+        if depth == limits.JSON_DEPTH:
+            raise RowError(f"more than {limits.JSON_DEPTH} levels deep", is_object=True)
         for inner in (*value, *value.values()) if isinstance(value, dict) else value:
             _check(inner, depth + 1)
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sutro_magic import limits
 from sutro_magic.formats import reader
-from sutro_magic.structured.decode import MOST_COLUMNS, Chunk, TooManyColumnsError, decode
+from sutro_magic.structured.decode import Chunk, TooManyColumnsError, decode
 from sutro_magic.structured.ipc_file import ERROR_FIELDS, UnfoldedFileWriter
 from sutro_magic.structured.json_object import RowError, is_object, read_object
 from sutro_magic.structured.plan import (
@@ -328,7 +329,7 @@ def _decode_all(job: _Job, plan: Plan, writer: UnfoldedFileWriter) -> _Totals:
         others = {_passed(name): batch.column(i) for i, name in enumerate(batch.schema.names)}
         others |= {"_raw": chunk.raw, "_error": chunk.errors}
         writer.write(chunk.shapes, chunk.columns, others, batch.num_rows)
-        if len(writer.shapes) > MOST_COLUMNS:
+        if len(writer.shapes) > limits.UNFOLDED_COLUMNS:
             raise TooManyColumnsError
         job.on_rows(totals.rows, job.table.num_rows)
 

@@ -13,6 +13,8 @@ import re
 import shutil
 from pathlib import Path
 
+from sutro_magic import limits
+
 MOUNTS = Path("/proc/self/mounts")
 """Where Linux lists what is mounted; elsewhere every disk is taken for local."""
 
@@ -20,9 +22,6 @@ NETWORK_TYPES = re.compile(
     r"nfs\d?|lustre|gpfs|cifs|smb\d?|smbfs|beegfs|ceph|afs|ncpfs|wekafs|panfs|pvfs2|orangefs|glusterfs|"
     r"fuse\.(?:sshfs|s3fs|gcsfuse|glusterfs|ceph|rclone|goofys|juicefs|davfs2?|lustre|blobfuse2?)"
 )
-RESERVE_BYTES = 500 * 10**6
-RESERVE_SHARE = 50
-"""So much, or a fiftieth of the disk where that is less, stays free."""
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -56,5 +55,5 @@ def is_on_network(path: Path, mounts: Path | None = None) -> bool:
 def check_room(folder: Path) -> None:
     """Raise `OSError` (``ENOSPC``) when a disk is nearly full: what has no known size must not fill it for all others."""
     disk = shutil.disk_usage(folder)
-    if disk.free < min(RESERVE_BYTES, disk.total // RESERVE_SHARE):
+    if disk.free < min(limits.DISK_RESERVE_BYTES, disk.total // limits.DISK_RESERVE_SHARE):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sutro_magic import limits
 from sutro_magic.api.client import Client
 from sutro_magic.api.credentials import make_credentials
 from sutro_magic.cache.partial import Partials
@@ -96,7 +97,7 @@ def serve(path, rate, ports):
 def ours(port, folder, connections):
     """Return seconds, and connections that were opened."""
     client = Client(make_credentials(f"http://127.0.0.1:{port}", "sk_x", "a benchmark"))
-    source.CONNECTIONS = connections
+    limits.CONNECTIONS = connections
     opened, real = [], client.open_artifact
     client.open_artifact = lambda *arguments: opened.append(threading.get_ident()) or real(*arguments)
     target = Path(folder) / "target"

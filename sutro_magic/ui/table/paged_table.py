@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
+from sutro_magic import limits
 from sutro_magic.errors import ArgumentError, SupersededError, SutroError
 from sutro_magic.query.duckdb_engine import QueryQueue
 from sutro_magic.query.summaries import list_values, summarize
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from sutro_magic.query.pages import Pages
 
 _HERE = Path(__file__).parent
-MOST_ROWS_ON_A_PAGE = 1_000
 DEFAULT_PAGE_LENGTH = 10
 LENGTHS = (10, 25, 50, 100)
 """Page lengths on offer where ``itables.options.lengthMenu`` does not say."""
@@ -123,7 +123,7 @@ class PagedTable(anywidget.AnyWidget):
         from itables import options
 
         menu = [n for n in getattr(options, "lengthMenu", LENGTHS) if isinstance(n, int) and n > 0]
-        length = min(page_length or DEFAULT_PAGE_LENGTH, MOST_ROWS_ON_A_PAGE)
+        length = min(page_length or DEFAULT_PAGE_LENGTH, limits.MAX_PAGE_ROWS)
         lengths = rows.page_lengths(head.num_columns, [*menu, length])
         length = max((n for n in lengths if n <= length), default=lengths[0])
         columns = [
@@ -222,7 +222,7 @@ class PagedTable(anywidget.AnyWidget):
 
     def _answer_page(self, content: dict[str, Any]) -> dict[str, Any]:
         question, ticket = self._question(content), content["ticket"]
-        length = max(1, min(int(content["length"]), MOST_ROWS_ON_A_PAGE))
+        length = max(1, min(int(content["length"]), limits.MAX_PAGE_ROWS))
         start = max(0, int(content["start"]))
         numbers = self._pages.page(question, start, length, ticket)
         count = self._pages.count(question, ticket)

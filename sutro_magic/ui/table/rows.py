@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sutro_magic import limits
 from sutro_magic.formats.json_tokens import tokens
 from sutro_magic.query.table_query import kind_of
 from sutro_magic.ui.render.cells import LONGEST_CELL, cell_text, in_lines, in_one_line, plain_value, value_of
@@ -25,8 +26,6 @@ STATE_BYTES = 50_000
 SHORTEST_LIMIT = 4
 LONGEST_LIST = 40
 """Elements of a list that are shown in a cell."""
-LONGEST_DETAIL = 200_000
-"""Characters of a value that the detail pane shows before it is asked for all."""
 
 Cell = str | list[Any] | None
 
@@ -75,7 +74,8 @@ def detail(table: pa.Table, *, whole: int | None = None) -> list[dict[str, Any]]
         Place of a column whose value is given whole, however long.
     """
     return [
-        _property(table.column(i), None if i == whole else LONGEST_DETAIL) for i in range(table.num_columns)
+        _property(table.column(i), None if i == whole else limits.DETAIL_CHARACTERS)
+        for i in range(table.num_columns)
     ]
 
 
@@ -109,7 +109,7 @@ def _property(column: pa.ChunkedArray, limit: int | None) -> dict[str, Any]:
     kind = kind_of(column.type)
     if kind == "text":
         cut = value if limit is None else value[:limit]
-        pretty = pretty_json(value) if len(value) <= LONGEST_DETAIL else None
+        pretty = pretty_json(value) if len(value) <= limits.DETAIL_CHARACTERS else None
         return {
             "text": in_lines(cut),
             "length": len(value),
