@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, ClassVar
 from sutro_magic import _registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Hint:
@@ -215,6 +215,19 @@ class SutroError(Exception):
 def shorten(text: str, limit: int = 60) -> str:
     """Cut long text for a message."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def closest(text: str, names: Iterable[str], least: float = 0.6) -> str | None:
+    """Return the name that looks most like a text, or None if none comes close."""
+    import difflib  # here, because it costs a quarter of the loading time
+
+    return next(iter(difflib.get_close_matches(text, sorted(names), n=1, cutoff=least)), None)
+
+
+def did_you_mean(text: str, names: Iterable[str]) -> str:
+    """Return ``"Did you mean X? "`` with the name that looks most like a text, or nothing."""
+    close = closest(text, names)
+    return f"Did you mean {close}? " if close else ""
 
 
 def without_secrets(text: str) -> str:

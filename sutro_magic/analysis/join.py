@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sutro_magic.errors import ArgumentError, Hint, shorten
-from sutro_magic.jobs.lookup import closest
+from sutro_magic.errors import ArgumentError, Hint, closest, shorten
 from sutro_magic.sql.tables import is_table, own_names, to_arrow
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def cache_folder(directory: Path | str | None = None) -> Path:
             ".",
         ),
     )
+
+
+def job_digest(job_id: str) -> str:
+    """Return what stands for a job id, which is untrusted text, in the name of a folder."""
+    return hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def entry_pattern(identity: str | None) -> str:

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sutro_magic import limits
-from sutro_magic.cache.layout import matching
+from sutro_magic.cache.layout import job_digest, matching
 from sutro_magic.errors import CacheError, Hint
+from sutro_magic.system import humanize
 from sutro_magic.system.byte_ranges import Ranges
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ class Partial:
         needed = missing + min(MARGIN_BYTES, disk.total // limits.DISK_RESERVE_SHARE)
         if disk.free < needed:
             raise CacheError(
-                f"The results need {_megabytes(needed)} on the disk of {self._folder.parents[2]}, "
-                f"and {_megabytes(disk.free)} are free.",
+                f"The results need {humanize.size(needed)} on the disk of {self._folder.parents[2]}, "
+                f"and {humanize.size(disk.free)} are free.",
                 hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
             )
 
@@ -275,7 +276,7 @@ class Partials:
         CacheError
         """
         owner = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-        key = _job_key(request.job_id) + f"-{request.format}-i{request.inputs:d}-l{request.logprobs:d}"
+        key = job_digest(request.job_id) + f"-{request.format}-i{request.inputs:d}-l{request.logprobs:d}"
         parent = self._folder / identity
         rest, mine = parent / key, parent / f"{key}~{owner}"
         _living.add(owner)
@@ -313,7 +314,7 @@ class Partials:
 
     def clear(self, identity: str | None = None, job_id: str | None = None) -> None:
         """Delete what is kept: all, or that of one identity or job; not what is being written."""
-        name = "*" if job_id is None else f"{_job_key(job_id)}-*"
+        name = "*" if job_id is None else f"{job_digest(job_id)}-*"
         for path in matching(self._folder, f"{identity or '*'}/{name}"):
             if "~" not in path.name or _is_abandoned(path):
                 _remove(path)
@@ -323,10 +324,6 @@ class Partials:
         for path in self._folder.glob("*/*"):
             if _touched(path) < oldest:
                 _remove(path)
-
-
-def _job_key(job_id: str) -> str:
-    return hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -390,7 +387,3 @@ def _private(name: str, flags: int) -> int:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"

@@ -39,10 +39,11 @@ from sutro_magic.cache.entry import (
     read_entry,
     read_sound,
 )
-from sutro_magic.cache.layout import cache_folder, entry_pattern, matching
+from sutro_magic.cache.layout import cache_folder, entry_pattern, job_digest, matching
 from sutro_magic.cache.partial import Partials
 from sutro_magic.errors import CacheError, Hint, shown_hint
 from sutro_magic.models import Job, ResultsRequest
+from sutro_magic.system import humanize
 from sutro_magic.system.files import private_folder, remove_untouched, sync_and_hash, write_private
 from sutro_magic.system.locks import FileLock
 
@@ -193,7 +194,7 @@ class ResultsCache:
         """
         known = []
         if identity is not None:
-            folders = matching(self.directory / identity, f"{_digest(job_id)}-*")
+            folders = matching(self.directory / identity, f"{job_digest(job_id)}-*")
             known = [entry for folder in folders if (entry := read_entry(folder)) is not None]
         try:
             parent = private_folder(self.directory, STAGING_FOLDER)
@@ -300,8 +301,8 @@ class ResultsCache:
         own = demo if entry.folder.parent.name == eviction.DEMO_IDENTITY else limit
         if entry.size > own:
             on_notice(
-                f"The results of {entry.request.job_id} take {entry.size / 1e6:,.1f} MB, more than the cache may "
-                f"({own / 1e6:,.1f} MB). They are kept until other results come. "
+                f"The results of {entry.request.job_id} take {humanize.size(entry.size)}, more than the cache may "
+                f"({humanize.size(own)}). They are kept until other results come. "
                 + shown_hint((Hint("setting", name="cache_limit", value="50GB"), " grants more."))
             )
 
@@ -438,11 +439,7 @@ class ResultsCache:
 
 
 def _columns_name(job_id: str, *, inputs: bool, logprobs: bool) -> str:
-    return f"{_digest(job_id)}-i{inputs:d}-l{logprobs:d}"
-
-
-def _digest(job_id: str) -> str:
-    return hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
+    return f"{job_digest(job_id)}-i{inputs:d}-l{logprobs:d}"
 
 
 def _remove(folder: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from sutro_magic.demo.routing import ROUTE_NAMES
-from sutro_magic.errors import ArgumentError
+from sutro_magic.errors import ArgumentError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -157,6 +156,6 @@ class FaultSwitch:
 
 def _unknown(kind: str, name: object, known: Iterable[str]) -> ArgumentError:
     names = list(known)
-    close = get_close_matches(str(name), names, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}"
+    close = closest(str(name), names)
+    hint = f"Did you mean {close!r}?" if close else f"There are: {', '.join(names)}"
     return ArgumentError(f"There is no {kind} called {name!r}.", hint=hint)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from sutro_magic import limits
 from sutro_magic.errors import Hint, ResultsTooLargeError, shorten
 from sutro_magic.formats.page_headers import check_pages, longest_text
-from sutro_magic.system import resources
+from sutro_magic.system import humanize, resources
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -120,7 +120,7 @@ def rows_at_once(
                 if value > limits.LIST_BYTES:
                     raise ResultsTooLargeError(
                         f"A list of `{shorten(column.path, 60)}` may take {value / 1e9:,.1f} GB in memory: "
-                        f"{pages.values:,} values in {pages.unpacked / 1e6:,.1f} MB of pages."
+                        f"{pages.values:,} values in {humanize.size(pages.unpacked)} of pages."
                     )
             longest += value
         _check_row(resting + longest, packed)

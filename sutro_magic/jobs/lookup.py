@@ -10,7 +10,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from sutro_magic import limits
-from sutro_magic.errors import ArgumentError, Hint, JobNotFoundError, shorten
+from sutro_magic.errors import ArgumentError, Hint, JobNotFoundError, closest, did_you_mean, shorten
 from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
 from sutro_magic.system.quoting import can_be_typed
 
@@ -118,10 +118,9 @@ def parse_format(text: object) -> WireFormat:
     """Read the name of a wire format; raise `ArgumentError` naming the choices."""
     name = str(text).strip().lower()
     if name not in WIRE_FORMATS:
-        close = closest(name, WIRE_FORMATS)
         raise ArgumentError(
             f"There is no format {shorten(str(text))!r}.",
-            hint=(f"Did you mean {close}? " if close else "") + f"Choose one of {', '.join(WIRE_FORMATS)}.",
+            hint=did_you_mean(name, WIRE_FORMATS) + f"Choose one of {', '.join(WIRE_FORMATS)}.",
         )
     return name
 
@@ -133,10 +132,9 @@ def parse_status(status: str | JobStatus | None) -> JobStatus | None:
     parsed = JobStatus.parse(status)
     if parsed is JobStatus.UNKNOWN and str(status).strip().upper() != JobStatus.UNKNOWN:
         names = [member.value.lower() for member in JobStatus]
-        close = closest(str(status).lower(), names)
         raise ArgumentError(
             f"There is no status {shorten(str(status))!r}.",
-            hint=(f"Did you mean {close}? " if close else "") + f"Choose one of {', '.join(names)}.",
+            hint=did_you_mean(str(status).lower(), names) + f"Choose one of {', '.join(names)}.",
         )
     return parsed
 
@@ -145,11 +143,6 @@ def mentions(job: Job, text: str) -> bool:
     """Tell whether id, name, description or model of a job contain a text, in any case."""
     words = (job.job_id, job.name, job.description, job.model)
     return any(text.casefold() in word.casefold() for word in words if word)
-
-
-def closest(text: str, names: Iterable[str], least: float = 0.6) -> str | None:
-    """Return the name that looks most like a text, if any looks like it."""
-    return next(iter(difflib.get_close_matches(text, sorted(names), n=1, cutoff=least)), None)
 
 
 def resolve_job(text: str, jobs: Sequence[Job], not_found: JobNotFoundError) -> str:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from sutro_magic.api import credentials
 from sutro_magic.cache.eviction import DEMO_IDENTITY
 from sutro_magic.demo import DemoService
-from sutro_magic.errors import ArgumentError, shorten
-from sutro_magic.jobs.lookup import closest
+from sutro_magic.errors import ArgumentError, closest, shorten
 from sutro_magic.ui.render.static import PairsView
 
 if TYPE_CHECKING:

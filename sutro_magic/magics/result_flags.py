@@ -40,9 +40,9 @@ def check(options: argparse.Namespace, as_type: str, variables: Mapping[str, Any
     if options.on is not None and options.join is None:
         raise ArgumentError("--on is for --join.", hint="--join DF --on COLUMN")
     if options.save is not None:
-        from sutro_magic.results.export import check_room, check_target
+        from sutro_magic.results.export import check_target, check_writable
 
-        check_room(check_target(options.save, overwrite=options.overwrite))
+        check_writable(check_target(options.save, overwrite=options.overwrite))
     if options.join is not None:
         _refuse(
             "--join",

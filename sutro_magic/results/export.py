@@ -113,7 +113,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
         raise ArgumentError(f"{shown} is a link that leads nowhere.", hint="Choose another file.") from None
 
 
-def check_room(target: Path) -> None:
+def check_writable(target: Path) -> None:
     """Raise `SutroError` where no file can be made, before hours of work for one: only trying tells for sure.
 
     Parameters

@@ -30,6 +30,7 @@ from sutro_magic.formats.writer import RowGroupWriter
 from sutro_magic.results.handle import Results
 from sutro_magic.results.provenance import Truncation
 from sutro_magic.results.sources import ResultsFile
+from sutro_magic.system import humanize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -247,7 +248,7 @@ def _check_memory(
     job_id = request.job_id
     fewer = (Hint("results", job=job_id, peek=1), ", or fetch the whole: ", Hint("results", job=job_id), ".")
     raise PeekError(
-        f"The first {f'{rows:,} rows' if rows > 1 else 'row'} of {job_id} {'take' if rows > 1 else 'takes'} more than {_megabytes(most)} of memory.",
+        f"The first {f'{rows:,} rows' if rows > 1 else 'row'} of {job_id} {'take' if rows > 1 else 'takes'} more than {humanize.size(most)} of memory.",
         hint=fewer if rows > 1 else (Hint("results", job=job_id), " fetches the whole."),
         size=file.size,
     )
@@ -259,8 +260,8 @@ def _check_share(file: RemoteFile, request: ResultsRequest, missing: int, why: s
         return
     job_id = request.job_id
     raise PeekError(
-        f"A look at the first rows of {job_id} would fetch {_megabytes(min(cost, file.size))} of "
-        f"{_megabytes(file.size)}: {why}.",
+        f"A look at the first rows of {job_id} would fetch {humanize.size(min(cost, file.size))} of "
+        f"{humanize.size(file.size)}: {why}.",
         hint=(Hint("results", job=job_id), " fetches all of it, and keeps it."),
         cost=min(cost, file.size),
         size=file.size,
@@ -328,7 +329,3 @@ def _take(
         home.cleanup()
         raise
     return home, writer.num_rows
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"

@@ -21,11 +21,12 @@ from sutro_magic.errors import (
     ResourceError,
     ServiceError,
     SutroError,
+    closest,
     shorten,
     without_secrets,
 )
 from sutro_magic.jobs.history import KnownJobs
-from sutro_magic.jobs.lookup import clean_job, closest, likely, match_job
+from sutro_magic.jobs.lookup import clean_job, likely, match_job
 from sutro_magic.models import Job, ResultsRequest
 from sutro_magic.query.duckdb_engine import QueryQueue, interruptibly
 from sutro_magic.sql.answer import collect, plain
