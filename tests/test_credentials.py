@@ -14,6 +14,7 @@ import pytest
 from sutro_magic.api import credentials
 from sutro_magic.api.credentials import Secret, make_credentials, normalise_url, resolve, save_config
 from sutro_magic.errors import ConfigurationError
+from sutro_magic.magics.hints import in_magic_syntax
 
 ACME = "https://acme.example"
 
@@ -195,7 +196,9 @@ def test_a_file_that_cannot_be_read_as_json_is_named_and_can_be_written_anew(con
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigurationError, match="not valid JSON") as caught:
         resolve(environ={}, config_path=path)
-    assert "--save" in caught.value.hint
+    assert "save_config(Session(api_url=" in caught.value.hint
+    caught.value.render_with(in_magic_syntax)
+    assert "%sutro_login --save" in caught.value.hint
     save_config(make_credentials(ACME, "sk_new", "a test"), path)
     assert resolve(environ={}, config_path=path).key == Secret("sk_new")
 

@@ -405,7 +405,7 @@ def test_a_frame_whose_file_is_gone_gives_one_clear_error(large, store):
     for kind in ("unfolded", "raw"):
         with pytest.raises(CacheError, match="no longer in the cache") as caught:
             frames[kind].compute()
-        assert "--as dask" in caught.value.hint
+        assert 'session.results("JOB_ID").dask()' in caught.value.hint
         pickle.loads(pickle.dumps(caught.value))
     assert len(frames["filtered"]) == 250_000, "what was picked has a file of its own"
 

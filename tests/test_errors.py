@@ -14,6 +14,7 @@ import pytest
 import sutro_magic
 from sutro_magic import errors
 from sutro_magic.errors import SutroError
+from sutro_magic.magics.hints import for_magic, in_magic_syntax
 from sutro_magic.system.error_mapping import explain
 
 PACKAGE = Path(sutro_magic.__file__).parent
@@ -71,7 +72,7 @@ def test_every_error_says_what_to_do_next():
 
 def test_a_hint_of_its_own_wins_over_the_usual_one():
     error = errors.CorruptResultsError("It is cut.")
-    assert "--refresh" in error.hint
+    assert "refresh=True" in error.hint
     error.suggest("Try tomorrow.")
     error.suggest("Or never.")
     assert error.hint == "Try tomorrow." and str(error) == "It is cut.\nTry tomorrow."
@@ -90,12 +91,17 @@ def raised(error):
 @pytest.mark.parametrize(
     ("error", "kind", "words", "next_step"),
     [
-        (OSError(28, "No space left on device", "/cache/x"), "ResourceError", "/cache/x", "%sutro_cache"),
+        (
+            OSError(28, "No space left on device", "/cache/x"),
+            "ResourceError",
+            "/cache/x",
+            "session.cache.entries()",
+        ),
         (PermissionError(13, "Permission denied", "/x"), "ResourceError", "Permission denied", "cache_dir"),
         (OSError(24, "Too many open files"), "ResourceError", "Too many open", "restart"),
-        (TimeoutError(110, "Connection timed out"), "ResourceError", "timed out", "run the cell again"),
+        (TimeoutError(110, "Connection timed out"), "ResourceError", "timed out", "Try again"),
         (MemoryError(), "ResourceError", "not enough memory", "free some memory"),
-        (ModuleNotFoundError("No module named 'duckdb'"), "MissingPackageError", "duckdb", "%pip install"),
+        (ModuleNotFoundError("No module named 'duckdb'"), "MissingPackageError", "duckdb", "pip install -U"),
         (KeyError("rows"), "InternalError", "KeyError at test_errors.py:", "This is a bug"),
         (OSError("an odd library's own"), "InternalError", "an odd library's own", "This is a bug"),
         (
@@ -304,7 +310,9 @@ def test_no_hint_names_a_flag_that_the_magic_does_not_have(kernel, demo, fault):
         (errors.ArgumentError, "x"),
     ):
         error = kind("It is so.", hint=None if kind is errors.CorruptResultsError else "x")
-        magic_functions()["sutro_profile"].parser().mend_hint("job", error, {})
+        parser = magic_functions()["sutro_profile"].parser()
+        error.render_with(for_magic(parser._option_string_actions))
+        parser.mend_hint("job", error, {})
         assert hint in error.hint
 
 
@@ -317,7 +325,9 @@ def test_whoever_has_a_wrong_address_is_told_both_ways_to_set_it(session, demo):
     with pytest.raises(errors.ServiceUnreachableError) as unreachable:
         nowhere.jobs()
     for caught in (gone, unreachable):
-        assert "%sutro_login --url" in caught.value.hint and "SUTRO_API_URL" in caught.value.hint
+        assert "Session(api_url=" in caught.value.hint and "SUTRO_API_URL" in caught.value.hint
+        caught.value.render_with(in_magic_syntax)
+        assert "%sutro_login --url" in caught.value.hint
 
 
 def test_a_name_that_cannot_be_typed_is_not_proposed():
@@ -340,7 +350,7 @@ def test_of_many_guesses_the_first_are_named_and_that_there_are_more():
 
     jobs = [(f"job-{i}", f"Reviews, part {i}") for i in range(4)]
     hints = [meant_instead(unknown_job("reviews", "here"), jobs[:count]).hint for count in (3, 4)]
-    assert "'Reviews, part 2'?" in hints[0] and "'Reviews, part 2', …?" in hints[1]
+    assert '"Reviews, part 2"?' in hints[0] and '"Reviews, part 2", …?' in hints[1]
 
 
 def magic_functions():

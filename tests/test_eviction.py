@@ -58,7 +58,7 @@ def test_sizes_are_read_as_people_write_them(text, count):
 def test_what_is_no_size_is_refused_with_an_example(text):
     with pytest.raises(ConfigurationError) as caught:
         ResultsCache("somewhere", text)
-    assert "cache_limit = '5GB'" in caught.value.hint
+    assert 'session.cache.limit = "5GB"' in caught.value.hint
 
 
 def test_the_limit_comes_from_code_then_the_environment_then_the_disk(store, monkeypatch, tmp_path):

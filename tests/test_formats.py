@@ -117,7 +117,7 @@ def test_empty_and_unknown_bodies_are_refused_without_echo(bench):
     assert "empty body" in bench.bytes(b"").refusal().message
     refusal = bench.bytes(b"token=abc123").refusal()
     assert "neither Parquet nor a ZIP archive nor JSON" in refusal.message and "abc123" not in str(refusal)
-    assert f"%sutro_results {JOB} --refresh" in refusal.hint
+    assert f'session.results("{JOB}", refresh=True)' in refusal.hint
 
 
 def test_content_counts_not_the_format_asked_for(bench):
@@ -223,7 +223,7 @@ def test_asked_for_but_not_sent(bench, asked, column):
         lambda: bench.json({"outputs": ["a"]}),
     ):
         refusal = body().refusal(**{asked: True})
-        assert f"`{column}`" in refusal.message and f"Leave off --{asked}" in refusal.hint
+        assert f"`{column}`" in refusal.message and f"Leave out {asked}=True" in refusal.hint
 
 
 def test_row_count_must_be_that_of_the_job(bench):
@@ -338,7 +338,7 @@ def test_csv_numbers(bench):
 def test_csv_that_is_cut_or_crooked_is_refused(bench, content, words):
     refusal = bench.csv(content).refusal()
     assert words in refusal.message
-    assert "--format parquet" in refusal.hint
+    assert 'format="parquet"' in refusal.hint
 
 
 @pytest.mark.slow
@@ -499,7 +499,7 @@ def test_json_with_and_without_wrapper(bench):
 def test_json_that_is_cut_or_crooked_is_refused(bench, body, words):
     refusal = bench.json(body).refusal()
     assert words in refusal.message
-    assert "--format parquet" in refusal.hint
+    assert 'format="parquet"' in refusal.hint
 
 
 def test_json_that_is_not_utf8_is_refused(bench):
@@ -600,7 +600,7 @@ def test_every_cut_of_a_json_body_is_refused(bench, monkeypatch):
 def test_a_large_json_body_points_to_parquet(bench, monkeypatch):
     monkeypatch.setattr(limits, "JSON_BYTES", 10)
     refusal = bench.json({"outputs": ["a"]}).refusal(ResultsTooLargeError)
-    assert "small results" in refusal.message and "--format parquet" in refusal.hint
+    assert "small results" in refusal.message and 'format="parquet"' in refusal.hint
 
 
 # --- Parquet ------------------------------------------------------------------------------------
@@ -671,14 +671,17 @@ def test_bytes_that_are_no_text_name_their_row(bench):
         table = bench.parquet({JOB: array}).canonicalize()
         with pytest.raises(CorruptResultsError, match="`outputs` cannot be read in row 501") as caught:
             read_table(bench.target, table, inputs=False, logprobs=False)
-        assert "--refresh" in caught.value.hint
+        assert "refresh=True" in caught.value.hint
 
 
 def test_a_parquet_file_that_is_cut_is_refused(bench):
     whole = bench.parquet({JOB: [f"row {i}" for i in range(5000)]}, row_group_size=1000).body.read_bytes()
     for size in (4, 8, 11, 12, 100, len(whole) // 2, len(whole) - 8, len(whole) - 1):
         refusal = bench.bytes(whole[:size]).refusal()
-        assert "cut off or damaged" in refusal.message and f"%sutro_results {JOB} --refresh" in refusal.hint
+        assert (
+            "cut off or damaged" in refusal.message
+            and f'session.results("{JOB}", refresh=True)' in refusal.hint
+        )
     # The right end behind the wrong start: what a resumed download of a changed file looks like.
     assert "does not fit" in bench.bytes(whole[:4] + whole[len(whole) // 2 :]).refusal().message
 

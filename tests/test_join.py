@@ -192,7 +192,7 @@ def test_a_column_that_is_called_by_a_number_is_found(tmp_path, in_index):
         ("frame = polars.DataFrame({'outputs': range(600)})", "", "both have outputs", "frame.rename({'outputs'"),
         ("frame = polars.DataFrame({'letter_id': range(1000, 1050)})", "", "both have letter_id", "--on letter_id finds rows by it"),
         ("frame = zoo.set_index('letter_id')[[]]", "", "frame and the results both have letter_id", "frame.rename_axis(index={'letter_id'"),
-        ("frame = letters", "--on letter_id", "--on: frame has no column letter_id; there is letter.", "Did you mean --on letter instead?"),
+        ("frame = letters", "--on letter_id", "ArgumentError: frame has no column letter_id; there is letter.", "Did you mean --on letter instead?"),
         ("frame = letters", "--on letter", "The results of Letters to the zoo (job-demo-zoo) has no column letter;", "--on letter_id instead?"),
         ("frame = pandas.DataFrame({'letter_id': ['1000', '1001']})", "--on letter_id", "letter_id is ", "--format parquet"),
         ("frame = pandas.DataFrame({'letter_id': [-1, -2]})", "--on letter_id", "No letter_id of frame is in the results", "job"),

@@ -330,7 +330,7 @@ def test_a_range_is_refused_where_nothing_can_lie_in_it_and_a_day_has_all_its_ho
         with pytest.raises(ArgumentError, match=f"Nothing lies from {low} to {high}"):
             found(column, low, high)
     for day in ("2026-02-30", "yesterday", "31.1.2026"):
-        with pytest.raises(ArgumentError, match=f"'{day}' is no time, like 2026-01-31"):
+        with pytest.raises(ArgumentError, match=f"'{day}' is not a time, like 2026-01-31"):
             found(0, day, "")
 
 

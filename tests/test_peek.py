@@ -117,7 +117,7 @@ def test_a_single_row_group_says_what_a_look_would_cost(tmp_path):
             errors.PeekError, match=r"would fetch 1\.9 MB of 1\.9 MB: they are in one row group"
         ) as caught:
             session.peek(JOB)
-        assert caught.value.hint.startswith(f"%sutro_results {JOB} fetches all of it")
+        assert caught.value.hint.startswith(f'session.results("{JOB}") fetches all of it')
         assert caught.value.size == len(service.artifact) and caught.value.cost > 0.9 * caught.value.size
         assert sent(service) <= 64 << 10
         session.close()
@@ -264,7 +264,7 @@ def test_a_damaged_file_in_the_cache_is_said(service, client):
     path.write_bytes(data)
     with pytest.raises(errors.CorruptResultsError, match="damaged") as caught:
         client.peek(JOB, 5)
-    assert "--refresh" in caught.value.hint
+    assert "refresh=True" in caught.value.hint
 
 
 def test_a_file_that_leaves_the_cache_during_a_look_is_said(service, client):

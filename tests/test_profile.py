@@ -192,7 +192,7 @@ def test_a_column_that_the_service_does_not_send_is_left_out_by_the_flag_that_is
                 f"%sutro_profile {JOB}": "--no-inputs does without it",
                 f"%sutro_profile {JOB} --no-inputs": "--no-logprobs does without it",
                 f"%sutro_compare {JOB} job-y": "--no-inputs does without it",
-                f"%sutro_results {JOB} --inputs": "Leave off --inputs",
+                f"%sutro_results {JOB} --inputs": "Leave out --inputs",
             }.items():
                 reply = kernel.run(line)
                 assert reply.ename == "CorruptResultsError" and flag in reply.traceback, line

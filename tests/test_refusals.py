@@ -158,7 +158,7 @@ def test_a_cell_of_a_csv_without_end_is_refused_early(body, monkeypatch, limit, 
         return
     said, peak = apart(body)
     print(f"CSV cell of {size:,} bytes: {said}; peak {peak / MB:.0f} MB")
-    assert "ResultsTooLargeError" in said and "longer than" in said and "--format parquet" in said
+    assert "ResultsTooLargeError" in said and "longer than" in said and 'format="parquet"' in said
     assert peak < 5 * limits.CSV_ROW_BYTES
 
 
@@ -381,7 +381,7 @@ def test_lists_of_fewer_than_no_values_are_damage(body):
     stored = CanonicalTable(num_rows=5, columns=columns)
     with pytest.raises(CorruptResultsError, match="fewer than no values") as caught:
         reader.read_schema(body, stored, inputs=True, logprobs=True)
-    assert "--refresh" in caught.value.hint
+    assert "refresh=True" in caught.value.hint
     with pytest.raises(CorruptResultsError, match="fewer than no values"):
         read_table(body, stored, inputs=True, logprobs=True)
 

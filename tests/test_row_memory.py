@@ -378,7 +378,7 @@ def test_what_the_file_has_itself_is_read_and_only_what_repeats_is_refused(tmp_p
     pq.write_table(pa.table({JOB: alike}), path, compression="zstd")
     with pytest.raises(ResultsTooLargeError, match="any row of the Parquet file may take") as caught:
         read_table(path, canonical(path))
-    assert "--format csv --refresh" in caught.value.hint
+    assert 'format="csv", refresh=True' in caught.value.hint
     monkeypatch.setattr(
         resources, "memory", lambda: 40 * MB
     )  # three quarters of which are less than it takes

@@ -584,10 +584,10 @@ def test_an_interval_of_any_length_is_an_answer(films):
 def test_an_expression_that_fails_or_is_none_says_so(films):
     first, hint = failed(sql(films, "from films where year > {yaer}"))
     assert "{yaer} could not be evaluated: NameError: name 'yaer' is not defined." in first
-    assert "Run the cell that defines it" in hint
+    assert "Define it first" in hint
     first, hint = failed(sql(films, "from films where year > {1/0}"))
     assert "{1/0} could not be evaluated: ZeroDivisionError: division by zero." in first
-    assert hint == "In a cell of its own, 1/0 shows where it fails."
+    assert hint == "By itself, 1/0 shows where it fails."
     films.run("class Odd(Exception):\n    def __str__(self): raise self\ndef fail(): raise Odd")
     assert "{fail()} could not be evaluated: Odd." in failed(sql(films, "select {fail()}"))[0]
     first, _ = failed(sql(films, "from films where year > {films}"))
@@ -663,8 +663,8 @@ def test_every_function_that_may_make_a_table_gives_all_its_columns(films):
 @pytest.mark.parametrize(
     ("query", "said", "hint"),
     [
-        ("", "There is no query in this cell.", 'select * from "job-demo-films" limit 10'),
-        ("\n  -- later\n", "There is no query in this cell.", "select"),
+        ("", "There is no query.", 'select * from "job-demo-films" limit 10'),
+        ("\n  -- later\n", "There is no query.", "select"),
         ("from flims", "There is no flims to read: no table of this notebook has that name, and no job.", "mean films?"),
         ('from "job-demo-flims"', "There is no job-demo-flims to read", 'Did you mean "job-demo-films"?'),
         ("from weather", "There is no weather to read", 'Did you mean "A million lines of weather"?'),
@@ -677,7 +677,7 @@ def test_every_function_that_may_make_a_table_gives_all_its_columns(films):
         ("select 1\nfrom films\nwhere", "Parser Error", "%%sutro_sql?"),
         ("from films where year > $year", "Values were not provided", "{year}"),
         ("select $1::int + {1}", "Mixing named and positional", "Values are written in braces"),
-        ("select 1; select 2", "There are 2 queries in this cell", "with a as"),
+        ("select 1; select 2", "There are 2 queries, and only one", "with a as"),
         ("select 'a\x1b[31m'::int", "Could not convert string 'a\ufffd[31m'", "%%sutro_sql?"),
         ("select error('no ' || 'way')", "no way", "%%sutro_sql?"),
     ],

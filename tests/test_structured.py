@@ -421,7 +421,7 @@ def test_results_that_are_gone_say_so(store):
     store.clear()
     with pytest.raises(CacheError, match="no longer in the cache") as error:
         results.pandas()
-    assert "%sutro_results job-1" in error.value.hint
+    assert 'session.results("job-1")' in error.value.hint
 
 
 @pytest.mark.slow
