@@ -52,7 +52,7 @@ class Hint:
     ----------
     action : str
         ``results``, ``wait``, ``status``, ``jobs``, ``cache``, ``login``, ``demo``, ``compare``, ``sql``,
-        ``setting``, ``option``, ``value``, ``bind``, ``install`` or ``again``.
+        ``setting``, ``option``, ``value``, ``bind``, ``errors``, ``install`` or ``again``.
     **arguments
         What the action is done with, by the names of the Python API. An option whose value is None is
         named without a value.
@@ -130,7 +130,8 @@ _PYTHON: Mapping[str, Callable[..., str]] = {
     "wait": lambda job="JOB_ID": _call("session.wait", job),
     "status": lambda job="JOB_ID": _call("session.job", job),
     "jobs": lambda **options: _call("session.jobs", **options),
-    "bind": lambda name, job="JOB_ID": f"{name} = {_call('session.results', job)}",
+    "bind": lambda name: f"{name} = ...",
+    "errors": lambda job: f"{_call('session.results', job)}.errors",
     "option": lambda **options: ", ".join(_options(options)),
     "value": _literal,
     "setting": lambda name, value: _SETTINGS[name].format(_literal(value)),
@@ -185,6 +186,13 @@ class SutroError(Exception):
         """What to do next, as the front end shows it: in magic syntax where the magics are loaded."""
         render = self._render or _registry.hint_renderer
         return render_hint(self.next_step, render) if self.next_step else None
+
+    @property
+    def actions(self) -> list[str]:
+        """Names of the actions in the hint."""
+        hint = self._hint or self.usual_hint or ()
+        pieces = hint if isinstance(hint, tuple) else (hint,)
+        return [piece.action for piece in pieces if isinstance(piece, Hint)]
 
     def render_with(self, render: Callable[[Hint], str]) -> None:
         """Render the hint in another syntax from now on."""

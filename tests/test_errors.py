@@ -14,7 +14,7 @@ import pytest
 import sutro_magic
 from sutro_magic import errors
 from sutro_magic.errors import SutroError
-from sutro_magic.magics.hints import for_magic, in_magic_syntax
+from sutro_magic.magics.hints import in_magic_syntax
 from sutro_magic.system.error_mapping import explain
 
 PACKAGE = Path(sutro_magic.__file__).parent
@@ -311,8 +311,7 @@ def test_no_hint_names_a_flag_that_the_magic_does_not_have(kernel, demo, fault):
     ):
         error = kind("It is so.", hint=None if kind is errors.CorruptResultsError else "x")
         parser = magic_functions()["sutro_profile"].parser()
-        error.render_with(for_magic(parser._option_string_actions))
-        parser.mend_hint("job", error, {})
+        parser.improve_hint("job", error, {})
         assert hint in error.hint
 
 

@@ -15,16 +15,6 @@ from sutro_magic.errors import Hint, SutroError, render_hint
 from sutro_magic.magics.hints import for_magic, in_magic_syntax
 
 PACKAGE = Path(sutro_magic.__file__).parent
-STILL_TO_DO = (
-    "demo/",
-    "fetch/",
-    "jobs/feed.py",
-    "results/handle.py",
-    "results/provenance.py",
-    "results/truncation.py",
-    "session.py",
-    "ui/",
-)
 MAY = ("magics/", "__init__.py")  # what is below magics/ knows no magic, but the front page shows some
 ODD = 'Ten "thousand" films'
 
@@ -32,7 +22,7 @@ ODD = 'Ten "thousand" films'
 def below_the_magics(*suffixes):
     for path in sorted(PACKAGE.rglob("*")):
         name = path.relative_to(PACKAGE).as_posix()
-        if path.suffix in suffixes and not name.startswith((*MAY, *STILL_TO_DO)):
+        if path.suffix in suffixes and not name.startswith(MAY):
             yield name, path.read_text(encoding="utf-8")
 
 
@@ -69,10 +59,6 @@ def test_nothing_below_the_magics_speaks_of_cells_to_be_run():
     assert found == []
 
 
-def test_what_is_still_to_do_is_there():
-    assert [name for name in STILL_TO_DO if not (PACKAGE / name).exists()] == []
-
-
 # --- both syntaxes -----------------------------------------------------------------------------------
 
 
@@ -97,7 +83,12 @@ ACTIONS = [
     (Hint("status", job="my job"), 'session.job("my job")', "%sutro_status 'my job'"),
     (Hint("jobs"), "session.jobs()", "%sutro_jobs"),
     (Hint("jobs", status="succeeded"), 'session.jobs(status="succeeded")', "%sutro_jobs --status succeeded"),
-    (Hint("bind", name="df", job="my job"), 'df = session.results("my job")', "--name df"),
+    (Hint("bind", name="df"), "df = ...", "--name df"),
+    (
+        Hint("errors", job="my job"),
+        'session.results("my job").errors',
+        "r = %sutro_results 'my job', then r.errors",
+    ),
     (Hint("option", refresh=True), "refresh=True", "--refresh"),
     (Hint("option", inputs=False), "inputs=False", "--no-inputs"),
     (Hint("option", format="csv", refresh=True), 'format="csv", refresh=True', "--format csv --refresh"),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from sutro_magic import limits
 from sutro_magic.errors import ArgumentError, Hint, JobNotFoundError, closest, did_you_mean, shorten
 from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
-from sutro_magic.system.quoting import can_be_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -199,6 +198,19 @@ def meant_instead(
     )
     error.meant = found[0] if len(found) == 1 else ""
     return error
+
+
+def can_be_typed(text: str) -> bool:
+    """Tell whether a name, which is other people's text, may be proposed as something to type.
+
+    IPython evaluates ``{expression}`` and ``$name`` in a line, so a name that holds them could run code.
+    """
+    return (
+        text.isprintable()
+        and not set(text) & set("{}$\\")
+        and not text.startswith("-")
+        and bool(text.strip())
+    )
 
 
 def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:

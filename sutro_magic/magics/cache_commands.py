@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sutro_magic.cache.verify import keep_if_sound
 from sutro_magic.errors import ArgumentError, JobNotFoundError, shorten
 from sutro_magic.jobs.lookup import meant_instead
+from sutro_magic.magics.quoting import as_typed
 from sutro_magic.system import humanize
-from sutro_magic.system.quoting import as_typed
 from sutro_magic.ui.render import views
 from sutro_magic.ui.render.static import TableView
 

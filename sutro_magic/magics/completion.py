@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from IPython.core.completer import SimpleCompletion
 
 from sutro_magic.errors import shorten
+from sutro_magic.jobs.lookup import can_be_typed
 from sutro_magic.magics.flags import STATUSES
 from sutro_magic.magics.parser import MagicParser, OneOf
+from sutro_magic.magics.quoting import as_typed, plain, split
 from sutro_magic.magics.sql_completion import find_body, words
 from sutro_magic.system.optional_packages import installed
-from sutro_magic.system.quoting import as_typed, can_be_typed, plain, split
 
 if TYPE_CHECKING:
     import argparse

@@ -6,7 +6,9 @@ import contextlib
 import sys
 from typing import Any
 
+from sutro_magic import _registry
 from sutro_magic.errors import SutroError
+from sutro_magic.magics.hints import in_magic_syntax
 from sutro_magic.magics.magics import MAGIC_NAMES, SutroMagics
 
 _loaded: dict[int, tuple[SutroMagics, Any]] = {}
@@ -18,6 +20,7 @@ def load(shell: Any) -> None:
         return
     magics = SutroMagics(shell)
     shell.register_magics(magics)
+    _registry.hint_renderer = in_magic_syntax
     magics.display.register()
     matcher = _make_matcher(shell, magics)
     matchers = shell.Completer.custom_matchers
@@ -54,6 +57,8 @@ def unload(shell: Any) -> None:
     magics, matcher = _loaded.pop(id(shell), (None, None))
     if magics is None:
         return
+    if not _loaded:
+        _registry.hint_renderer = None
     magics.close()
     magics.display.unregister()
     with contextlib.suppress(ValueError):

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from sutro_magic.errors import ArgumentError
-from sutro_magic.magics.parser import MagicParser, OneOf, cut
+from sutro_magic.magics.parser import MagicParser, OneOf, short
 
 # The words of models.py and results.py, again: importing those doubles the time of %load_ext.
 FORMATS = ("parquet", "csv", "json")
@@ -20,7 +20,7 @@ def _rows(word: str) -> int:
     """Read a number of rows."""
     if not (word.isascii() and word.isdigit()):
         raise ArgumentError(
-            f"%sutro_results: {cut(word)!r} after --peek is no number of rows.",
+            f"%sutro_results: {short(word)!r} after --peek is no number of rows.",
             hint="Like this, with the job first: %sutro_results JOB_ID --peek 100.",
         )
     return int(word)

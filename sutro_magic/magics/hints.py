@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sutro_magic.system.quoting import as_typed
+from sutro_magic.magics.quoting import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -68,7 +68,8 @@ _MAGICS: dict[str, Callable[..., str]] = {
     "wait": lambda **options: _job_line("wait", **options),
     "status": lambda **options: _job_line("status", **options),
     "jobs": lambda **options: _line("jobs", **options),
-    "bind": lambda name, job="": f"--name {name}",  # noqa: ARG005 - the line of the cell names it already
+    "bind": lambda name: f"--name {name}",
+    "errors": lambda job: f"r = {_job_line('results', job)}, then r.errors",
     "option": lambda **options: " ".join(_flag(*option) for option in options.items()),
     "value": lambda value: as_typed(str(value)),
     "setting": _setting,

@@ -11,8 +11,8 @@ from sutro_magic.errors import ArgumentError, ConfigurationError, SutroError
 from sutro_magic.magics import flags
 from sutro_magic.magics.parser import HelpRequested, MagicParser, documented
 from sutro_magic.magics.progress_scope import working
+from sutro_magic.magics.quoting import as_typed
 from sutro_magic.magics.settings import Settings, say
-from sutro_magic.system.quoting import as_typed
 from sutro_magic.ui.display import Display
 from sutro_magic.ui.render.bound import Bound
 from sutro_magic.ui.variables import check_variable

@@ -10,12 +10,13 @@ import shlex
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError, shorten
+from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError, did_you_mean, shorten
+from sutro_magic.jobs.lookup import can_be_typed
 from sutro_magic.magics.hints import for_magic
-from sutro_magic.system.quoting import as_typed, can_be_typed, plain, split
+from sutro_magic.magics.quoting import as_typed, plain, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
 T = TypeVar("T")
 WIDTH = 92
@@ -98,20 +99,20 @@ class MagicParser(argparse.ArgumentParser):
             return f"Choose one of {', '.join(action.type.names)}."
         return f"Like this: {flag} {action.metavar};"
 
-    def mend_hint(self, line: str, error: SutroError, variables: Mapping[str, object]) -> None:
-        """Let a hint be what works here: the whole line with the job that was likely meant; no flag of another magic.
+    def improve_hint(self, line: str, error: SutroError, variables: Mapping[str, object]) -> None:
+        """Render a hint for this magic, and propose the whole line with the job that was likely meant.
 
         Parameters
         ----------
         line : str
             What was typed after the magic's name.
         error : SutroError
-            Left as it is unless it is known which job was meant.
+            Its hint is replaced if it is known which job was meant.
         variables : mapping
             Of the notebook: the name of one that holds a text was likely meant as ``{name}``.
         """
+        error.render_with(for_magic(self._option_string_actions))
         if not isinstance(error, JobNotFoundError):
-            self._use_own_flags(error)
             return
         if error.meant:
             meant, job = f"Did you mean {shorten(error.meant)}?", as_typed(error.meant)
@@ -138,18 +139,6 @@ class MagicParser(argparse.ArgumentParser):
             command = f"{self.prog} {job}"
         error.propose(f"{meant} Type {command}")
 
-    def _use_own_flags(self, error: SutroError) -> None:
-        """Say what does the same as a flag that only ``%sutro_results`` has, as hints about downloads name them."""
-        hint = error.hint or ""
-        if "%sutro_results" in hint:
-            return
-        for theirs, ours in _WITHOUT_FLAGS:
-            flag = re.search(r"--\w+", theirs)
-            if flag and flag[0] not in self._option_string_actions:
-                hint = hint.replace(theirs, ours)
-        if hint != (error.hint or ""):
-            error.propose(hint)
-
     def _split(self, line: str) -> list[str]:
         for comment in re.finditer(r"(?:^|\s)#(?=\s|$)", line):
             try:
@@ -168,14 +157,14 @@ class MagicParser(argparse.ArgumentParser):
         word = unknown[0]
         if not word.startswith("-"):
             raise ArgumentError(
-                f"{self.prog}: one too many: {cut(word)}.",
+                f"{self.prog}: one too many: {short(word)}.",
                 hint=self.on_extra
                 or self._one_job(job, unknown)
                 or f"{self.prog}? shows all flags and examples.",
             )
         flag = word.partition("=")[0]
         raise ArgumentError(
-            f"{self.prog} has no flag {cut(flag)}.",
+            f"{self.prog} has no flag {short(flag)}.",
             hint=f"{self._meant_flag(flag)}{self.prog}? shows all flags and examples.",
         )
 
@@ -190,7 +179,7 @@ class MagicParser(argparse.ArgumentParser):
         if not re.search(r"[-_\d]", job) and can_be_typed(name) and len(name) <= LONGEST_COMMAND:
             return f"A name with spaces needs quotes: {self.prog} {as_typed(name)}"
         if "--name" in self._option_string_actions and extra[0].isidentifier() and extra[0][:3] != job[:3]:
-            return f"A variable is bound with --name: {self.prog} {as_typed(job)} --name {cut(extra[0])}"
+            return f"A variable is bound with --name: {self.prog} {as_typed(job)} --name {short(extra[0])}"
         return f"One job at a time: {self.prog} {as_typed(job)}"
 
     def _flag_of(self, word: str) -> str:
@@ -215,7 +204,7 @@ class MagicParser(argparse.ArgumentParser):
         begin = [name for name in names if name.startswith(f"--{stem}")]
         if 0 < len(begin) <= MOST_GUESSES:
             return f"Did you mean {' or '.join(begin)}? "
-        return did_you_mean(flag, self._option_string_actions)
+        return did_you_mean(flag.lower(), self._option_string_actions)
 
 
 def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
@@ -227,14 +216,13 @@ def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
             try:
                 return function(*args)
             except SutroError as error:
-                error.render_with(for_magic(parser()._option_string_actions))  # noqa: SLF001 - argparse has no other way
-                parser().mend_hint(args[1], error, args[0].shell.user_ns)
+                parser().improve_hint(args[1], error, args[0].shell.user_ns)
                 raise
             except Exception as error:
                 from sutro_magic.system.error_mapping import explain
 
                 known = explain(error)
-                known.render_with(for_magic(parser()._option_string_actions))  # noqa: SLF001 - argparse has no other way
+                parser().improve_hint("", known, {})
                 raise known from error
 
         magic.__doc__ = parser().format_help()
@@ -259,32 +247,25 @@ def _refuse_unexpanded(words: list[str], line: str, variables: Container[str]) -
         first = re.match(r"[^\W\d]\w*", name)
         if first and first[0] not in variables and not hasattr(builtins, first[0]):
             raise ArgumentError(
-                f"{cut(text)} was not replaced: {cut(first[0])} is not defined here.",
+                f"{short(text)} was not replaced: {short(first[0])} is not defined here.",
                 hint="Run the cell that defines it, or type the value itself.",
             )
     if re.search(r"'[^']*\$\w[^']*'", line):
         raise ArgumentError(
-            f"{cut(found[0])} was not replaced: it stands inside single quotes.", hint="Use double quotes."
+            f"{short(found[0])} was not replaced: it stands inside single quotes.", hint="Use double quotes."
         )
     text = next((text for text in found if "{" in text), found[0])
     raise ArgumentError(
-        f"{cut(text)} was not replaced: IPython could not evaluate it.",
-        hint=f"print({cut(text.strip('${}').strip())}) in a cell of its own says why.",
+        f"{short(text)} was not replaced: IPython could not evaluate it.",
+        hint=f"print({short(text.strip('${}').strip())}) in a cell of its own says why.",
     )
 
 
-def cut(word: str) -> str:
+def short(word: str) -> str:
     """Shorten a word such that it can still be recognised."""
-    return word if len(word) <= 40 else f"{word[:39]}…"  # noqa: PLR2004 - enough to recognise it
+    return shorten(word, 40)
 
 
-_WITHOUT_FLAGS = (
-    ("another --format", "another format: %config SutroMagics.format = 'csv'"),
-    ("--format csv", "%config SutroMagics.format = 'csv'"),
-    ("Run the cell again with --refresh", "%sutro_results JOB_ID --refresh fetches it anew"),
-    ("--raw keeps", "%sutro_results JOB_ID --raw keeps"),
-)
-"""What hints say to the users of ``%sutro_results``, and what others can do."""
 _PLAINLY = (
     (r"the following arguments are required", "this is missing"),
     (r"argument ([^:/]+)[^:]*: invalid int value: (.+)", r"\1 takes a whole number, not \2"),
@@ -314,14 +295,6 @@ class OneOf:
         if word.lower() in self.names:
             return word.lower()
         raise ArgumentError(
-            f"There is no {self.what} {cut(word)!r}.",
-            hint=f"{did_you_mean(word, self.names)}Choose one of {', '.join(self.names)}.",
+            f"There is no {self.what} {short(word)!r}.",
+            hint=f"{did_you_mean(word.lower(), self.names)}Choose one of {', '.join(self.names)}.",
         )
-
-
-def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Ask for the name that looks most like a word; nothing if none does."""
-    import difflib  # here, because it costs a quarter of %load_ext
-
-    close = difflib.get_close_matches(word.lower(), list(names), n=1)
-    return f"Did you mean {close[0]}? " if close else ""

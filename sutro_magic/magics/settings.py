@@ -16,6 +16,7 @@ import traitlets
 from traitlets import TraitError
 from traitlets.config import Configurable
 
+from sutro_magic.errors import closest
 from sutro_magic.magics.flags import AS_TYPES, FORMATS
 
 if TYPE_CHECKING:
@@ -56,11 +57,9 @@ class Enum(traitlets.Enum[Any]):
             wrong = self._objection(word)
             return _kept(self, obj, value, wrong) if wrong else word
         except TraitError:
-            from difflib import get_close_matches
-
             words = list(self.values or ())
-            close = get_close_matches(str(value).lower(), words, n=1)
-            meant = f"did you mean {close[0]!r}? " if close else ""
+            close = closest(str(value).lower(), words)
+            meant = f"did you mean {close!r}? " if close else ""
             return _kept(self, obj, value, f"{meant}choose one of {', '.join(words)}")
 
 

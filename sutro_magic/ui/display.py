@@ -21,7 +21,7 @@ BROWSER_TEXT = "Job browser: run this cell to open it"
 
 
 quiet: WeakSet[Results] = WeakSet()
-"""Results that were asked for with ``--quiet``: they show as one line the first time."""
+"""Results that were asked for quietly: they show as one line the first time."""
 
 
 class Display:

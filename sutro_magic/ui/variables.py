@@ -106,7 +106,7 @@ def notebook_variables() -> tuple[Bind | None, Mapping[str, Any]]:
 
 
 def binder(shell: Any) -> Bind:
-    """Return what binds a variable in a shell, by the rules of ``--name``.
+    """Return what binds a variable in a shell, by the rules of `check_variable`.
 
     It is told the name, a `Results` and the type, and answers what it did.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from sutro_magic.errors import JobNotFoundError, SutroError
+from sutro_magic.errors import Hint, JobNotFoundError, SutroError, shown_hint
 from sutro_magic.models import JobStatus
 from sutro_magic.system import humanize
 from sutro_magic.ui.browser.panels import Panel, error_note
@@ -34,7 +34,11 @@ COLUMNS = [
     {"name": "cost", "kind": "number", "least": 60},
     {"name": "cached", "kind": "mark", "title": "✓: its results are on this machine already"},
 ]
-NO_JOBS = "There are no jobs yet. Submit some with Sutro's SDK; %sutro_demo has sample jobs to look at."
+NO_JOBS = (
+    "There are no jobs yet. Submit some with Sutro's SDK; ",
+    Hint("demo"),
+    " has sample jobs to look at.",
+)
 
 
 class JobPane:
@@ -329,7 +333,7 @@ class JobPane:
         if not self._feed.begun:
             return "Reading the list of jobs…"
         if self._asked() == ("", None):
-            return "Reading older jobs…" if self._reading else NO_JOBS
+            return "Reading older jobs…" if self._reading else shown_hint(NO_JOBS)
         return "Nothing found so far…" if self._reading else "No job fits the search and the status."
 
     def _foot_text(self, jobs: list[Job]) -> str:

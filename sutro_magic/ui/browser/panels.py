@@ -113,7 +113,7 @@ def note(text: str, tone: Tone = "info", hint: str | None = None, **action: str)
 def error_note(error: Exception, **action: str) -> dict[str, Any]:
     """Make a line of an error; one of ours says what to do next."""
     known = error if isinstance(error, SutroError) else explain(error)
-    return note(known.message, "error", known.hint, **action)
+    return note(known.message, "error", known.shown_hint, **action)
 
 
 def close_tree(widget: Any) -> None:

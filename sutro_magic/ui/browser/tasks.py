@@ -111,13 +111,12 @@ class Task:
             self._end(
                 "cancelled",
                 error.message + (f" {humanize.size(kept)} of the download are kept." if kept else ""),
-                error.hint,
+                error.shown_hint,
             )
         except SutroError as error:
-            self._end("failed", error.message, error.hint)
+            self._fail(error)
         except Exception as error:  # noqa: BLE001 - shown nowhere else
-            known = explain(error)
-            self._end("failed", known.message, known.hint)
+            self._fail(explain(error))
         else:
             took = f"Done in {humanize.duration(self.progress.seconds)}"
             self.summary = self.summary or self.progress.summary() or took
@@ -137,21 +136,18 @@ class Task:
             else:
                 shown = self._arrive(self.value)
         except SutroError as error:
-            self._end("failed", error.message, error.hint)
+            self._fail(error)
         except Exception as error:  # noqa: BLE001 - shown nowhere else
-            known = explain(error)
-            self._end("failed", known.message, known.hint)
+            self._fail(explain(error))
         else:
             self._end("done", self.summary, None if shown else NOT_SHOWN)
 
+    def _fail(self, error: SutroError) -> None:
+        # Where a button tries again, only hints that lead out of the browser are of use.
+        has_button = self.again is not None and not set(error.actions) <= {"setting", "install"}
+        self._end("failed", error.message, None if has_button else error.shown_hint)
+
     def _end(self, state: State, text: str, hint: str | None) -> None:
-        if (
-            state == "failed"
-            and self.again is not None
-            and hint
-            and ("%sutro_" in hint or "the cell" in hint)
-        ):
-            hint = None  # it speaks of a cell: here a button does that
         self.state, self.text, self.hint = state, one_line(text, 600), hint and one_line(hint, 300)
         self._tasks.show()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sutro_magic.errors import Hint, shown_hint
 from sutro_magic.system import humanize
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Bound:
             return f"{self.name}.errors"
         if self.as_type == "pandas":
             return f'{self.name}[{self.name}["_error"].notna()]'
-        return f"r = %sutro_results {job_id}, then r.errors"
+        return shown_hint(Hint("errors", job=job_id))
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,13 @@ class BoundFile(Bound):
     def __str__(self) -> str:
         # The size of the table that is shown follows, which need not be that of the file.
         return f"{self.name}: path of {self.file}; {self.shown}"
+
+
+def bound_line(bound: object, size: str) -> str:
+    """Return the first line of a caption: the variable and the size of what it holds, or how to bind one."""
+    if bound:
+        return f"{bound}, {size}"
+    return shown_hint(("not bound (", Hint("bind", name="VAR"), " binds it)"))
 
 
 def bound_as(name: str, as_type: str, results: Results) -> Bound:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sutro_magic.analysis.comparison import LETTERS
 from sutro_magic.system import humanize
+from sutro_magic.ui.render.bound import bound_line
 from sutro_magic.ui.render.cells import cell_text, one_line
 from sutro_magic.ui.render.plots import matrix, share_bar
 from sutro_magic.ui.render.profile_view import number
@@ -94,13 +95,8 @@ def caption(comparison: Comparison) -> list[str]:
 def table_caption(comparison: Comparison, bound: str = "") -> list[str]:
     """Say what the table of the aligned rows is."""
     letters = ", ".join(LETTERS[: len(comparison.jobs)])
-    what = (
-        f"{bound}, {humanize.count(comparison.num_rows, 'row')}"
-        if bound
-        else "not bound (--name VAR binds it)"
-    )
     return [
-        what,
+        bound_line(bound, humanize.count(comparison.num_rows, "row")),
         f"the rows that differ in most fields first; _row is the place in the jobs, from 0; _differs the number of fields; {letters} the jobs",
     ]
 

@@ -7,6 +7,7 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from sutro_magic.errors import Hint, shown_hint
 from sutro_magic.system import humanize
 from sutro_magic.ui.render.cells import cell_text, one_line
 from sutro_magic.ui.render.plots import histogram, share_bar, sparkline
@@ -109,8 +110,8 @@ def _figures(spread: Spread) -> str:
 def _checks(profile: Profile) -> dict[str, str]:
     checks: dict[str, str] = {}
     if profile.failed:
-        checks["parse errors"] = (
-            f"{_of(profile.failed, profile.num_rows)}; %sutro_results {profile.job_id}, then _.errors"
+        checks["parse errors"] = shown_hint(
+            (f"{_of(profile.failed, profile.num_rows)}; ", Hint("errors", job=profile.job_id))
         )
     else:
         checks["parse errors"] = "none"

@@ -9,7 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from sutro_magic.errors import Hint, shown_hint
 from sutro_magic.system import humanize
+from sutro_magic.ui.render.bound import bound_line
 from sutro_magic.ui.render.cells import COUNTS, LONGEST_CELL, Count, Excerpt, one_line, value_of
 from sutro_magic.ui.render.static import (
     PLAIN_ROWS,
@@ -83,7 +85,7 @@ def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
     caption = [f"{bound}, {len(jobs):,} jobs"] if bound else []
     caption.append(f"{humanize.count(len(jobs), 'job')}, newest first")
     if jobs.more:
-        caption[-1] += f"; there are more: --limit {len(jobs) * 10} shows them"
+        caption[-1] += shown_hint(("; there are more: ", Hint("option", limit=len(jobs) * 10), " shows them"))
     return TableView(
         columns=columns, rows=rows, total=len(rows), caption=caption, noun="job", whole_first=True
     )
@@ -231,17 +233,17 @@ def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
     title = one_line(results.job.title, 120)
     rows = humanize.count(results.num_rows, "row")
     if results.part == "all":
-        return [f"{bound}, {size}" if bound else "not bound (--name VAR binds it)", _provenance(results)]
+        return [bound_line(bound, size), _provenance(results)]
     if results.part == "peek" and results.peeked is not None:
         return [
-            f"{bound}, {size}" if bound else "not bound (--name VAR binds it)",
+            bound_line(bound, size),
             *_peeked(results, results.peeked),
         ]
     if results.part == "computed":
         columns = humanize.count(len(results.columns), "column")
         took = humanize.duration(results.provenance.seconds)
         said = f"{one_line(results.job.title, 300)}: {rows} x {columns}, in {took}"
-        return [f"{bound}, {size}" if bound else "not bound (--name VAR binds it)", said]
+        return [bound_line(bound, size), said]
     where = "_row is the place in the job, from 0"
     what = {
         "errors": f"{title}: {humanize.count(results.num_rows, 'output')} that did not parse",
@@ -266,24 +268,24 @@ def _outputs(results: Results, bound: Bound | None) -> list[str]:
     if unfolding.unfolded:
         fields = humanize.count(len(unfolding.columns), "column")
         empty = f"; {humanize.count(unfolding.nulls, 'output')} null" if unfolding.nulls else ""
-        said.append(f"outputs are unfolded into {fields} (--raw keeps them as sent){empty}")
+        keep = shown_hint(Hint("option", unfold=False))
+        said.append(f"outputs are unfolded into {fields} ({keep} keeps them as sent){empty}")
         said += unfolding.notes
     elif unfolding.reason:
         said.append(f"outputs stay text: {unfolding.reason}")
     elif unfolding.objects:
+        unfold = shown_hint(Hint("option", unfold=True))
         said.append(
-            f"{unfolding.objects:,} of {unfolding.rows:,} outputs are JSON objects: --unfold makes columns of them"
+            f"{unfolding.objects:,} of {unfolding.rows:,} outputs are JSON objects: {unfold} makes columns of them"
         )
     return said
 
 
 def _peeked(results: Results, peeked: Truncation) -> list[str]:
     """Say that these are the first rows only, what they cost, and how to get the others."""
-    flags = "".join(
-        f" {flag}"
-        for flag, column in (("--inputs", "inputs"), ("--logprobs", "cumulative_logprobs"))
-        if column in results.columns
-    )
+    columns = {"inputs": "inputs", "logprobs": "cumulative_logprobs"}
+    asked = {option: True for option, column in columns.items() if column in results.columns}
+    whole = Hint("results", job=one_line(results.job_id, 120), **asked)
     cost = (
         "from the cache"
         if results.from_cache
@@ -292,7 +294,7 @@ def _peeked(results: Results, peeked: Truncation) -> list[str]:
     shown = f"the first {results.num_rows:,} of {humanize.count(peeked.rows, 'row')}"
     return [
         f"a peek at {one_line(results.job.title, 120)}: {shown}, {cost}",
-        f"%sutro_results {one_line(results.job_id, 120)}{flags} fetches the whole",
+        shown_hint((whole, " fetches the whole")),
     ]
 
 
@@ -306,7 +308,7 @@ def _provenance(results: Results) -> str:
         facts.append(
             f"from the cache in {humanize.duration(source.seconds)} (fetched {humanize.age(source.fetched)} from "
             f"{source.deployment}, came as {source.format}; the table is the same in every format; "
-            "--refresh fetches it again)"
+            f"{shown_hint(Hint('option', refresh=True))} fetches it again)"
         )
     else:
         facts.append(

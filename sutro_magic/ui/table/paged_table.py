@@ -189,10 +189,10 @@ class PagedTable(anywidget.AnyWidget):
         except SupersededError:
             return {"superseded": True}
         except SutroError as error:
-            return {"error": error.message, "hint": error.hint or ""}
+            return {"error": error.message, "hint": error.shown_hint or ""}
         except Exception as error:  # noqa: BLE001 - shown nowhere else
             known = explain(error)
-            return {"error": known.message, "hint": known.hint or ""}
+            return {"error": known.message, "hint": known.shown_hint or ""}
 
     def _deliver(self, content: dict[str, Any], reply: dict[str, Any] | None) -> None:
         if reply is None or self.comm is None:

@@ -23,19 +23,6 @@ def as_typed(text: str, quote: str = "") -> str:
     return shlex.quote(text)
 
 
-def can_be_typed(text: str) -> bool:
-    """Tell whether a text of other people's may stand on the line of a magic.
-
-    IPython evaluates ``{expression}`` and ``$name`` there, so a name that holds them could run code.
-    """
-    return (
-        text.isprintable()
-        and not set(text) & set("{}$\\")
-        and not text.startswith("-")
-        and bool(text.strip())
-    )
-
-
 def split(line: str) -> list[str]:
     """Return the words of a line as they are written, quotes included; the last one may be unfinished."""
     words: list[str] = []
