@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from sutro_magic.errors import ArgumentError, SutroError
+from sutro_magic.errors import ArgumentError, Hint, SutroError
 from sutro_magic.query.table_query import TableQuery
 from sutro_magic.results.handle import AS_TYPES, Results
 from sutro_magic.system import humanize
@@ -159,7 +159,7 @@ class ResultsTable(PagedTable):
     def _answer_prompts(self, _content: dict[str, Any]) -> dict[str, Any]:
         wider = self.results.with_inputs
         if wider is None:
-            raise ArgumentError("The prompts are here already.", hint="Run the cell again.")
+            raise ArgumentError("The prompts are here already.", hint=(Hint("again"), "."))
         fetched = wider.fetch(lambda _done, _total: None)
         fetched.prepare()
         pages, head = fetched.new_pages(), fetched.head(self._setup["length"])
