@@ -23,7 +23,7 @@
     ├── QueryError               SQL that cannot be run
     ├── MissingPackageError      a package is not installed, or cannot be imported
     ├── ResourceError            not enough memory, or the system refused a file
-    ├── SupersededError          a newer question to a table has cancelled this one
+    ├── SupersededError          a newer query to a table has cancelled this one
     └── InternalError            a bug in Sutro Magic
 
 A message says what happened; ``hint`` says what to type next. Neither ever holds a key or the
@@ -424,7 +424,7 @@ class ResourceError(SutroError):
 
 
 class SupersededError(SutroError):
-    """A newer question to a table, or the end of the table, has cancelled this one."""
+    """A newer query to a table, or the end of the table, has cancelled this one."""
 
     usual_hint = (Hint("again"), ".")
 

@@ -369,8 +369,8 @@ def test_values_are_made_comparable_once_for_each_job_and_no_longer_than_wanted(
     monkeypatch.setattr(comparison, "comparable_texts", lambda *a, **k: made.append(a) or real(*a, **k))
     assert compare(jobs).fields[0].agree == 0 and len(made) == 3
     sides = [comparison._Side.of(each) for each in jobs]
-    lane = QueryQueue()
-    asked = comparison._Asked(lane, 3)
-    lane.cancel()  # as Ctrl-C does
+    queue = QueryQueue()
+    asked = comparison._Asked(queue, 3)
+    queue.cancel()  # as Ctrl-C does
     with pytest.raises(SupersededError):
         asked.columns(*sides[:2], "l")

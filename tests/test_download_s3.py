@@ -139,9 +139,9 @@ def test_several_connections_share_it(service, client, monkeypatch):
 
 
 def test_it_is_looked_at(service, client):
-    peeked = client.peek(JOB, 50)
-    assert peeked.arrow().equals(service.table.slice(0, 50))
-    assert peeked.peeked.fetched < len(service.artifact) / 5
+    truncation = client.peek(JOB, 50)
+    assert truncation.arrow().equals(service.table.slice(0, 50))
+    assert truncation.truncation.fetched < len(service.artifact) / 5
 
 
 def test_an_object_that_is_gone_is_an_error(service, client, bucket):

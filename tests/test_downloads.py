@@ -256,7 +256,7 @@ def test_storage_never_sees_the_key_nor_a_hostile_name_a_path(service, client, t
     assert not [path for path in tmp_path.rglob("*") if "was-here" in path.name]
 
 
-# --- patience -------------------------------------------------------------------------------------
+# --- retries --------------------------------------------------------------------------------------
 
 
 def test_one_budget_is_for_all_requests_of_a_fetch(service, client):

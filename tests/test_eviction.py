@@ -161,12 +161,12 @@ def test_what_a_living_handle_reads_stays_and_goes_with_it(store):
 def test_what_replaced_the_entry_of_a_living_handle_stays_too(store):
     entry = put(store, columns=("inputs", "outputs"), rows=1000)
     held = Results.of_entry(entry, ask(), cache=store, identity=ME, unfold=None, from_cache=True, seconds=0)
-    wider = put(store, columns=("inputs", "outputs", "cumulative_logprobs"), rows=1000)
+    prompt_loader = put(store, columns=("inputs", "outputs", "cumulative_logprobs"), rows=1000)
     assert held.num_rows == 1000 and not entry.folder.exists()
-    used(wider, 1000)
+    used(prompt_loader, 1000)
     store.limit = 1
     put(store, "job-2")
-    assert wider.folder.exists() and held.path == wider.path
+    assert prompt_loader.folder.exists() and held.path == prompt_loader.path
 
 
 def test_results_larger_than_the_limit_are_kept_alone_and_said_to_be(demo, tmp_path):

@@ -75,8 +75,8 @@ assert list(shell.user_ns["counts"].n) == [2]
 shell.run_cell("%config SutroMagics.debug = True\\n%sutro_jobs --limit 2")
 shell.display_formatter.format(shell.user_ns["r"])
 from sutro_magic.query.duckdb_engine import QueryQueue
-lane = QueryQueue()  # as a table has one
-assert lane.rows("select 1", {}) == [(1,)]
+queue = QueryQueue()  # as a table has one
+assert queue.rows("select 1", {}) == [(1,)]
 assert len(shell.user_ns["df"]) == 2 and "_session" in vars(shell.magics_manager.registry["SutroMagics"])
 with provisionalcompleter():
     assert "job_12345" in [c.text for c in shell.Completer.completions("%sutro_results job", 18)]
@@ -120,7 +120,7 @@ for action in ("unload_ext", "reload_ext"):
     for name in ("df", "r", "counts", "_", "__", "___", *[n for n in shell.user_ns if n[:1] == "_" and n[1:].isdigit()]):
         shell.user_ns.pop(name, None)
     states.append(snapshot())
-assert lane.rows("select 2", {}) == [(2,)], "a table that is still there goes on"
+assert queue.rows("select 2", {}) == [(2,)], "a table that is still there goes on"
 print(json.dumps(states))
 """
     )

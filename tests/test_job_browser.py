@@ -503,7 +503,7 @@ def test_a_fetch_that_ends_takes_no_table_away_that_is_in_use(browser, demo):
     choose(browser, "job-demo-museum")
     browser._fetch.fetch.click()
     table._handle_custom_msg(
-        {"kind": "page", "id": "1", "start": 0, "length": 10, "question": {"search": "a"}}, []
+        {"kind": "page", "id": "1", "start": 0, "length": 10, "query": {"search": "a"}}, []
     )
     browser._result.name.value = "mine"
     table.selected_rows = [3]

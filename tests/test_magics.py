@@ -411,8 +411,8 @@ def test_a_table_of_a_kernel_answers_a_browser(kernel):
     reply = kernel.run("r = %sutro_results job-demo-films\nt = r.table()\nt")
     assert reply.ok, reply.traceback
     comm = kernel.value("t.comm.comm_id")
-    question = {"order": [[2, "asc"]], "search": "horror", "filters": [], "seed": None}
-    content = {"kind": "page", "id": "7", "start": 0, "length": 10, "question": question}
+    query = {"order": [[2, "asc"]], "search": "horror", "filters": [], "seed": None}
+    content = {"kind": "page", "id": "7", "start": 0, "length": 10, "query": query}
     message = kernel.client.session.msg(
         "comm_msg", {"comm_id": comm, "data": {"method": "custom", "content": content}}
     )

@@ -119,22 +119,19 @@ def holds(asked, value):  # noqa: PLR0911 - one line for each kind
     }[asked.kind]
 
 
-def expected(rows, question):
+def expected(rows, query):
     """The same by pandas, and by Python where pandas does not tell null from NaN."""
     frame = pd.DataFrame({i: pd.Series([row[i] for row in rows], dtype=object) for i in range(5)})
     keep = [
-        all(holds(f, row[f.column]) for f in question.filters)
-        and (
-            not question.search
-            or any(v is not None and question.search.lower() in v.lower() for v in row[:2])
-        )
+        all(holds(f, row[f.column]) for f in query.filters)
+        and (not query.search or any(v is not None and query.search.lower() in v.lower() for v in row[:2]))
         for row in rows
     ]
-    if question.seed is not None:
-        order = np.random.default_rng(question.seed).permutation(len(rows))
+    if query.seed is not None:
+        order = np.random.default_rng(query.seed).permutation(len(rows))
         return [i for i in order if keep[i]]
     found = frame[pd.Series(keep, dtype=bool)] if len(rows) else frame
-    for key in reversed(question.order):  # the last key first: each sort keeps what the one before did
+    for key in reversed(query.order):  # the last key first: each sort keeps what the one before did
         values = found[key.column]
         if key.column in {0, 1}:
             values = values.map(lambda v: v if v is None else v.encode())  # by code points
@@ -148,18 +145,18 @@ def expected(rows, question):
 
 @settings(max_examples=400, deadline=None, print_blob=True)
 @given(ROWS, QUESTIONS, st.integers(0, 40), st.integers(1, 10))
-def test_pages_are_what_pandas_finds(rows, question, start, length):
+def test_pages_are_what_pandas_finds(rows, query, start, length):
     pages = Pages(lambda: table_of(rows))
-    wanted = expected(rows, question)
-    assert pages.count(question) == len(wanted)
-    numbers = pages.page(question, start, length)
+    wanted = expected(rows, query)
+    assert pages.count(query) == len(wanted)
+    numbers = pages.page(query, start, length)
     assert numbers.tolist() == wanted[start : start + length]
     found = pages.take(numbers)
     assert found.num_rows == len(numbers)
     for number, text in zip(numbers, found.column("text").to_pylist(), strict=True):
         assert text == rows[number][0]
     for row in wanted[:3]:
-        assert pages.place(question, row) == wanted.index(row)
+        assert pages.place(query, row) == wanted.index(row)
     pages.close()
 
 
@@ -191,10 +188,10 @@ def test_a_search_and_contains_are_in_any_case_and_the_others_as_written():
 
 
 def test_turning_pages_sorts_once(many):
-    question = TableQuery(order=(Order(0),))
-    first = many.rows(question)
-    assert many.rows(question) is first
-    assert many.page(question, 99_995, 10).tolist() == first[99_995:].tolist()
+    query = TableQuery(order=(Order(0),))
+    first = many.rows(query)
+    assert many.rows(query) is first
+    assert many.page(query, 99_995, 10).tolist() == first[99_995:].tolist()
 
 
 def test_what_is_kept_has_a_bound(many, monkeypatch):
@@ -205,11 +202,11 @@ def test_what_is_kept_has_a_bound(many, monkeypatch):
 
 
 def test_a_closed_table_lets_go_of_its_memory_and_opens_again(many):
-    question = TableQuery(order=(Order(0),))
-    first = many.page(question, 0, 3).tolist()
+    query = TableQuery(order=(Order(0),))
+    first = many.page(query, 0, 3).tolist()
     many.close()
     assert not many._kept and many._table is None and many._numbers is None
-    assert many.page(question, 0, 3).tolist() == first
+    assert many.page(query, 0, 3).tolist() == first
 
 
 def test_a_newer_question_cancels_the_one_that_runs():
@@ -228,20 +225,20 @@ def test_a_newer_question_cancels_the_one_that_runs():
             ends.append("superseded")
 
     looks = []
-    look = pages.lane._raise_if_stale
+    look = pages.queue._raise_if_stale
 
     def looked(ticket):
         look(ticket)
         looks.append(threading.current_thread())
 
-    pages.lane._raise_if_stale = looked
-    first = threading.Thread(target=slow, args=(pages.lane.ticket(), False))
+    pages.queue._raise_if_stale = looked
+    first = threading.Thread(target=slow, args=(pages.queue.ticket(), False))
     first.start()
     deadline = time.monotonic() + 30
     # It looks twice whether it is stale, the second time just before its query: that must be interrupted.
     while looks.count(first) < 2 and first.is_alive() and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert len(pages.rows(TableQuery(search="123456"), pages.lane.ticket())) > 0
+    assert len(pages.rows(TableQuery(search="123456"), pages.queue.ticket())) > 0
     first.join()
     assert ends == ["superseded"]
 
@@ -276,8 +273,8 @@ def test_every_type_of_column_can_be_shown_and_those_with_an_order_sorted():
                 if field.name != "half"
                 else [1, 0]
             )
-        summarize(pages.lane, table, place)
-        list_values(pages.lane, table, place)
+        summarize(pages.queue, table, place)
+        list_values(pages.queue, table, place)
     assert pages.rows(TableQuery(search="NEEDLE")).tolist() == [0]
     assert pages.rows(TableQuery(order=(Order(5),))).tolist() == [1, 0]  # by text, not by code
     for column, low, high in (
@@ -373,7 +370,7 @@ def test_summaries_are_what_pandas_counts():
         1, "w", pa.array([None, *words[1:]], pa.string())
     )
     pages = Pages(lambda: table)
-    found = summarize(pages.lane, table, 0)
+    found = summarize(pages.queue, table, 0)
     series = pd.Series(numbers)
     assert (found.nulls, found.nans, found.lowest, found.highest) == (0, 10, series.min(), series.max())
     assert found.mean == pytest.approx(series.mean())
@@ -381,20 +378,20 @@ def test_summaries_are_what_pandas_counts():
     assert sum(found.bins) == 4_990 and np.abs(np.array(found.bins) - counts).max() <= 1
     assert (found.distinct, found.is_estimate) == (4_991, False)
     values = pd.Series(words[1:]).value_counts()
-    assert summarize(pages.lane, table, 1).commonest == list(values.items())
-    assert list_values(pages.lane, table, 1) == [*values.items(), (None, 1)]
-    assert list_values(pages.lane, table, 0) is None
+    assert summarize(pages.queue, table, 1).commonest == list(values.items())
+    assert list_values(pages.queue, table, 1) == [*values.items(), (None, 1)]
+    assert list_values(pages.queue, table, 0) is None
 
 
 def test_different_values_are_counted_unless_that_takes_long(monkeypatch):
     table = pa.table(
         {"year": [1950 + i % 76 for i in range(20_000)], "id": [f"id {i}" for i in range(20_000)]}
     )
-    lane = Pages(lambda: table).lane
+    queue = Pages(lambda: table).queue
     for rows, values, estimated in [(20_000, 100, False), (1_000, 100, True), (1_000, 100_000, False)]:
         monkeypatch.setattr(summaries, "COUNTED_ROWS", rows)
         monkeypatch.setattr(summaries, "COUNTED_VALUES", values)
-        year, ids = summarize(lane, table, 0), summarize(lane, table, 1)
+        year, ids = summarize(queue, table, 0), summarize(queue, table, 1)
         assert (year.distinct, year.is_estimate) == (76, False)
         assert ids.is_estimate == estimated and ids.distinct == pytest.approx(20_000, rel=0.1)
         assert estimated or ids.distinct == 20_000
@@ -408,12 +405,12 @@ def test_summaries_of_durations_and_of_numbers_without_end():
             "only infinite": [math.inf, math.inf, None],
         }
     )
-    lane = Pages(lambda: table).lane
-    took = summarize(lane, table, 0)
+    queue = Pages(lambda: table).queue
+    took = summarize(queue, table, 0)
     assert (took.lowest, took.highest, took.nulls) == (dt.timedelta(seconds=5), dt.timedelta(seconds=70), 1)
-    logprob = summarize(lane, table, 1)
+    logprob = summarize(queue, table, 1)
     assert logprob.lowest == -math.inf and sum(logprob.bins) == 2 and logprob.bins[0] == logprob.bins[-1] == 1
-    assert summarize(lane, table, 2).bins == []
+    assert summarize(queue, table, 2).bins == []
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
@@ -432,25 +429,25 @@ def test_a_page_of_very_long_texts_is_not_copied(kind):
 
 def test_without_any_memory_a_question_says_so_and_later_ones_are_answered():
     duckdb_engine.forget()  # other tables stay with the database they have
-    lane = duckdb_engine.QueryQueue()
-    lane.rows("select 1", {})
+    queue = duckdb_engine.QueryQueue()
+    queue.rows("select 1", {})
     many_texts = pa.table({"a": range(100_000), "b": [f"text {i}" for i in range(100_000)]})
     try:
         duckdb_engine._database.cursor().execute("set memory_limit = '1MB'")  # settings refuse it
         # A sort of this much cannot begin; whether one row fits is up to chance.
         with pytest.raises(ResourceError, match="not enough memory"):
-            lane.rows("select max(a) from (from t order by b)", {"t": many_texts})
+            queue.rows("select max(a) from (from t order by b)", {"t": many_texts})
     finally:
         duckdb_engine.configure()
-    assert lane.rows("from t", {"t": pa.table({"a": [2]})}) == [(2,)]
+    assert queue.rows("from t", {"t": pa.table({"a": [2]})}) == [(2,)]
 
 
 def test_limits_are_set_and_a_wrong_one_changes_nothing(many):
     try:
         duckdb_engine.configure(threads=1, memory_limit="300MiB")
         assert many.count(TableQuery(search="row 5")) > 0
-        with many.lane.turn():
-            said = many.lane.rows("select current_setting('threads'), current_setting('memory_limit')", {})
+        with many.queue.turn():
+            said = many.queue.rows("select current_setting('threads'), current_setting('memory_limit')", {})
         assert said == [(1, "300.0 MiB")]
         with pytest.raises(SutroError, match="memory_limit"):
             duckdb_engine.configure(memory_limit="a lot")

@@ -47,44 +47,44 @@ def test_a_million_rows_in_groups_of_20000_cost_less_than_a_twentieth(tmp_path):
     artifact = parquet_bytes(table, row_group_size=20_000)
     with running(FaultyService(table=make_table(10), artifact=artifact)) as service:
         session = Session(service.url, "sk_x", tmp_path)
-        peeked = session.peek(JOB)
+        truncation = session.peek(JOB)
         share = sent(service) / len(artifact)
         print(f"{sent(service):,} of {len(artifact):,} bytes, {share:.2%}")
         assert share < 0.05
-        assert peeked.arrow().equals(table.slice(0, 100))
-        assert peeked.peeked.fetched == sent(service)
+        assert truncation.arrow().equals(table.slice(0, 100))
+        assert truncation.truncation.fetched == sent(service)
         session.close()
 
 
 @pytest.mark.parametrize("rows", [1, 100, 500, 501, 1700])
 def test_the_first_rows_are_the_first_rows(service, client, rows):
-    peeked = client.peek(JOB, rows)
-    assert peeked.arrow().equals(service.table.slice(0, rows))
-    assert (peeked.part, peeked.num_rows, peeked.from_cache) == ("peek", rows, False)
-    assert (peeked.peeked.rows, peeked.provenance.size) == (20_000, len(service.artifact))
-    assert peeked.peeked.fetched == sent(service) < len(service.artifact) / 5
+    truncation = client.peek(JOB, rows)
+    assert truncation.arrow().equals(service.table.slice(0, rows))
+    assert (truncation.part, truncation.num_rows, truncation.from_cache) == ("peek", rows, False)
+    assert (truncation.truncation.rows, truncation.provenance.size) == (20_000, len(service.artifact))
+    assert truncation.truncation.fetched == sent(service) < len(service.artifact) / 5
     assert all(seen.if_range == service.etag for seen in service.storage()[1:])
     assert client.cache.entries() == []
 
 
 def test_rows_of_a_look_can_do_what_results_can(service, client):
-    peeked = client.peek(JOB, 60)
-    assert peeked.pandas().shape == (60, 1) and peeked.polars().shape == (60, 1)
-    assert len(peeked.duckdb().fetchall()) == 60 and len(peeked.dask().compute()) == 60
-    assert peeked.head(3).num_rows == 3 and peeked.raw.num_rows == 60
-    assert peeked.filtered.num_rows == 60 and peeked.selected.num_rows == 0
+    truncation = client.peek(JOB, 60)
+    assert truncation.pandas().shape == (60, 1) and truncation.polars().shape == (60, 1)
+    assert len(truncation.duckdb().fetchall()) == 60 and len(truncation.dask().compute()) == 60
+    assert truncation.head(3).num_rows == 3 and truncation.raw.num_rows == 60
+    assert truncation.filtered.num_rows == 60 and truncation.selected.num_rows == 0
     with pytest.raises(errors.ArgumentError, match="no file"):
-        _ = peeked.path
+        _ = truncation.path
 
 
 @pytest.mark.slow
 def test_structured_outputs_of_a_look_unfold(session):
-    peeked = session.peek("job-demo-million", 5)
+    truncation = session.peek("job-demo-million", 5)
     whole = session.results("job-demo-million")
-    assert peeked.arrow().equals(whole.head(5))
-    assert peeked.raw.columns == ["outputs"]
+    assert truncation.arrow().equals(whole.head(5))
+    assert truncation.raw.columns == ["outputs"]
     cached = session.peek("job-demo-million", 5)
-    assert cached.from_cache and cached.peeked.fetched == 0 and cached.arrow().equals(whole.head(5))
+    assert cached.from_cache and cached.truncation.fetched == 0 and cached.arrow().equals(whole.head(5))
 
 
 def test_a_dask_frame_of_a_look_outlives_it(service, client):
@@ -104,9 +104,9 @@ def test_an_absurd_footer_is_not_looked_at(service, client, monkeypatch, limit, 
 def test_what_is_in_the_cache_is_looked_at_there(service, client):
     client.results(JOB)
     service.seen.clear()
-    peeked = client.peek(JOB, 7)
-    assert not service.seen and peeked.from_cache and peeked.part == "peek"
-    assert peeked.arrow().equals(service.table.slice(0, 7))
+    truncation = client.peek(JOB, 7)
+    assert not service.seen and truncation.from_cache and truncation.part == "peek"
+    assert truncation.arrow().equals(service.table.slice(0, 7))
     assert not client.peek(JOB, 7, refresh=True).from_cache and service.seen
 
 

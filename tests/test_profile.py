@@ -212,14 +212,14 @@ def test_mistakes_are_one_clear_error(kernel):
 
 def test_ctrl_c_ends_a_query_at_once():
     """A query that runs in the main thread would hear of no signal before its end."""
-    lane, table = duckdb_engine.QueryQueue(), pa.table({"c0": range(1_000_000)})
+    queue, table = duckdb_engine.QueryQueue(), pa.table({"c0": range(1_000_000)})
     endless = "select count(*) from t a, t b where a.c0 * 7 % 11 < b.c0 % 13"  # would take an hour
     began = threading.Event()
 
     def work():
-        with lane.turn():
+        with queue.turn():
             began.set()
-            lane.rows(endless, {"t": table})
+            queue.rows(endless, {"t": table})
 
     def interrupt():
         began.wait(10)
@@ -230,10 +230,10 @@ def test_ctrl_c_ends_a_query_at_once():
     begin = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
-            duckdb_engine.interruptibly(lane, work)
+            duckdb_engine.interruptibly(queue, work)
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - begin < 20
     assert not [t for t in threading.enumerate() if t.name.startswith("sutro-queries")]
-    with lane.turn():
-        assert lane.rows("select 1", {}) == [(1,)], "the lane is free for the next question"
+    with queue.turn():
+        assert queue.rows("select 1", {}) == [(1,)], "the queue is free for the next query"

@@ -43,8 +43,8 @@ def asked(results):
     table.close()
 
 
-def page(start=0, length=10, **question):
-    return {"start": start, "length": length, "question": question}
+def page(start=0, length=10, **query):
+    return {"start": start, "length": length, "query": query}
 
 
 def test_it_is_a_widget_like_any_other(results):
@@ -87,10 +87,10 @@ def test_rows_picked_from_picked_rows_keep_their_place_in_the_job(session):
 @pytest.mark.parametrize(
     ("message", "error"),
     [
-        ({"kind": "page", "start": 0, "length": 10, "question": {"order": [[77, "asc"]]}}, "makes no sense"),
+        ({"kind": "page", "start": 0, "length": 10, "query": {"order": [[77, "asc"]]}}, "makes no sense"),
         ({"kind": "page", "start": "x", "length": 10}, "ValueError"),
         ({"kind": "place", "row": 10_000}, "There is no row 10,000"),
-        ({"kind": "place", "row": 0, "question": {"search": "no such film"}}, "not among those found"),
+        ({"kind": "place", "row": 0, "query": {"search": "no such film"}}, "not among those found"),
         ({"kind": "bind", "name": "x", "as": "pandas"}, "binds no variables"),
     ],
 )
@@ -350,7 +350,7 @@ def test_two_tables_of_the_same_results_do_not_take_away_the_ticks_of_each_other
     asked = Asked(second)
     asked.ask("page", **page(search="horror"))
     second._bind = lambda name, part, _as_type: f"{name}: {part.num_rows}"
-    assert asked.ask("bind", name="x", part="filtered", question={"search": "horror"}, **{"as": "pandas"})[
+    assert asked.ask("bind", name="x", part="filtered", query={"search": "horror"}, **{"as": "pandas"})[
         "said"
     ]
     assert list(results.ticked) == [3, 5]

@@ -168,19 +168,21 @@ def compare(
             f"Jobs with different numbers of rows cannot be aligned: {counts}.",
             hint="Give jobs over the same inputs.",
         )
-    lane, steps = QueryQueue(), [(0, 1)]
+    queue, steps = QueryQueue(), [(0, 1)]
     return interruptibly(
-        lane,
-        lambda: _compare(lane, results, lambda done, total: steps.append((done, total))),
+        queue,
+        lambda: _compare(queue, results, lambda done, total: steps.append((done, total))),
         lambda: on_step(*steps[-1]),
     )
 
 
-def _compare(lane: QueryQueue, results: Sequence[Results], on_step: Callable[[int, int], None]) -> Comparison:
+def _compare(
+    queue: QueryQueue, results: Sequence[Results], on_step: Callable[[int, int], None]
+) -> Comparison:
     names, notes, results = _fields_of(results)
     jobs = [_Side.of(each) for each in results]
     first, rows = results[0], jobs[0].table.num_rows
-    asked = _Asked(lane, rows)
+    asked = _Asked(queue, rows)
     places = list(combinations(range(len(jobs)), 2))
     differs = np.zeros(rows, dtype=np.int64)
     aligned: dict[str, pa.ChunkedArray] = {}
@@ -267,12 +269,12 @@ class _Side:
 
 
 class _Asked:
-    """The questions to DuckDB about two columns."""
+    """The queries of two columns."""
 
-    def __init__(self, lane: QueryQueue, rows: int) -> None:
-        self.lane = lane
+    def __init__(self, queue: QueryQueue, rows: int) -> None:
+        self.queue = queue
         self.rows = rows
-        self._ticket = lane.ticket()
+        self._ticket = queue.ticket()
         self._name = ""
         self._made: dict[tuple[int, bool], pa.ChunkedArray] = {}
 
@@ -309,13 +311,13 @@ class _Asked:
         """Return for each row whether both have the same."""
         if not self.rows:
             return np.zeros(0, dtype=bool)
-        with self.lane.turn():
-            found = self.lane.query(f"select {equal(a, b, table.schema.types)} as same from t", {"t": table})  # noqa: S608
+        with self.queue.turn():
+            found = self.queue.query(f"select {equal(a, b, table.schema.types)} as same from t", {"t": table})  # noqa: S608
         return np.asarray(found["same"]).astype(bool)
 
     def _go_on(self) -> None:
         """Raise where somebody has cancelled meanwhile."""
-        with self.lane.turn(self._ticket):
+        with self.queue.turn(self._ticket):
             pass
 
 
@@ -355,13 +357,13 @@ def _pair(
         table = table.filter(pa.array(~failed))
     kinds = [side.table.schema.field(name).type for side in (left, right)]
     both = {kind_of(kind) for kind in kinds}
-    lane, tables = asked.lane, {"t": table}
+    queue, tables = asked.queue, {"t": table}
     difference, values, matrix = None, (), ()  # type: float | None, tuple[Any, ...], tuple[tuple[int, ...], ...]
-    with lane.turn():
+    with queue.turn():
         if both == {"number"}:
-            difference = lane.rows(mean_difference(a, b, table.schema.types, "t"), tables)[0][0]
+            difference = queue.rows(mean_difference(a, b, table.schema.types, "t"), tables)[0][0]
         if both <= {"text", "bool", "number"} and not any(map(pa.types.is_floating, kinds)):
-            values, matrix = _confusion(lane, tables, a, b, is_text="text" in both or len(both) > 1)
+            values, matrix = _confusion(queue, tables, a, b, is_text="text" in both or len(both) > 1)
     return same, Pair(
         left=0,
         right=1,
@@ -374,19 +376,19 @@ def _pair(
 
 
 def _confusion(
-    lane: QueryQueue, asked: dict[str, pa.Table], a: str, b: str, *, is_text: bool
+    queue: QueryQueue, asked: dict[str, pa.Table], a: str, b: str, *, is_text: bool
 ) -> tuple[tuple[Any, ...], tuple[tuple[int, ...], ...]]:
     either = f"(select {a} as v from t union all select {b} as v from t)"  # noqa: S608
     longest = "coalesce(max(length(v)), 0)" if is_text else "0"
-    number, length = lane.rows(f"select count(distinct v), {longest} from {either}", asked)[0]  # noqa: S608
+    number, length = queue.rows(f"select count(distinct v), {longest} from {either}", asked)[0]  # noqa: S608
     if not 0 < number <= MOST_VALUES or length > LONGEST_VALUE:
         return (), ()
     ranked = "count(*) desc, v" if is_text else "v"  # numbers have an order of their own
-    found = lane.rows(f"select v from {either} group by v order by v is null, {ranked}", asked)  # noqa: S608
+    found = queue.rows(f"select v from {either} group by v order by v is null, {ranked}", asked)  # noqa: S608
     values = tuple(value for (value,) in found)
     counts = {
         (left, right): int(count)
-        for left, right, count in lane.rows(f"select {a}, {b}, count(*) from t group by 1, 2", asked)  # noqa: S608
+        for left, right, count in queue.rows(f"select {a}, {b}, count(*) from t group by 1, 2", asked)  # noqa: S608
     }
     return values, tuple(tuple(counts.get((left, right), 0) for right in values) for left in values)
 

@@ -143,15 +143,15 @@ def profile(results: Results, on_step: Callable[[int, int], None] = lambda _done
     SutroError
         When the results are no longer there, or memory and disk do not suffice.
     """
-    lane, steps = QueryQueue(), [(0, 1)]
+    queue, steps = QueryQueue(), [(0, 1)]
     return interruptibly(
-        lane,
-        lambda: _profile(lane, results, lambda done, total: steps.append((done, total))),
+        queue,
+        lambda: _profile(queue, results, lambda done, total: steps.append((done, total))),
         lambda: on_step(*steps[-1]),
     )
 
 
-def _profile(lane: QueryQueue, results: Results, on_step: Callable[[int, int], None]) -> Profile:
+def _profile(queue: QueryQueue, results: Results, on_step: Callable[[int, int], None]) -> Profile:
     table, sent = results.new_pages().table, results.raw.new_pages().table
     names = table.column_names
     told = [name for name in ("inputs", "outputs") if name in sent.column_names]
@@ -159,10 +159,10 @@ def _profile(lane: QueryQueue, results: Results, on_step: Callable[[int, int], N
     total = len(told) + len(places) + 1
     texts, fields = [], []
     for name in told:
-        texts.append(_texts(lane, name, sent))
+        texts.append(_texts(queue, name, sent))
         on_step(len(texts), total)
     for place in places:
-        fields.append(_field(lane, table, place))
+        fields.append(_field(queue, table, place))
         on_step(len(texts) + len(fields), total)
     unfolding = results.unfolding
     found = Profile(
@@ -170,27 +170,27 @@ def _profile(lane: QueryQueue, results: Results, on_step: Callable[[int, int], N
         job_id=results.job_id,
         num_rows=results.num_rows,
         texts=tuple(texts),
-        logprobs=_spread(lane, table.column(LOGPROBS)) if LOGPROBS in names else None,
-        least_sure=_least_sure(lane, table.column(LOGPROBS)) if LOGPROBS in names else (),
+        logprobs=_spread(queue, table.column(LOGPROBS)) if LOGPROBS in names else None,
+        least_sure=_least_sure(queue, table.column(LOGPROBS)) if LOGPROBS in names else (),
         failed=unfolding.failed if unfolding else 0,
-        reasons=_reasons(lane, table.column("_error")) if "_error" in names else (),
+        reasons=_reasons(queue, table.column("_error")) if "_error" in names else (),
         fields=tuple(fields),
     )
     on_step(total, total)
     return found
 
 
-def _texts(lane: QueryQueue, name: str, table: pa.Table) -> Texts:
+def _texts(queue: QueryQueue, name: str, table: pa.Table) -> Texts:
     place = table.column_names.index(name)
     column = table.column(place)
     is_text = kind_of(column.type) == "text"
     lengths = pc.utf8_length(column) if is_text else pc.list_value_length(column)
     what, asked = expression(place, column.type), {"t": queryable(table, [place])}
     groups = f"select {what} as v, count(*) as n from t where {what} is not null group by v"  # noqa: S608 - names of our own
-    with lane.turn():
+    with queue.turn():
         counts = f"select count(*), coalesce(sum(n - 1), 0) from ({groups})"  # noqa: S608
-        ((distinct, repeated),) = lane.rows(counts, asked)
-        common = lane.rows(
+        ((distinct, repeated),) = queue.rows(counts, asked)
+        common = queue.rows(
             f"select substr(v, 1, {CUT}) || if(length(v) > {CUT}, '…', ''), n from ({groups}) where n > 1 "  # noqa: S608
             f"order by n desc, v limit {FEW}",
             asked,
@@ -201,51 +201,51 @@ def _texts(lane: QueryQueue, name: str, table: pa.Table) -> Texts:
         nulls=column.null_count,
         empty=int(pc.sum(pc.equal(lengths, 0)).as_py() or 0),
         unit="characters" if is_text else "items",
-        lengths=_spread(lane, lengths),
+        lengths=_spread(queue, lengths),
         distinct=int(distinct),
         repeated=int(repeated),
         commonest=tuple((text, int(count)) for text, count in common),
     )
 
 
-def _field(lane: QueryQueue, table: pa.Table, place: int) -> Field:
+def _field(queue: QueryQueue, table: pa.Table, place: int) -> Field:
     kind = table.schema.field(place).type
-    summary = summarize(lane, table, place)
+    summary = summarize(queue, table, place)
     if kind_of(kind) != "other" and (summary.distinct is None or summary.is_estimate):
         what, asked = expression(place, kind), {"t": queryable(table, [place])}
-        with lane.turn():
-            exact = lane.rows(f"select count(distinct {what}) from t", asked)[0][0]  # noqa: S608 - names of our own
+        with queue.turn():
+            exact = queue.rows(f"select count(distinct {what}) from t", asked)[0][0]  # noqa: S608 - names of our own
         summary = replace(summary, distinct=int(exact), is_estimate=False)
     return Field(name=table.column_names[place], type=_type_words(kind), summary=summary)
 
 
-def _spread(lane: QueryQueue, numbers: pa.ChunkedArray) -> Spread | None:
+def _spread(queue: QueryQueue, numbers: pa.ChunkedArray) -> Spread | None:
     """Describe numbers; None where there are none."""
     table = pa.table({"c0": numbers})
-    summary = summarize(lane, table, 0)
+    summary = summarize(queue, table, 0)
     if summary.lowest is None:
         return None
     real = "where not isnan(c0)" if pa.types.is_floating(numbers.type) else ""
-    with lane.turn():
-        found = lane.rows(f"select quantile_cont(c0, [0.25, 0.5, 0.75]) from t {real}", {"t": table})  # noqa: S608
+    with queue.turn():
+        found = queue.rows(f"select quantile_cont(c0, [0.25, 0.5, 0.75]) from t {real}", {"t": table})  # noqa: S608
     low, median, high = found[0][0]
     return Spread(summary=summary, quartiles=(float(low), float(median), float(high)))
 
 
-def _least_sure(lane: QueryQueue, numbers: pa.ChunkedArray) -> tuple[tuple[int, float], ...]:
+def _least_sure(queue: QueryQueue, numbers: pa.ChunkedArray) -> tuple[tuple[int, float], ...]:
     table = pa.table({"c0": numbers, "_row": np.arange(len(numbers))})
     sql = f"select _row, c0 from t where c0 is not null and not isnan(c0) order by c0, _row limit {FEW}"  # noqa: S608
-    with lane.turn():
-        return tuple((int(row), float(value)) for row, value in lane.rows(sql, {"t": table}))
+    with queue.turn():
+        return tuple((int(row), float(value)) for row, value in queue.rows(sql, {"t": table}))
 
 
-def _reasons(lane: QueryQueue, column: pa.ChunkedArray) -> tuple[tuple[str, int], ...]:
+def _reasons(queue: QueryQueue, column: pa.ChunkedArray) -> tuple[tuple[str, int], ...]:
     sql = (
         f"select substr(c0, 1, {LONGEST_REASON}) as reason, count(*) as n from t where c0 is not null "  # noqa: S608
         "group by reason order by n desc, reason"
     )
-    with lane.turn():
-        return tuple((str(reason), int(n)) for reason, n in lane.rows(sql, {"t": pa.table({"c0": column})}))
+    with queue.turn():
+        return tuple((str(reason), int(n)) for reason, n in queue.rows(sql, {"t": pa.table({"c0": column})}))
 
 
 def _type_words(kind: Any) -> str:

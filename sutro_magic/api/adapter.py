@@ -1,6 +1,6 @@
 """Connections that can be stopped from another thread, and that go nowhere they should not.
 
-They are those of the HTTP library, with two questions more: whose work is this, and where does it lead?
+They are those of the HTTP library, with two checks more: whose work is this, and where does it lead?
 """
 
 from __future__ import annotations

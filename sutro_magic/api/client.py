@@ -106,7 +106,7 @@ class Client:
         self._transport.close()
         self._storage.close()
 
-    def patience(self, on_retry: OnRetry | None = None) -> RetryBudget:
+    def retry_budget(self, on_retry: OnRetry | None = None) -> RetryBudget:
         """Return the tries that one piece of work has, over all its requests."""
         return RetryBudget(self.retry, on_retry or self._on_retry)
 
@@ -125,7 +125,7 @@ class Client:
                 raise self._key_refused(401)
             return
 
-    def get_job(self, job_id: str, *, best_effort: bool = False, patience: RetryBudget | None = None) -> Job:
+    def get_job(self, job_id: str, *, best_effort: bool = False, budget: RetryBudget | None = None) -> Job:
         """Read one job.
 
         Parameters
@@ -133,18 +133,16 @@ class Client:
         job_id : str
         best_effort : bool
             One quick try, for details that are nice to have.
-        patience : RetryBudget, optional
+        budget : RetryBudget, optional
             Of the work that this is a part of.
 
         Raises
         ------
         JobNotFoundError
         """
-        patience = RetryBudget(RetryPolicy(tries=1)) if best_effort else patience
+        budget = RetryBudget(RetryPolicy(tries=1)) if best_effort else budget
         timeout = 5.0 if best_effort else limits.READ_SECONDS
-        answer = self._json(
-            f"jobs/{_segment(job_id)}", job_id=job_id, patience=patience, read_seconds=timeout
-        )
+        answer = self._json(f"jobs/{_segment(job_id)}", job_id=job_id, budget=budget, read_seconds=timeout)
         data = answer.get("job") if isinstance(answer, dict) else None
         if not isinstance(data, dict):
             raise ServiceError(f"{self.place} described the job in a way that is not understood.")
@@ -152,12 +150,12 @@ class Client:
         self._on_job(job)
         return job
 
-    def get_status(self, job_id: str, patience: RetryBudget | None = None) -> tuple[JobStatus, str | None]:
+    def get_status(self, job_id: str, budget: RetryBudget | None = None) -> tuple[JobStatus, str | None]:
         """Read the status of one job and, if it failed, the reason.
 
         The newer API answers with a map from id to status, the older one with plain text.
         """
-        answer = self._json(f"job-status/{_segment(job_id)}", job_id=job_id, patience=patience)
+        answer = self._json(f"job-status/{_segment(job_id)}", job_id=job_id, budget=budget)
         status = answer.get("job_status") if isinstance(answer, dict) else None
         if isinstance(status, dict):
             status = status.get(job_id) or next(iter(status.values()), None)
@@ -175,7 +173,7 @@ class Client:
                 return
 
     def job_page(
-        self, cursor: str | None = None, patience: RetryBudget | None = None
+        self, cursor: str | None = None, budget: RetryBudget | None = None
     ) -> tuple[list[Job], str | None]:
         """Read one page of the list of jobs, newest first; a service without pages sends all in one.
 
@@ -183,7 +181,7 @@ class Client:
         ----------
         cursor : str, optional
             What the page before came with; the first page by default.
-        patience : RetryBudget, optional
+        budget : RetryBudget, optional
             Of the work that this is a part of.
 
         Returns
@@ -194,7 +192,7 @@ class Client:
         parameters: dict[str, str] = {"limit": str(PAGE_SIZE)}
         if cursor is not None:
             parameters["cursor"] = cursor
-        answer = self._json("list-jobs", parameters, patience=patience)
+        answer = self._json("list-jobs", parameters, budget=budget)
         jobs = answer.get("jobs") if isinstance(answer, dict) else None
         if not isinstance(jobs, list):
             raise ServiceError(f"{self.place} sent a list of jobs that is not understood.")
@@ -215,7 +213,7 @@ class Client:
             f"stream-job-progress/{_segment(job_id)}",
             {},
             stream=True,
-            patience=RetryBudget(RetryPolicy(tries=1)),
+            budget=RetryBudget(RetryPolicy(tries=1)),
             optional=True,
         )
         self._raise_for_status(response, job_id)
@@ -250,7 +248,7 @@ class Client:
             self._format_parameter = other
             return response
 
-    def sign_artifact(self, request: ResultsRequest, patience: RetryBudget | None = None) -> SignedArtifact:
+    def sign_artifact(self, request: ResultsRequest, budget: RetryBudget | None = None) -> SignedArtifact:
         """Ask ``results-url`` for signed URLs of the Parquet artifact.
 
         Raises
@@ -260,7 +258,7 @@ class Client:
         """
         parameters = self._column_parameters(request) | {"format": "parquet"}
         route = f"jobs/{_segment(request.job_id)}/results-url"
-        answer = self._json(route, parameters, job_id=request.job_id, patience=patience, optional=True)
+        answer = self._json(route, parameters, job_id=request.job_id, budget=budget, optional=True)
         url, head = _take_urls(answer)
         if url is None:
             raise ServiceError(f"{self.place} answered `results-url` without a URL.")
@@ -319,7 +317,7 @@ class Client:
         parameters: Mapping[str, str] | None = None,
         *,
         job_id: str = "",
-        patience: RetryBudget | None = None,
+        budget: RetryBudget | None = None,
         read_seconds: float = limits.READ_SECONDS,
         optional: bool = False,
     ) -> Any:
@@ -327,7 +325,7 @@ class Client:
             route,
             parameters or {},
             stream=False,
-            patience=patience or self.patience(),
+            budget=budget or self.retry_budget(),
             read_seconds=read_seconds,
             optional=optional,
         )
@@ -347,12 +345,12 @@ class Client:
         parameters: Mapping[str, str],
         *,
         stream: bool,
-        patience: RetryBudget | None = None,
+        budget: RetryBudget | None = None,
         read_seconds: float = limits.READ_SECONDS,
         optional: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Ask the deployment for a route, once or with patience; raise no error for its status.
+        """Ask the deployment for a route, once or within a retry budget; raise no error for its status.
 
         A deployment serves its routes under ``/v1``. One that answers 404 there, and has not answered
         anything else yet, is asked once without: that is how the results page writes its route. For an
@@ -361,7 +359,7 @@ class Client:
 
         def send(base: str) -> requests.Response:
             url, auth = Secret(f"{base}/{route}"), self._auth()
-            if patience is None:
+            if budget is None:
                 return self._transport.once(
                     "GET",
                     url,
@@ -372,7 +370,7 @@ class Client:
                     headers=headers,
                 )
             return self._transport.get(
-                url, parameters, auth=auth, stream=stream, patience=patience, read_seconds=read_seconds
+                url, parameters, auth=auth, stream=stream, budget=budget, read_seconds=read_seconds
             )
 
         response = send(self._base)

@@ -86,7 +86,7 @@ class Transport:
         *,
         auth: Any,
         stream: bool,
-        patience: RetryBudget,
+        budget: RetryBudget,
         read_seconds: float,
     ) -> requests.Response:
         """Send one GET with retries; return whatever was answered in the end.
@@ -101,13 +101,13 @@ class Transport:
                     "GET", url, parameters, auth=auth, stream=stream, read_seconds=read_seconds
                 )
             except ServiceUnreachableError as unreachable:
-                if not patience.wait(_told(url, unreachable.message.partition(": ")[2].rstrip("."))):
+                if not budget.wait(_told(url, unreachable.message.partition(": ")[2].rstrip("."))):
                     raise
                 continue
             if response.status_code not in RETRIED_STATUSES:
                 return response
             reason = _told(url, f"answered {response.status_code}")
-            if not patience.wait(reason, retry_after(response)):
+            if not budget.wait(reason, retry_after(response)):
                 return response
             response.close()
 

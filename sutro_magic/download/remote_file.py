@@ -36,7 +36,7 @@ class RemoteFile(io.RawIOBase):
     ----------
     origin : Origin
         Where the object is.
-    patience : RetryBudget
+    budget : RetryBudget
 
     Attributes
     ----------
@@ -51,10 +51,10 @@ class RemoteFile(io.RawIOBase):
         When the storage gives no parts of the object, or does not tell versions of it apart.
     """
 
-    def __init__(self, origin: Origin, patience: RetryBudget) -> None:
+    def __init__(self, origin: Origin, budget: RetryBudget) -> None:
         super().__init__()
         self._origin = origin
-        self._patience = patience
+        self._budget = budget
         self._place = 0
         self._blocks: list[tuple[int, bytes]] = []
         self._etag: str | None = None
@@ -98,7 +98,7 @@ class RemoteFile(io.RawIOBase):
     # --- over the network ---------------------------------------------------------------------
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Read ranges that will be needed, with as few questions as make sense."""
+        """Read ranges that will be needed, with as few requests as make sense."""
         joined: list[tuple[int, int]] = []
         for start, stop in sorted(ranges):
             if joined and start - joined[-1][1] <= NEAR_BYTES:
@@ -120,12 +120,12 @@ class RemoteFile(io.RawIOBase):
             try:
                 self._blocks.append(self._ask(part))
             except ServiceError as error:
-                if not is_passing(error) or not self._patience.wait(
+                if not is_passing(error) or not self._budget.wait(
                     error.message.rstrip("."), error.retry_after
                 ):
                     raise
             else:
-                self._patience.renew()
+                self._budget.renew()
                 return
 
     def _ask(self, part: str) -> tuple[int, bytes]:
@@ -173,7 +173,7 @@ class RemoteFile(io.RawIOBase):
 
     def _body(self, response: requests.Response, length: int) -> bytes:
         body = bytearray()
-        begin, policy = time.monotonic(), self._patience.policy
+        begin, policy = time.monotonic(), self._budget.policy
         try:
             while chunk := response.raw.read1(1 << 20, decode_content=True):
                 body += chunk

@@ -47,8 +47,8 @@ def fetch(
     target: Path,
     *,
     partials: Partials,
-    patience: RetryBudget,
-    errand: CancelScope,
+    budget: RetryBudget,
+    scope: CancelScope,
     on_bytes: Progress,
     on_kept: Callable[[int], None] = lambda _count: None,
 ) -> Partial:
@@ -62,9 +62,9 @@ def fetch(
         The file to make, on the file system of the partial downloads.
     partials : Partials
         Where a fetch that stopped is kept, and looked for.
-    patience : RetryBudget
+    budget : RetryBudget
         The tries that are left.
-    errand : CancelScope
+    scope : CancelScope
         The work that this is a part of.
     on_bytes, on_kept : callable
         Told the bytes that are there, what was kept of an earlier fetch included; told, when the fetch does
@@ -80,12 +80,12 @@ def fetch(
     SutroError
         Of the kind that fits; ``target`` is not there then.
     """
-    origin = Origin(client, request, patience)
+    origin = Origin(client, request, budget)
     partial = partials.claim(client.credentials.identity, request)
     try:
-        Transfer(origin, partial, patience, errand, on_bytes).run()
+        Transfer(origin, partial, budget, scope, on_bytes).run()
         partial.finish(target)
-        errand.check()
+        scope.check()
     except CacheError:
         partial.drop()  # on a full disk even the half of it is too much
         raise
@@ -97,14 +97,14 @@ def fetch(
 
 def announced_size(client: Client, request: ResultsRequest) -> int | None:
     """Return the bytes that `fetch` would transfer, if the service says so; no body is read."""
-    patience = client.patience()
-    origin = Origin(client, request, patience)
+    budget = client.retry_budget()
+    origin = Origin(client, request, budget)
     while True:
         try:
             with closing(origin.open({})) as response:
                 return content_length(response)
         except ServiceError as error:
-            if not is_passing(error) or not patience.wait(error.message.rstrip("."), error.retry_after):
+            if not is_passing(error) or not budget.wait(error.message.rstrip("."), error.retry_after):
                 raise
 
 
@@ -115,20 +115,20 @@ class Origin:
     ----------
     client : Client
     request : ResultsRequest
-    patience : RetryBudget
-        For the question where the artifact is.
+    budget : RetryBudget
+        For the request for the address of the artifact.
     signed : bool, optional
         Whether to ask for a signed URL; by default where the deployment gives them.
     """
 
     def __init__(
-        self, client: Client, request: ResultsRequest, patience: RetryBudget, *, signed: bool | None = None
+        self, client: Client, request: ResultsRequest, budget: RetryBudget, *, signed: bool | None = None
     ) -> None:
         self.name = request.job_id
         self.other_format = "csv" if request.format == "parquet" else "parquet"
         self._client = client
         self._request = request
-        self._patience = patience
+        self._budget = budget
         if signed is None:
             signed = request.format == "parquet" and client.serves_results_url
         self._signed = signed
@@ -182,7 +182,7 @@ class Origin:
         """Return signed URLs: fresh ones if there are none, or these have expired; asked for by one thread."""
         with self._lock:
             if self._artifact is None or self._artifact is expired:
-                self._artifact = self._client.sign_artifact(self._request, self._patience)
+                self._artifact = self._client.sign_artifact(self._request, self._budget)
             return self._artifact
 
     def _open_instead(self, headers: Mapping[str, str]) -> requests.Response:

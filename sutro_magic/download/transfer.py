@@ -90,7 +90,7 @@ class _Reader:
 
     start: int
     stop: int | None
-    errand: CancelScope
+    scope: CancelScope
     place: int = 0
     taken: int = 0
     slow: bool = False
@@ -110,24 +110,24 @@ class Transfer:
     origin : Origin
     partial : Partial
         What is there of it already is not asked for again, if the object is still the same.
-    patience : RetryBudget
-    errand : CancelScope
+    budget : RetryBudget
+    scope : CancelScope
     on_bytes : callable
-        Told, in the thread that waits for the errand, the bytes that are there and, where it is known, of how many.
+        Told, in the thread that waits for the work, the bytes that are there and, where it is known, of how many.
     """
 
     def __init__(
         self,
         origin: Origin,
         partial: Partial,
-        patience: RetryBudget,
-        errand: CancelScope,
+        budget: RetryBudget,
+        scope: CancelScope,
         on_bytes: Callable[[int, int | None], None],
     ) -> None:
         self._origin = origin
         self._partial = partial
-        self._patience = patience
-        self._errand = errand
+        self._budget = budget
+        self._scope = scope
         self._on_bytes = on_bytes
         self._changed = threading.Condition()
         self._readers: list[_Reader] = []
@@ -165,7 +165,7 @@ class Transfer:
                         if self._partial.complete or self._ended:
                             break
                         trouble, self._trouble = self._trouble, None
-                self._errand.check()
+                self._scope.check()
                 if trouble is not None:
                     self._try_again(trouble)
                 self._manage()
@@ -193,7 +193,7 @@ class Transfer:
 
     def _try_again(self, trouble: _TroubleError) -> None:
         at_least = trouble.error.retry_after if isinstance(trouble.error, ServiceError) else 0.0
-        if not self._patience.wait(trouble.reason, at_least):
+        if not self._budget.wait(trouble.reason, at_least):
             raise trouble.error or CorruptResultsError(
                 f"The download of {self._origin.name} broke off: {trouble.reason}.",
                 hint=(
@@ -247,7 +247,7 @@ class Transfer:
         return taken
 
     def _start(self, start: int, stop: int | None) -> None:
-        reader = _Reader(start, stop, self._errand.part())
+        reader = _Reader(start, stop, self._scope.part())
         reader.thread = threading.Thread(
             target=self._read, args=(reader,), name="sutro-fetch-range", daemon=True
         )
@@ -255,13 +255,13 @@ class Transfer:
         reader.thread.start()
 
     def _find_slow(self, now: float) -> None:
-        policy = self._patience.policy
+        policy = self._budget.policy
         for reader in self._readers:
             if now - reader.began < policy.slow_seconds:
                 continue
             if reader.place - reader.seen < policy.slow_rate * policy.slow_seconds:
                 reader.slow = True
-                reader.errand.stop()
+                reader.scope.stop()
             reader.began, reader.seen = now, reader.place
 
     def _tell(self) -> None:
@@ -270,14 +270,14 @@ class Transfer:
             fresh = state[0] - self._most_done
             self._most_done = max(self._most_done, state[0])
         if fresh > 0:
-            self._patience.arrived(fresh)
+            self._budget.arrived(fresh)
         if state != self._told:
             self._told = state
-            self._errand.tell(self._on_bytes, *state)
+            self._scope.tell(self._on_bytes, *state)
 
     def _end_readers(self) -> None:
         for reader in list(self._readers):
-            reader.errand.stop()
+            reader.scope.stop()
         for reader in list(self._readers):
             if reader.thread is not None:
                 reader.thread.join()
@@ -288,7 +288,7 @@ class Transfer:
         trouble: _TroubleError | None = None
         fatal: BaseException | None = None
         try:
-            with reader.errand.here(), closing(self._open(reader)) as response:
+            with reader.scope.here(), closing(self._open(reader)) as response:
                 self._pour(response, reader)
         except _TroubleError as error:
             trouble = error
@@ -306,7 +306,7 @@ class Transfer:
             trouble, fatal = self._stalled(), None
         with self._changed:
             self._readers.remove(reader)
-            if fatal is not None and not self._errand.stopped:
+            if fatal is not None and not self._scope.stopped:
                 self._fatal = self._fatal or fatal
             if trouble is not None:
                 self._trouble = trouble
@@ -325,7 +325,7 @@ class Transfer:
         response = self._origin.open(headers)
         try:
             with self._changed:
-                self._errand.check()
+                self._scope.check()
                 self._admit(response, reader, ranged=bool(headers))
         except BaseException:
             response.close()
@@ -350,7 +350,7 @@ class Transfer:
             raise _TroubleError(f"the answer was {response.status_code} where the results were due")
         if response.status_code == UNSATISFIABLE:
             self._distrust()
-            raise _TroubleError(f"the storage answered {response.status_code} to a question for a part")
+            raise _TroubleError(f"the storage answered {response.status_code} to a request for a part")
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         first, last, size = map(int, found.groups()) if found else (-1, -1, -1)
         plain = response.headers.get("Content-Encoding", "identity") == "identity"
@@ -384,7 +384,7 @@ class Transfer:
             if not chunk:
                 break
             with self._changed:
-                reader.errand.check()
+                reader.scope.check()
                 if reader.stop is not None:
                     chunk = chunk[: max(0, reader.stop - reader.place)]
                 reader.taken = reader.place + len(chunk)
@@ -395,7 +395,7 @@ class Transfer:
                 if reader.stop is not None and reader.place >= reader.stop:
                     self._changed.notify_all()
                     return  # another connection reads what follows
-        reader.errand.check()
+        reader.scope.check()
         self._end_of_body(response, reader)
 
     def _end_of_body(self, response: requests.Response, reader: _Reader) -> None:

@@ -58,7 +58,7 @@ class NetworkSteps:
         self._request = request
         self._partials = partials
         self._options = options
-        self._budget = client.patience(options.on_retry)
+        self._budget = client.retry_budget(options.on_retry)
         self._fetched: Partial | None = None
 
     def __enter__(self) -> Self:
@@ -121,8 +121,8 @@ class NetworkSteps:
             self._request,
             body,
             partials=self._partials,
-            patience=self._budget,
-            errand=scope,
+            budget=self._budget,
+            scope=scope,
             on_bytes=options.on_bytes,
             on_kept=lambda count: scope.tell_at_end(options.on_kept, count),
         )
@@ -160,7 +160,7 @@ class NetworkSteps:
             raise refusal
         job_id, options = self._request.job_id, self._options
         try:
-            job = self._client.get_job(job_id, patience=self._budget)
+            job = self._client.get_job(job_id, budget=self._budget)
         except FetchCancelledError:
             raise
         except SutroError:
@@ -175,7 +175,7 @@ class NetworkSteps:
             listeners = PollCallbacks(
                 on_poll=options.on_poll, on_progress=options.on_progress, on_outage=options.on_retry
             )
-            wait_for(self._client, job, listeners, patience=self._budget)
+            wait_for(self._client, job, listeners, budget=self._budget)
             return
         raise_unless_succeeded(job)
         if not just_succeeded(job):

@@ -124,13 +124,13 @@ class JobFeed:
             self.begun = True
             for job_id in unfinished or ():
                 if job_id in self._jobs and job_id not in fresh:
-                    looked = client.get_job(job_id, patience=RetryBudget(QUICK))
+                    looked = client.get_job(job_id, budget=RetryBudget(QUICK))
                     self._jobs = self._jobs | {job_id: looked}
             self._forget_told([*fresh, *(unfinished or ())], begin)
 
     def reload(self, job_id: str) -> Job:
         """Read one job again."""
-        job = self._connect().get_job(job_id, patience=RetryBudget(QUICK))
+        job = self._connect().get_job(job_id, budget=RetryBudget(QUICK))
         self.learn(job)
         return job
 

@@ -57,7 +57,7 @@ def wait_for(
     listeners: PollCallbacks,
     *,
     timeout: float | None = None,
-    patience: RetryBudget | None = None,
+    budget: RetryBudget | None = None,
 ) -> Job:
     """Wait until a job is final; return it when it succeeded.
 
@@ -69,7 +69,7 @@ def wait_for(
     listeners : PollCallbacks
     timeout : float, optional
         Seconds; for ever by default.
-    patience : RetryBudget, optional
+    budget : RetryBudget, optional
         Of the work that this is a part of.
 
     Raises
@@ -79,7 +79,7 @@ def wait_for(
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     cancellation.tell(listeners.on_poll, job)
     if not job.status.is_final:
-        job = _poll(client, job, listeners, deadline, patience)
+        job = _poll(client, job, listeners, deadline, budget)
     if timeout is not None and not job.status.is_final:
         raise WaitTimeoutError(
             f"{job.title} is still {job.status.value} after {timeout:g} s.",
@@ -87,13 +87,13 @@ def wait_for(
             hint=("The job goes on. ", Hint("wait", job=job.job_id), " waits on."),
         )
     # Its last word: the reason of a failure, the number of rows.
-    job = client.get_job(job.job_id, patience=patience)
+    job = client.get_job(job.job_id, budget=budget)
     raise_unless_succeeded(job)
     return job
 
 
 def _poll(
-    client: Client, job: Job, listeners: PollCallbacks, deadline: float, patience: RetryBudget | None
+    client: Client, job: Job, listeners: PollCallbacks, deadline: float, budget: RetryBudget | None
 ) -> Job:
     pause, answered = FIRST_POLL_SECONDS, time.monotonic()
     with closing(JobWatch(client, job.job_id)) as watch:
@@ -102,7 +102,7 @@ def _poll(
             if time.monotonic() >= deadline:
                 break
             try:
-                status, reason = client.get_status(job.job_id, patience)
+                status, reason = client.get_status(job.job_id, budget)
             except ServiceError as error:
                 if not may_pass(error) or time.monotonic() - answered > limits.OUTAGE_SECONDS:
                     raise
@@ -111,8 +111,8 @@ def _poll(
                 answered = time.monotonic()
                 job = replace(job, status=status, failure_reason=reason or job.failure_reason)
                 cancellation.tell(listeners.on_poll, job)
-            if patience is not None:
-                patience.renew()
+            if budget is not None:
+                budget.renew()
             pause = min(pause * 1.5, SLOWEST_POLL_SECONDS)
     return job
 

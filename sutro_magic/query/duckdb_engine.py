@@ -179,12 +179,12 @@ def forget() -> None:
         _arrow.clear()
 
 
-def interruptibly(lane: QueryQueue, work: Callable[[], T], on_tick: Callable[[], None] = lambda: None) -> T:
-    """Do work that asks a lane, such that Ctrl-C ends it at once: a query that runs here would hear of none.
+def interruptibly(queue: QueryQueue, work: Callable[[], T], on_tick: Callable[[], None] = lambda: None) -> T:
+    """Do work that uses a query queue, such that Ctrl-C ends it at once: a query that runs here would hear of none.
 
     Parameters
     ----------
-    lane : QueryQueue
+    queue : QueryQueue
     work : callable
         Done in a thread of its own.
     on_tick : callable
@@ -209,7 +209,7 @@ def interruptibly(lane: QueryQueue, work: Callable[[], T], on_tick: Callable[[],
     except BaseException:
         stop.set()
         while thread.is_alive():
-            lane.cancel()  # again and again: it may have been between two queries
+            queue.cancel()  # again and again: it may have been between two queries
             thread.join(TICK_SECONDS)
         raise
     thread.join()
@@ -217,7 +217,7 @@ def interruptibly(lane: QueryQueue, work: Callable[[], T], on_tick: Callable[[],
 
 
 class QueryQueue:
-    """Queries that run one after the other, in which a newer question can cancel an older one."""
+    """Queries that run one after the other, in which a newer query can cancel an older one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -226,7 +226,7 @@ class QueryQueue:
         self._cursor: duckdb.DuckDBPyConnection | None = None
 
     def ticket(self) -> int:
-        """Announce a question that makes all earlier ones with a ticket pointless."""
+        """Announce a query that makes all earlier ones with a ticket pointless."""
         self._newest += 1
         return self._newest
 
@@ -305,7 +305,7 @@ class QueryQueue:
         return self._run(tables, work)
 
     def cancel(self) -> None:
-        """Cancel what runs, and all questions that have a ticket."""
+        """Cancel what runs, and all queries that have a ticket."""
         self.ticket()
         if self._lock.locked() and self._cursor is not None:
             self._cursor.interrupt()
@@ -326,7 +326,7 @@ class QueryQueue:
                 for name in tables:
                     cursor.unregister(name)
         except duckdb.InterruptException:
-            raise SupersededError("A newer question has cancelled this one.") from None
+            raise SupersededError("A newer query has cancelled this one.") from None
         except duckdb.OutOfMemoryException:
             raise ResourceError(
                 "There is not enough memory for that, and no room on the disk to do without.",
@@ -335,7 +335,7 @@ class QueryQueue:
 
     def _raise_if_stale(self, ticket: int | None) -> None:
         if ticket is not None and ticket != self._newest:
-            raise SupersededError("A newer question has cancelled this one.")
+            raise SupersededError("A newer query has cancelled this one.")
 
 
 _NO_TYPES = re.compile(

@@ -1,6 +1,6 @@
 """Pages of a table of any size: sorted, searched, filtered, shuffled, over all of its rows.
 
-A question becomes row numbers once: an order is a permutation of all rows, a search the rows that it finds.
+A query becomes row numbers once: an order is a permutation of all rows, a search the rows that it finds.
 Both are kept, so that turning pages only picks some rows from a table that is mapped into memory.
 """
 
@@ -40,7 +40,7 @@ class Pages:
     Parameters
     ----------
     open_table : callable
-        Returns the table; called once, at the first question.
+        Returns the table; called once, at the first query.
     """
 
     def __init__(self, open_table: Callable[[], pa.Table]) -> None:
@@ -49,57 +49,57 @@ class Pages:
         self._table: PickableTable | None = None
         self._numbers: Rows | None = None
         self._kept: OrderedDict[Hashable, Rows | None] = OrderedDict()
-        self.lane = QueryQueue()
-        """Takes the questions for rows; whoever asks anew takes a ticket."""
+        self.queue = QueryQueue()
+        """Takes the queries for rows; whoever asks anew takes a ticket."""
 
     @property
     def table(self) -> pa.Table:
         """The whole table."""
         return self._picking().table
 
-    def rows(self, question: TableQuery, ticket: int | None = None) -> Rows | None:
-        """Return the numbers of the rows that a question asks for, in its order; None for all as they come.
+    def rows(self, query: TableQuery, ticket: int | None = None) -> Rows | None:
+        """Return the numbers of the rows that a query asks for, in its order; None for all as they come.
 
         Parameters
         ----------
-        question : TableQuery
+        query : TableQuery
         ticket : int, optional
-            Of `lane`: cancels what runs, and is cancelled by newer ones.
+            Of the queue: cancels what runs, and is cancelled by newer ones.
 
         Raises
         ------
         SupersededError
-            When a newer question came.
+            When a newer query came.
         """
-        if question == TableQuery():
+        if query == TableQuery():
             return None
-        with self.lane.turn(ticket):
-            return self._remember(("view", question), lambda: self._view(question))
+        with self.queue.turn(ticket):
+            return self._remember(("view", query), lambda: self._view(query))
 
-    def count(self, question: TableQuery, ticket: int | None = None) -> int:
-        """Return how many rows a question finds."""
-        found = self.rows(question, ticket)
+    def count(self, query: TableQuery, ticket: int | None = None) -> int:
+        """Return how many rows a query finds."""
+        found = self.rows(query, ticket)
         return self.table.num_rows if found is None else len(found)
 
-    def page(self, question: TableQuery, start: int, length: int, ticket: int | None = None) -> Rows:
+    def page(self, query: TableQuery, start: int, length: int, ticket: int | None = None) -> Rows:
         """Return the numbers of the rows on a page.
 
         Parameters
         ----------
-        question : TableQuery
+        query : TableQuery
         start : int
-            Place of the first one in the order of the question, from 0.
+            Place of the first one in the order of the query, from 0.
         length : int
             At most so many.
         """
-        found = self.rows(question, ticket)
+        found = self.rows(query, ticket)
         if found is None:
             return np.arange(start, max(start, min(start + length, self.table.num_rows)))
         return found[start : start + length]
 
-    def place(self, question: TableQuery, row: int, ticket: int | None = None) -> int | None:
-        """Return where in the order of a question a row stands, from 0; None if it was not found."""
-        found = self.rows(question, ticket)
+    def place(self, query: TableQuery, row: int, ticket: int | None = None) -> int | None:
+        """Return where in the order of a query a row stands, from 0; None if it was not found."""
+        found = self.rows(query, ticket)
         if found is None:
             return row if 0 <= row < self.table.num_rows else None
         places = np.flatnonzero(found == row)
@@ -110,8 +110,8 @@ class Pages:
         return self._picking().take(np.asarray(rows, dtype=np.int64))
 
     def rest(self) -> None:
-        """Let go of all memory when nothing runs: nobody looks for now; the next question opens the table anew."""
-        with self.lane.turn(), self._opening:
+        """Let go of all memory when nothing runs: nobody looks for now; the next query opens the table anew."""
+        with self.queue.turn(), self._opening:
             self._table = self._numbers = None
             self._kept.clear()
 
@@ -126,8 +126,8 @@ class Pages:
             first = end
 
     def close(self) -> None:
-        """Cancel what runs, and let go of all memory; the next question opens the table anew."""
-        self.lane.cancel()
+        """Cancel what runs, and let go of all memory; the next query opens the table anew."""
+        self.queue.cancel()
         with self._opening:
             self._table = self._numbers = None
             self._kept.clear()
@@ -151,29 +151,29 @@ class Pages:
             total -= 0 if dropped is None else dropped.nbytes
         return made
 
-    def _view(self, question: TableQuery) -> Rows | None:
-        found = self._found(question)
-        if question.seed is not None:
-            return _in_order(self._shuffled(question.seed), found)
-        if not question.order:
+    def _view(self, query: TableQuery) -> Rows | None:
+        found = self._found(query)
+        if query.seed is not None:
+            return _in_order(self._shuffled(query.seed), found)
+        if not query.order:
             return found
-        key = ("order", question.order)
+        key = ("order", query.order)
         if found is not None and key not in self._kept and len(found) * FEW < self.table.num_rows:
-            return self._sort(question.order, found)
-        return _in_order(self._remember(key, lambda: self._sort(question.order, None)), found)
+            return self._sort(query.order, found)
+        return _in_order(self._remember(key, lambda: self._sort(query.order, None)), found)
 
-    def _found(self, question: TableQuery) -> Rows | None:
+    def _found(self, query: TableQuery) -> Rows | None:
         """Return the rows that fulfil all conditions, in the job's order; None where there is no condition."""
         table = self.table
-        where, parameters, columns = condition(question, table.schema)
+        where, parameters, columns = condition(query, table.schema)
         if not where:
             return None
-        key = ("found", question.search, question.filters)
+        key = ("found", query.search, query.filters)
 
         def find() -> Rows:
             asked = self._numbered(queryable(table, columns))
             rows: Rows = np.asarray(
-                self.lane.query(f"select _row from t where {where}", {"t": asked}, parameters)["_row"]  # noqa: S608 - names of our own
+                self.queue.query(f"select _row from t where {where}", {"t": asked}, parameters)["_row"]  # noqa: S608 - names of our own
             )
             rows.sort()
             return rows
@@ -189,7 +189,7 @@ class Pages:
             numbered = queryable(table, columns).append_column("_row", pa.array(among))
         keys = sort_keys(order, table.schema)
         sql = f"select _row from t order by {keys}"  # noqa: S608 - names of our own
-        return np.asarray(self.lane.query(sql, {"t": numbered})["_row"])
+        return np.asarray(self.queue.query(sql, {"t": numbered})["_row"])
 
     def _shuffled(self, seed: int) -> Rows:
         def shuffle() -> Rows:

@@ -61,12 +61,12 @@ class Summary:
     commonest: list[tuple[Any, int]] = field(default_factory=list)
 
 
-def summarize(lane: QueryQueue, table: pa.Table, column: int) -> Summary:
+def summarize(queue: QueryQueue, table: pa.Table, column: int) -> Summary:
     """Summarize one column of a table, over all its rows.
 
     Parameters
     ----------
-    lane : QueryQueue
+    queue : QueryQueue
         Runs the queries.
     table : pyarrow.Table
     column : int
@@ -78,12 +78,12 @@ def summarize(lane: QueryQueue, table: pa.Table, column: int) -> Summary:
     common = {"kind": kind_of(kind), "rows": rows, "nulls": nulls}
     if common["kind"] in {"nested", "other"}:
         return Summary(**common)
-    with lane.turn():
-        about = int(lane.rows(f"select approx_count_distinct({what}) from t", asked)[0][0])  # noqa: S608 - names of our own
+    with queue.turn():
+        about = int(queue.rows(f"select approx_count_distinct({what}) from t", asked)[0][0])  # noqa: S608 - names of our own
         common["is_estimate"] = rows > COUNTED_ROWS and about > COUNTED_VALUES
-        common["distinct"] = min(about, rows - nulls) if common["is_estimate"] else _count(lane, asked, what)
+        common["distinct"] = min(about, rows - nulls) if common["is_estimate"] else _count(queue, asked, what)
         if common["kind"] in {"text", "bool"}:
-            return Summary(**common, commonest=_commonest(lane, asked, what, COMMONEST, kind))
+            return Summary(**common, commonest=_commonest(queue, asked, what, COMMONEST, kind))
         floating = pa.types.is_floating(kind)
         real = f"where not isnan({what}) and {what} is not null" if floating else f"where {what} is not null"
         number = common["kind"] == "number"
@@ -91,23 +91,23 @@ def summarize(lane: QueryQueue, table: pa.Table, column: int) -> Summary:
         mean = (
             f"avg({f'cast({what} as double)' if pa.types.is_decimal(kind) else what})" if number else "null"
         )
-        low, high, average, counted = lane.rows(
+        low, high, average, counted = queue.rows(
             f"select min({what}), max({what}), {mean}, count(*) from t {real}",  # noqa: S608
             asked,
         )[0]
         common["nans"] = rows - nulls - counted
-        bins = _bins(lane, asked, what, floating=floating) if number and counted else []
+        bins = _bins(queue, asked, what, floating=floating) if number and counted else []
         if pa.types.is_duration(kind) and counted:
             per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
             low, high = timedelta(seconds=low / per_second), timedelta(seconds=high / per_second)
         return Summary(**common, lowest=low, highest=high, mean=average, bins=bins)
 
 
-def _count(lane: QueryQueue, asked: dict[str, pa.Table], what: str) -> int:
-    return int(lane.rows(f"select count(distinct {what}) from t", asked)[0][0])  # noqa: S608 - names of our own
+def _count(queue: QueryQueue, asked: dict[str, pa.Table], what: str) -> int:
+    return int(queue.rows(f"select count(distinct {what}) from t", asked)[0][0])  # noqa: S608 - names of our own
 
 
-def list_values(lane: QueryQueue, table: pa.Table, column: int) -> list[tuple[Any, int]] | None:
+def list_values(queue: QueryQueue, table: pa.Table, column: int) -> list[tuple[Any, int]] | None:
     """Return the values of a column and how many rows have each, the commonest first; null is one of them.
 
     None where the column has too many or too long values for a list to tick.
@@ -116,21 +116,21 @@ def list_values(lane: QueryQueue, table: pa.Table, column: int) -> list[tuple[An
     if kind_of(kind) not in {"text", "bool", "number"} or pa.types.is_floating(kind):
         return None
     what, asked = expression(column, kind), {"t": queryable(table, [column])}
-    with lane.turn():
+    with queue.turn():
         # A look at the first rows saves counting the values of a column that has millions of them.
         first = {"t": asked["t"].slice(0, 20_000)}
         sql = f"select count(distinct {what}) from t"  # noqa: S608 - names of our own
         most = LISTED_NUMBERS if kind_of(kind) == "number" else LISTED
-        if lane.rows(sql, first)[0][0] > most:
+        if queue.rows(sql, first)[0][0] > most:
             return None
-        found = _commonest(lane, asked, what, most + 1, kind, nulls=True)
+        found = _commonest(queue, asked, what, most + 1, kind, nulls=True)
     if len(found) > most or any(isinstance(v, str) and len(v) > LONGEST_VALUE for v, _ in found):
         return None
     return found
 
 
 def _commonest(
-    lane: QueryQueue,
+    queue: QueryQueue,
     asked: dict[str, pa.Table],
     what: str,
     limit: int,
@@ -142,12 +142,12 @@ def _commonest(
     if kind_of(kind) == "text" and not nulls:
         what = f"substr({what}, 1, {LONGEST_VALUE})"  # long texts are not carried around to be counted
     sql = f"select {what} as v, count(*) as n from t {where} group by v order by n desc, v nulls last limit {limit}"  # noqa: S608
-    return [(value, int(count)) for value, count in lane.rows(sql, asked)]
+    return [(value, int(count)) for value, count in queue.rows(sql, asked)]
 
 
-def _bins(lane: QueryQueue, asked: dict[str, pa.Table], what: str, *, floating: bool) -> list[int]:
+def _bins(queue: QueryQueue, asked: dict[str, pa.Table], what: str, *, floating: bool) -> list[int]:
     where = f"where isfinite({what})" if floating else f"where {what} is not null"  # a null is not finite
-    low, high = lane.rows(f"select min({what}), max({what}) from t {where}", asked)[0]  # noqa: S608
+    low, high = queue.rows(f"select min({what}), max({what}) from t {where}", asked)[0]  # noqa: S608
     if low is None:
         return []
     low, high = float(low), float(high)
@@ -159,6 +159,6 @@ def _bins(lane: QueryQueue, asked: dict[str, pa.Table], what: str, *, floating: 
         f"from t {where} group by b"
     )
     bins = [0] * BINS
-    for place, count in lane.rows(sql, asked, [low, width]):
+    for place, count in queue.rows(sql, asked, [low, width]):
         bins[min(max(place, 0), BINS - 1)] += int(count)
     return bins

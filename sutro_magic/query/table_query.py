@@ -159,18 +159,18 @@ def sort_keys(order: Sequence[Order], schema: pa.Schema) -> str:
     return ", ".join([*keys, "_row"])
 
 
-def condition(question: TableQuery, schema: pa.Schema) -> tuple[str, list[Any], list[int]]:
+def condition(query: TableQuery, schema: pa.Schema) -> tuple[str, list[Any], list[int]]:
     """Return what stands behind WHERE (empty if nothing is asked), its parameters, and the columns it needs."""
     parts: list[str] = []
     parameters: list[Any] = []
     columns: set[int] = set()
-    if question.search:
+    if query.search:
         places = [i for i, field in enumerate(schema) if is_searchable(field.type)]
         found = [_IN_SQL["contains"].format(expression(i, schema.field(i).type)) for i in places]
         parts.append(f"({' or '.join(found) or 'false'})")
-        parameters += [question.search] * len(places)
+        parameters += [query.search] * len(places)
         columns.update(places)
-    for asked in question.filters:
+    for asked in query.filters:
         part, values = _filter_condition(asked, schema.field(asked.column).type)
         parts.append(f"({part})")
         parameters += values
@@ -199,7 +199,7 @@ def _filter_condition(asked: Filter, kind: pa.DataType) -> tuple[str, list[Any]]
 
 
 def parse_query(data: Mapping[str, Any], schema: pa.Schema) -> TableQuery:
-    """Read a question as a browser sends it.
+    """Read a query as a browser sends it.
 
     Parameters
     ----------

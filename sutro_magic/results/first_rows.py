@@ -187,7 +187,7 @@ def as_results(
         seconds=time.monotonic() - begin,
         file=_PeekedFile(entry, request, cache, found.home),
         part="peek",
-        peeked=Truncation(rows=found.table.num_rows, fetched=found.fetched),
+        truncation=Truncation(rows=found.table.num_rows, fetched=found.fetched),
     )
 
 

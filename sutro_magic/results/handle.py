@@ -69,19 +69,19 @@ class Results:
         provenance: Provenance,
         part: Part = "all",
         with_inputs: PromptLoader | None = None,
-        peeked: Truncation | None = None,
+        truncation: Truncation | None = None,
     ) -> None:
         self._source = source
         self._job_id = job_id
         self._pages: Pages | None = None
-        self._question: TableQuery | None = None
+        self._query: TableQuery | None = None
         self.job: Job = job
         self.from_cache: bool = from_cache
         self.provenance: Provenance = provenance
         self.part: Part = part
         self.with_inputs = with_inputs
         """How to get the prompts too; None where they are there, or nobody knows how."""
-        self.peeked = peeked
+        self.truncation = truncation
         """What is missing, if these are the first rows only; else None."""
         self.ticked: tuple[int, ...] = ()
         """Places, from 0, of the rows that are ticked in the table that was touched last."""
@@ -100,7 +100,7 @@ class Results:
         with_inputs: PromptLoader | None = None,
         file: ResultsFile | None = None,
         part: Part = "all",
-        peeked: Truncation | None = None,
+        truncation: Truncation | None = None,
     ) -> Results:
         """Make the handle of an entry in the cache; parameters as in `sutro_magic.Session.results`."""
         job_id, rows = request.job_id, entry.table.num_rows
@@ -119,7 +119,7 @@ class Results:
             ),
             with_inputs=with_inputs,
             part=part,
-            peeked=peeked,
+            truncation=truncation,
         )
 
     @classmethod
@@ -208,7 +208,7 @@ class Results:
         """The rows that the table touched last shows, in its order, with ``_row``; all rows without a table."""
         from sutro_magic.results.selection import RowSelection
 
-        rows = None if self._question is None else self.pages.rows(self._question)
+        rows = None if self._query is None else self.pages.rows(self._query)
         return self._with(RowSelection(self.pages, rows, self._source), "filtered")
 
     @property
@@ -234,14 +234,14 @@ class Results:
         return self._pages
 
     def new_pages(self) -> Pages:
-        """Return `pages` of their own: questions to one do not cancel those to another."""
+        """Return `pages` of their own: queries to one do not cancel those to another."""
         from sutro_magic.query.pages import Pages
 
         return Pages(self._source.mapped)
 
-    def touch(self, pages: Pages, question: TableQuery) -> None:
+    def touch(self, pages: Pages, query: TableQuery) -> None:
         """Remember what a table shows; `filtered` then asks for it."""
-        self._pages, self._question = pages, question
+        self._pages, self._query = pages, query
 
     def table(self) -> Any:
         """Return the interactive table of these results: a widget, to be put into others, too."""
@@ -276,7 +276,7 @@ class Results:
         from sutro_magic.results.selection import InMemoryRows
 
         if isinstance(self._source, InMemoryRows):
-            return self.__dict__ | {"_pages": None, "_question": None, "with_inputs": None}
+            return self.__dict__ | {"_pages": None, "_query": None, "with_inputs": None}
         raise ArgumentError(
             "Results read from the cache, with locks of this kernel: they cannot be pickled or copied deeply.",
             hint="Take the data: r.arrow() is a table, r.path the file as it was sent.",
@@ -456,7 +456,7 @@ class Results:
             provenance=self.provenance,
             part=part,
             with_inputs=self.with_inputs if part == "all" else None,
-            peeked=self.peeked,
+            truncation=self.truncation,
         )
 
 

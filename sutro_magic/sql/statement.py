@@ -106,22 +106,22 @@ def run(
     """
     begin = time.monotonic()
     binding = Binding(text, evaluate)
-    lane = QueryQueue()
-    names, text = _names(lane, binding, variables)
+    queue = QueryQueue()
+    names, text = _names(queue, binding, variables)
     search = _Search(session, variables, fetch)
     tables = search.tables(names)
 
     arrived = [0]
 
     def query() -> pa.Table:
-        with lane.turn():
-            return lane.read(text, tables, binding.values, lambda reader: collect(reader, arrived.append))
+        with queue.turn():
+            return queue.read(text, tables, binding.values, lambda reader: collect(reader, arrived.append))
 
     import duckdb
     import pyarrow as pa
 
     try:
-        table = interruptibly(lane, query, lambda: on_query(arrived[-1]))
+        table = interruptibly(queue, query, lambda: on_query(arrived[-1]))
     except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk, of which others know what to say
@@ -135,12 +135,12 @@ def run(
 # --- which names are read -----------------------------------------------------------------------------
 
 
-def _names(lane: QueryQueue, binding: Binding, variables: Mapping[str, Any]) -> tuple[list[str], str]:
+def _names(queue: QueryQueue, binding: Binding, variables: Mapping[str, Any]) -> tuple[list[str], str]:
     """Return the names of tables that a query reads and does not make itself, and its SQL with these in quotes."""
     import duckdb
 
     try:
-        [[found]] = lane.rows("select json_serialize_sql($1)", {}, [binding.sql])
+        [[found]] = queue.rows("select json_serialize_sql($1)", {}, [binding.sql])
         tree = json.loads(found)
     except (duckdb.Error, RecursionError) as error:
         raise _explain(str(error), binding) from None

@@ -118,8 +118,8 @@ def join(one: Shape, other: Shape) -> Shape:  # noqa: PLR0911 - one line a rule
     if one.kind == other.kind:
         return replace(one, nullable=nullable)
     if one.kind in _INTEGERS and other.kind in _INTEGERS:
-        wider = one if _INTEGERS.index(one.kind) > _INTEGERS.index(other.kind) else other
-        return replace(wider, nullable=nullable)
+        prompt_loader = one if _INTEGERS.index(one.kind) > _INTEGERS.index(other.kind) else other
+        return replace(prompt_loader, nullable=nullable)
     if {one.kind, other.kind} == {"int", "float"}:
         return replace(FLOAT, nullable=nullable)
     return MIXED

@@ -30,7 +30,7 @@ JOIN_SECONDS = 0.8
 
 T = TypeVar("T")
 
-_errand: ContextVar[CancelScope | None] = ContextVar("sutro_magic_errand", default=None)
+_scope: ContextVar[CancelScope | None] = ContextVar("sutro_magic_errand", default=None)
 _sockets: WeakKeyDictionary[socket.socket, CancelScope] = WeakKeyDictionary()
 _sockets_lock = ThreadLock()
 _deadline: ContextVar[Deadline | None] = ContextVar("sutro_magic_deadline", default=None)
@@ -56,7 +56,7 @@ class CancelScope:
         self.last_words: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
     def part(self) -> CancelScope:
-        """Return an errand for a part of the work."""
+        """Return a scope for a part of the work."""
         part = CancelScope(self)
         self._parts.append(part)
         if self._stop.is_set():
@@ -92,18 +92,18 @@ class CancelScope:
         for part in list(self._parts):
             part.stop()
         with _sockets_lock:
-            mine = [sock for sock, errand in _sockets.items() if errand is self]
+            mine = [sock for sock, scope in _sockets.items() if scope is self]
         for sock in mine:
             _shut(sock)
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
         """Let the requests that this thread sends inside belong to the work."""
-        token = _errand.set(self)
+        token = _scope.set(self)
         try:
             yield
         finally:
-            _errand.reset(token)
+            _scope.reset(token)
 
 
 class Deadline:
@@ -159,27 +159,27 @@ def _shut(sock: socket.socket) -> None:
 
 def check() -> None:
     """Raise `FetchCancelledError` if the work of this thread is to end."""
-    errand = _errand.get()
-    if errand is not None:
-        errand.check()
+    scope = _scope.get()
+    if scope is not None:
+        scope.check()
 
 
 def sleep(seconds: float) -> None:
     """Wait; raise `FetchCancelledError` as soon as the work of this thread, if it is any, is to end."""
-    errand = _errand.get()
-    if errand is None:
+    scope = _scope.get()
+    if scope is None:
         time.sleep(seconds)
     else:
-        errand.sleep(seconds)
+        scope.sleep(seconds)
 
 
 def tell(callback: Callable[..., object], *arguments: Any) -> None:
     """Call a callback in the thread that waits for the work of this one; at once, if nobody does."""
-    errand = _errand.get()
-    if errand is None:
+    scope = _scope.get()
+    if scope is None:
         callback(*arguments)
     else:
-        errand.tell(callback, *arguments)
+        scope.tell(callback, *arguments)
 
 
 def sleep_unless(cancel: threading.Event | None, seconds: float) -> None:
@@ -192,7 +192,7 @@ def sleep_unless(cancel: threading.Event | None, seconds: float) -> None:
 
 def use_socket(sock: socket.socket | None) -> None:
     """Note that a socket is used by the work of this thread; raise if that is to end."""
-    errand = _errand.get()
+    scope = _scope.get()
     if sock is None:
         return
     _last_socket.set(weakref.ref(sock))
@@ -200,12 +200,12 @@ def use_socket(sock: socket.socket | None) -> None:
     if deadline is not None:
         deadline.use(sock)
     with _sockets_lock:
-        if errand is None:
+        if scope is None:
             _sockets.pop(sock, None)
         else:
-            _sockets[sock] = errand
-    if errand is not None:
-        errand.check()
+            _sockets[sock] = scope
+    if scope is not None:
+        scope.check()
 
 
 def run(work: Callable[[CancelScope], T], cancel: threading.Event | None = None) -> T:
@@ -218,41 +218,41 @@ def run(work: Callable[[CancelScope], T], cancel: threading.Event | None = None)
     cancel : threading.Event, optional
         When it is set, the work ends with `FetchCancelledError` within a second.
     """
-    errand = CancelScope()
+    scope = CancelScope()
     outcome: list[T] = []
     failure: list[BaseException] = []
 
     def body() -> None:
         try:
-            with errand.here():
-                outcome.append(work(errand))
+            with scope.here():
+                outcome.append(work(scope))
         except BaseException as error:  # noqa: BLE001 - raised by whoever waits
             failure.append(error)
         finally:
-            errand.said.put(None)
+            scope.said.put(None)
 
     if cancel is not None and cancel.is_set():
         raise cancelled()
     thread = threading.Thread(target=body, name="sutro-fetch", daemon=True)
     thread.start()
     try:
-        _listen(errand, cancel)
+        _listen(scope, cancel)
     except BaseException:
-        errand.stop()
+        scope.stop()
         thread.join(JOIN_SECONDS)
-        _tell_last(errand)
+        _tell_last(scope)
         raise
     thread.join()
-    _tell_last(errand)
+    _tell_last(scope)
     if failure:
         raise failure.pop()
     return outcome.pop()
 
 
-def _listen(errand: CancelScope, cancel: threading.Event | None) -> None:
+def _listen(scope: CancelScope, cancel: threading.Event | None) -> None:
     while True:
         try:
-            said = errand.said.get(timeout=TICK_SECONDS)
+            said = scope.said.get(timeout=TICK_SECONDS)
         except queue.Empty:
             said = (_nothing, ())
         if cancel is not None and cancel.is_set():
@@ -263,8 +263,8 @@ def _listen(errand: CancelScope, cancel: threading.Event | None) -> None:
         callback(*arguments)
 
 
-def _tell_last(errand: CancelScope) -> None:
-    for callback, arguments in list(errand.last_words):
+def _tell_last(scope: CancelScope) -> None:
+    for callback, arguments in list(scope.last_words):
         callback(*arguments)
 
 

@@ -86,17 +86,17 @@ def ask(results: Results, rows: int) -> None:
         f"  frame of {frame.npartitions} parts in {time.perf_counter() - began:.2f} s, graph of {graph:,} bytes"
     )
     text = frame["review" if whole else "outputs"]
-    questions = {
+    queries = {
         "len": (lambda: len(frame), rows),
         "filter": (lambda: len(frame[frame["id"] % 1_000_000 == 7].compute()), rows // 1_000_000),
         "filter of texts": (lambda: int(text.str.contains("it: 77777").sum().compute()), None),
     }
     if whole:
         sums = {k: sum(range(i, rows, 3)) for i, k in enumerate(("good", "bad", "so so"))}
-        questions["group-by"] = (lambda: frame.groupby("kind")["n"].sum().compute().to_dict(), sums)
-    for name, (question, answer) in questions.items():
+        queries["group-by"] = (lambda: frame.groupby("kind")["n"].sum().compute().to_dict(), sums)
+    for name, (query, answer) in queries.items():
         began = time.perf_counter()
-        found = question()
+        found = query()
         print(f"  {name}: {time.perf_counter() - began:.1f} s")
         assert answer is None or found == answer, f"{name}: {found} is not {answer}"
 

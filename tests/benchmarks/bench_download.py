@@ -103,13 +103,13 @@ def ours(port, folder, connections):
     target = Path(folder) / "target"
     begin = time.monotonic()
     cancellation.run(
-        lambda errand: source.fetch(
+        lambda scope: source.fetch(
             client,
             ResultsRequest(job_id="job-x"),
             target,
             partials=Partials(Path(folder)),
-            patience=client.patience(errand),
-            errand=errand,
+            budget=client.retry_budget(),
+            scope=scope,
             on_bytes=lambda _done, _total: None,
         )
     )

@@ -97,8 +97,8 @@ def steps_of_ours(path: str, memory_limit: str):
     source = pa.memory_map(path)
     pages = Pages(lambda: pa.ipc.open_file(source).read_all())
 
-    def page(question, start):
-        numbers = pages.page(question, start, LENGTH)
+    def page(query, start):
+        numbers = pages.page(query, start, LENGTH)
         found = encode(list(numbers), pages.take(numbers))
         return len(json.dumps(found, ensure_ascii=False).encode())
 

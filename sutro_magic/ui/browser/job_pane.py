@@ -49,7 +49,7 @@ class JobPane:
     session : Session
     feed : JobFeed
     worker : Worker
-        Talks to the service, one question after the other.
+        Talks to the service, one request after the other.
     on_chosen : callable
         Told the job that was chosen, and again whenever it has changed.
     hides : str

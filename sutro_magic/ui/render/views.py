@@ -234,10 +234,10 @@ def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
     rows = humanize.count(results.num_rows, "row")
     if results.part == "all":
         return [bound_line(bound, size), _provenance(results)]
-    if results.part == "peek" and results.peeked is not None:
+    if results.part == "peek" and results.truncation is not None:
         return [
             bound_line(bound, size),
-            *_peeked(results, results.peeked),
+            *_peeked(results, results.truncation),
         ]
     if results.part == "computed":
         columns = humanize.count(len(results.columns), "column")
@@ -281,7 +281,7 @@ def _outputs(results: Results, bound: Bound | None) -> list[str]:
     return said
 
 
-def _peeked(results: Results, peeked: Truncation) -> list[str]:
+def _peeked(results: Results, truncation: Truncation) -> list[str]:
     """Say that these are the first rows only, what they cost, and how to get the others."""
     columns = {"inputs": "inputs", "logprobs": "cumulative_logprobs"}
     asked = {option: True for option, column in columns.items() if column in results.columns}
@@ -289,9 +289,9 @@ def _peeked(results: Results, peeked: Truncation) -> list[str]:
     cost = (
         "from the cache"
         if results.from_cache
-        else f"{humanize.size(peeked.fetched)} of {humanize.size(results.provenance.size)} fetched"
+        else f"{humanize.size(truncation.fetched)} of {humanize.size(results.provenance.size)} fetched"
     )
-    shown = f"the first {results.num_rows:,} of {humanize.count(peeked.rows, 'row')}"
+    shown = f"the first {results.num_rows:,} of {humanize.count(truncation.rows, 'row')}"
     return [
         f"a peek at {one_line(results.job.title, 120)}: {shown}, {cost}",
         shown_hint((whole, " fetches the whole")),

@@ -166,7 +166,7 @@ class PagedTable(anywidget.AnyWidget):
         if answer is None:  # a nudge, which only carries an acknowledgement
             return
         # Taken now, in the order in which people asked.
-        ticket = self._pages.lane.ticket() if kind == "page" else None
+        ticket = self._pages.queue.ticket() if kind == "page" else None
         work = {**content, "ticket": ticket}
         try:
             loop = asyncio.get_running_loop()
@@ -203,8 +203,8 @@ class PagedTable(anywidget.AnyWidget):
             after()
         self.send({**reply, "kind": "answer", "to": content.get("id")}, buffers)
 
-    def _question(self, content: dict[str, Any]) -> TableQuery:
-        asked = dict(content.get("question") or {})
+    def _query(self, content: dict[str, Any]) -> TableQuery:
+        asked = dict(content.get("query") or {})
         schema = self._pages.table.schema
         asked["filters"] = [self._with_values(entry) for entry in asked.get("filters", ())]
         return parse_query(asked, schema)
@@ -221,16 +221,16 @@ class PagedTable(anywidget.AnyWidget):
         return None if packed is None else {"bundle": True, "buffers": list(packed)}
 
     def _answer_page(self, content: dict[str, Any]) -> dict[str, Any]:
-        question, ticket = self._question(content), content["ticket"]
+        query, ticket = self._query(content), content["ticket"]
         length = max(1, min(int(content["length"]), limits.MAX_PAGE_ROWS))
         start = max(0, int(content["start"]))
-        numbers = self._pages.page(question, start, length, ticket)
-        count = self._pages.count(question, ticket)
+        numbers = self._pages.page(query, start, length, ticket)
+        count = self._pages.count(query, ticket)
         found = rows.encode(list(numbers), self._pages.take(numbers))
 
         def touched() -> None:
             self.set_trait("num_filtered", count)
-            self._touched(question)
+            self._touched(query)
 
         return {"rows": found, "found": count, "total": self._pages.table.num_rows, "after": touched}
 
@@ -242,7 +242,7 @@ class PagedTable(anywidget.AnyWidget):
         total = self._pages.table.num_rows
         if not 0 <= row < total:
             raise ArgumentError(f"There is no row {row:,}.", hint=f"Rows go from 0 to {total - 1:,}.")
-        place = self._pages.place(self._question(content), row)
+        place = self._pages.place(self._query(content), row)
         if place is None:
             raise ArgumentError(
                 f"Row {row:,} is not among those found.", hint="Clear search and filters to see it."
@@ -278,7 +278,7 @@ class PagedTable(anywidget.AnyWidget):
             }
         }
 
-    def _touched(self, question: TableQuery) -> None:
+    def _touched(self, query: TableQuery) -> None:
         """Remember what is shown now."""
 
 

@@ -183,7 +183,7 @@ const panelMethods = {
       if (typed && typed !== warned && !(await look())) return; // Enter was faster than the warning
       warned = typed; // bound to this name once, it may be bound to it again
       said.textContent = "";
-      const answer = await this.ask("bind", { name: name.value, as: as.value, part: part.value, question: this.currentQuestion() });
+      const answer = await this.ask("bind", { name: name.value, as: as.value, part: part.value, query: this.currentQuestion() });
       if (answer.said) said.textContent = answer.said;
     };
     if (!this.showPanel("bind", "Bind ", part, " to ", name, " as ", as, h("button", { type: "button", class: "st-button st-apply", title: "with _row, the place of each row in the job", onclick: bind }, "Bind"), said)) return;

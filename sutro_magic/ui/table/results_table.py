@@ -101,9 +101,9 @@ class ResultsTable(PagedTable):
         for results in self._handles:
             results.ticked = tuple(self.selected_rows)
 
-    def _touched(self, question: Any) -> None:
+    def _touched(self, query: Any) -> None:
         for results in self._handles:  # and no ticks: another table of the same results may have some
-            results.touch(self._pages, question)
+            results.touch(self._pages, query)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         # A notebook that is opened without a kernel shows the plain rows instead.
@@ -125,7 +125,7 @@ class ResultsTable(PagedTable):
             raise ArgumentError(
                 "This table binds no variables.", hint="r.filtered and r.selected have its rows."
             )
-        self._touched(self._question(content))
+        self._touched(self._query(content))
         ticked = content.get("part") == "selected"
         if ticked and not self.selected_rows:
             raise ArgumentError("No rows are ticked.", hint="Tick some, or bind the rows shown.")
@@ -135,8 +135,8 @@ class ResultsTable(PagedTable):
         return {"said": bind(str(content.get("name", "")), part, as_type)}
 
     def _answer_prompts_size(self, _content: dict[str, Any]) -> dict[str, Any]:
-        wider = self.results.with_inputs
-        size = wider.size() if wider else None
+        prompt_loader = self.results.with_inputs
+        size = prompt_loader.size() if prompt_loader else None
         if size == 0:
             return {"said": "They are in the cache already."}
         return {
@@ -157,10 +157,10 @@ class ResultsTable(PagedTable):
         return {after.index(before[i]): found for i, found in self._lists.items() if before[i] in after}
 
     def _answer_prompts(self, _content: dict[str, Any]) -> dict[str, Any]:
-        wider = self.results.with_inputs
-        if wider is None:
+        prompt_loader = self.results.with_inputs
+        if prompt_loader is None:
             raise ArgumentError("The prompts are here already.", hint=(Hint("again"), "."))
-        fetched = wider.fetch(lambda _done, _total: None)
+        fetched = prompt_loader.fetch(lambda _done, _total: None)
         fetched.prepare()
         pages, head = fetched.new_pages(), fetched.head(self._setup["length"])
 

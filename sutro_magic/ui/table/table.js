@@ -29,7 +29,7 @@ class TableView {
       if (focused) focusFirst(this.search, this.root.querySelector(".st-button"));
     };
     this.onTicks = () => this.showTicks();
-    // JupyterLab's manager knows its kernel, others may not; where it is not known, the next question finds out.
+    // JupyterLab's manager knows its kernel, others may not; where it is not known, the next query finds out.
     this.kernel = model.widget_manager?.kernel;
     this.onStatus = (_, status) => { if (GONE.includes(status)) this.die(); };
     this.kernel?.statusChanged?.connect(this.onStatus);
@@ -65,7 +65,7 @@ class TableView {
     this.el.replaceChildren();
   }
 
-  // --- questions and answers ---
+  // --- queries and answers ---
 
   ask(kind, content = {}, page = false) {
     const id = `${this.id}-${++this.number}`;
@@ -213,7 +213,7 @@ class TableView {
     this.dt.on("order", () => { if (this.dt?.order().length) this.seed = null; });
   }
 
-  question(order) {
+  query(order) {
     return {
       order: order.map(({ column, dir }) => [column - this.lead, dir]),
       search: this.search.value,
@@ -223,7 +223,7 @@ class TableView {
   }
 
   currentQuestion() {
-    return this.question(this.dt.order().filter(([, dir]) => dir).map(([column, dir]) => ({ column, dir })));
+    return this.query(this.dt.order().filter(([, dir]) => dir).map(([column, dir]) => ({ column, dir })));
   }
 
   async page(request, done) {
@@ -239,9 +239,9 @@ class TableView {
       if (asked.search || asked.seed !== null) setTimeout(() => this.redraw());
       return;
     }
-    const question = this.question(request.order.filter(({ dir }) => dir));
+    const query = this.query(request.order.filter(({ dir }) => dir));
     this.drawChips();
-    let answer = await this.ask("page", { start: request.start, length: request.length, question }, true);
+    let answer = await this.ask("page", { start: request.start, length: request.length, query }, true);
     if (answer.superseded || this.gone) return;
     if (answer.error) answer = this.takeBack(asked);
     else {
@@ -256,7 +256,7 @@ class TableView {
     if (answer.found && request.start >= answer.found) this.dt.page("last").draw("page");
   }
 
-  // A question that cannot be answered is taken back: the table goes on with what it showed.
+  // A query that cannot be answered is taken back: the table goes on with what it showed.
   takeBack(asked) {
     const { search, filters, seed, order, start, answer } = this.shown;
     if (this.search.value === asked.search) this.search.value = search;
@@ -303,7 +303,7 @@ class TableView {
   }
 
   async goToRow(row) {
-    const answer = await this.ask("place", { row, question: this.currentQuestion() });
+    const answer = await this.ask("place", { row, query: this.currentQuestion() });
     if (answer.error) return;
     const page = Math.floor(answer.place / this.dt.page.len());
     this.afterDraw = () => { this.focusRow(row); if (this.open !== null) this.showRow(row); };
