@@ -19,7 +19,6 @@ from test_cache import ME, ask, leftovers, put
 from sutro_magic import Session, errors
 from sutro_magic.cache import store as cache_store
 from sutro_magic.cache.store import ENTRY_FILE, RESULTS_FILE, TABLE_FILE, ResultsCache
-from sutro_magic.cache.verify import keep_if_sound
 from sutro_magic.query.mapped_table import open_mapped
 from sutro_magic.structured.cached_table import NOTE_FILE
 from sutro_magic.system import disk, files
@@ -86,7 +85,7 @@ def test_tables_made_of_sound_results_have_no_sum_and_are_made_anew(session, dem
     data = made.read_bytes()
     made.unlink()  # `right` is mapped from it
     made.write_bytes(data.replace(b"horror", b"HORROR"))
-    assert keep_if_sound(session.cache, entry) and not made.exists()
+    assert session.cache.keep_if_sound(entry) and not made.exists()
     again = Session(api_url=demo.url, api_key=demo.api_key, cache_dir=session.cache.directory)
     assert again.results(FILMS).pandas().equals(right)
 

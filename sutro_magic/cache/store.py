@@ -342,6 +342,23 @@ class ResultsCache:
         """
         return is_intact(entry, on_bytes)
 
+    def keep_if_sound(self, entry: CacheEntry, on_bytes: Callable[[int], None] = lambda _done: None) -> bool:
+        """Tell whether every byte of an entry is as it was fetched; an entry that is not is deleted.
+
+        Tables made from it have no checksum: they are deleted, and made again when they are needed.
+
+        Raises
+        ------
+        CacheError
+            When it is damaged and cannot be deleted.
+        """
+        sound = self.verify(entry, on_bytes)
+        if not sound:
+            self.delete(entry)
+        else:
+            drop_tables(entry)
+        return sound
+
     def delete(self, entry: CacheEntry) -> None:
         """Delete an entry.
 

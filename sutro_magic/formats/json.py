@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from sutro_magic import limits
 from sutro_magic.errors import CorruptResultsError, ResultsTooLargeError
-from sutro_magic.formats.json_tokens import tokens
 from sutro_magic.formats.reader import json_text
 from sutro_magic.system import resources
 
@@ -33,6 +32,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _DELIMITER = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
 _LONGEST_TOKEN = 16  # no literal or escape is longer: an error farther from the end is no matter of a cut
 _EXACT_FLOAT = 2**53
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 _DECODER = json.JSONDecoder()
 _SPACED = {",": ", ", ":": ": "}
 
@@ -245,6 +245,11 @@ def _elements(source: _Source) -> tuple[list[Any], bool]:
             source.at = at + end - 1 if ended else comma + 1
             return batch, ended
     return _elements_one_by_one(source)
+
+
+def tokens(text: str) -> list[str]:
+    """Return brackets, commas, colons, quoted strings, numbers and words of valid JSON, without white space."""
+    return _TOKEN.findall(text)
 
 
 def _as_sent(value: Any, text: str, start: int, end: int) -> Any:

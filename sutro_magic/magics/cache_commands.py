@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sutro_magic.cache.verify import keep_if_sound
 from sutro_magic.errors import ArgumentError, JobNotFoundError, shorten
 from sutro_magic.jobs.lookup import meant_instead
 from sutro_magic.magics.quoting import as_typed
@@ -87,7 +86,7 @@ def _verify(
     rows: list[list[object]] = []
     bad = 0
     for entry in entries:
-        sound = keep_if_sound(cache, entry, lambda done: on_bytes(before + done, total))  # noqa: B023 - called at once
+        sound = cache.keep_if_sound(entry, lambda done: on_bytes(before + done, total))  # noqa: B023 - called at once
         before += entry.size
         if not sound:
             bad += 1

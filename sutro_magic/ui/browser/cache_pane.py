@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from sutro_magic.cache.verify import keep_if_sound
 from sutro_magic.errors import SutroError
 from sutro_magic.system import humanize
 from sutro_magic.ui.browser.panels import Panel, error_note, note
@@ -155,7 +154,7 @@ class CachePane:
         return None
 
     def _verify(self, entry: CacheEntry) -> dict[str, Any]:
-        if keep_if_sound(self._session.cache, entry):
+        if self._session.cache.keep_if_sound(entry):
             return note(f"{entry.label}: sound, its checksum is right.", "good")
         self._on_changed()
         return note(f"{entry.label}: damaged, and deleted.", "error", "Fetch it again under Jobs.")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sutro_magic import limits
-from sutro_magic.formats.json_tokens import tokens
+from sutro_magic.formats.json import tokens
 from sutro_magic.query.table_query import kind_of
 from sutro_magic.ui.render.cells import LONGEST_CELL, cell_text, in_lines, in_one_line, plain_value, value_of
 
