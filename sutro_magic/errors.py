@@ -106,7 +106,7 @@ def _python_results(
 ) -> str:
     if peek is not None:
         return _call("session.peek", job, rows=peek, **options)
-    return _call("session.results", job, **options) + (f".{as_type}()" if as_type else "")
+    return _call("session.results", job, **options) + (f".to_{as_type}()" if as_type else "")
 
 
 def _python_login(url: str | None = None, *, save: bool = False) -> str:

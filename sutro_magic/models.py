@@ -196,7 +196,7 @@ class JobList(list[Job]):
     more: bool = False
     """Whether a limit left older jobs out."""
 
-    def pandas(self) -> pd.DataFrame:
+    def to_pandas(self) -> pd.DataFrame:
         """Return a DataFrame with one row per job and the columns of `Job.to_api`."""
         import pandas as pd
 

@@ -4,7 +4,7 @@
 
     session = Session()
     results = session.results("job-123", inputs=True)
-    frame = results.pandas()
+    frame = results.to_pandas()
 """
 
 from __future__ import annotations

@@ -32,13 +32,13 @@ def one_sequence(service, folder, wire, plan):
     service.plan = list(plan)
     outcome = "right table"
     try:
-        assert session.results(JOB, format=wire).arrow().equals(service.table), "a wrong table"
+        assert session.results(JOB, format=wire).to_arrow().equals(service.table), "a wrong table"
     except errors.SutroError as error:
         outcome = type(error).__name__
         assert error.message and "sig=" not in str(error)  # noqa: PT017 - the outcome may be a table as well
     assert len(leftovers(session.cache.directory)) <= 1
     service.plan = []
-    assert session.results(JOB, format=wire, refresh=True).arrow().equals(service.table), "a wrong table"
+    assert session.results(JOB, format=wire, refresh=True).to_arrow().equals(service.table), "a wrong table"
     assert leftovers(session.cache.directory) == []
     assert list((session.cache.directory / "staging").iterdir()) == []
     session.close()

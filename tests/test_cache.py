@@ -165,12 +165,12 @@ def test_an_interrupted_download_leaves_nothing_behind_and_the_next_one_succeeds
 
 
 def test_a_refresh_that_fails_leaves_the_earlier_results(session, demo):
-    right = session.results("job_12345").arrow()
+    right = session.results("job_12345").to_arrow()
     demo.set_fault("half_parquet")
     with pytest.raises(errors.CorruptResultsError):
         session.results("job_12345", refresh=True)
     kept = session.results("job_12345")
-    assert kept.from_cache and kept.arrow().equals(right)
+    assert kept.from_cache and kept.to_arrow().equals(right)
 
 
 def test_what_a_killed_process_left_is_swept_after_a_day_and_not_before(store):
@@ -223,13 +223,13 @@ def with_rows(folder, rows):
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_entry_is_a_miss_with_one_notice_and_is_fetched_again(session, damage):
-    right = session.results("job_12345", inputs=True).arrow()
+    right = session.results("job_12345", inputs=True).to_arrow()
     for entry in session.cache.entries():
         damage(entry.folder)
     session.cache.entries()  # listing takes any state
     notices = []
     again = session.results("job_12345", inputs=True, on_notice=notices.append)
-    assert not again.from_cache and again.arrow().equals(right)
+    assert not again.from_cache and again.to_arrow().equals(right)
     assert len(notices) == 1 and "fetched again" in notices[0]
     assert session.results("job_12345", inputs=True).from_cache
     assert len(session.cache.entries()) == 1
@@ -278,9 +278,9 @@ def test_a_csv_that_lost_types_does_not_drive_out_a_narrower_parquet(store):
 def test_results_in_hand_survive_their_replacement_by_a_file_in_another_order(store, replacement):
     entry, request = put(store, columns=("inputs", "outputs")), ask(inputs=True)
     held = Results.of_entry(entry, request, cache=store, identity=ME, unfold=None, from_cache=True, seconds=0)
-    before = held.arrow()
+    before = held.to_arrow()
     put(store, columns=replacement)
-    assert held.arrow().equals(before)
+    assert held.to_arrow().equals(before)
     assert len(store.entries()) == 1
 
 
@@ -384,14 +384,14 @@ def test_processes_that_keep_the_same_job_at_once_end_with_one_sound_entry(store
 
 
 def test_threads_that_fetch_the_same_job_at_once_all_get_the_right_table(session, demo):
-    right = session.results("job_12345", inputs=True).arrow()
+    right = session.results("job_12345", inputs=True).to_arrow()
     session.cache.clear()
     start, got = threading.Barrier(6), []
 
     def fetch():
         mine = Session(api_url=demo.url, api_key=demo.api_key, cache_dir=session.cache.directory)
         start.wait()
-        got.append(mine.results("job_12345", inputs=True).arrow())
+        got.append(mine.results("job_12345", inputs=True).to_arrow())
         mine.close()
 
     threads = [threading.Thread(target=fetch) for _ in range(6)]

@@ -124,7 +124,7 @@ def test_a_refresh_replaces_an_entry_whose_clock_was_ahead(tmp_path):
         fresh = session.results(JOB, refresh=True)
         assert not fresh.from_cache
         for results in (fresh, session.results(JOB), old):
-            assert results.arrow().equals(service.table)
+            assert results.to_arrow().equals(service.table)
         session.close()
 
 
@@ -177,7 +177,7 @@ def test_results_can_be_read_while_somebody_refreshes_them(tmp_path, wire):
         thread = threading.Thread(target=refresh)
         thread.start()
         while not over.is_set():
-            assert results.arrow().equals(service.table)
+            assert results.to_arrow().equals(service.table)
         thread.join()
         session.close()
 
@@ -189,7 +189,7 @@ def test_another_file_in_the_place_of_an_entry_is_not_read(tmp_path):
         results = session.results(JOB)
         pq.write_table(pa.table({"z": ["another"] * len(service.table)}), results.path)
         with pytest.raises(errors.CacheError, match="no longer in the cache"):
-            results.arrow()
-        assert session.results(JOB).arrow().equals(service.table)
-        assert results.arrow().equals(service.table)
+            results.to_arrow()
+        assert session.results(JOB).to_arrow().equals(service.table)
+        assert results.to_arrow().equals(service.table)
         session.close()

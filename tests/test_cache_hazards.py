@@ -66,7 +66,7 @@ def flip(path):
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "json"])
 def test_one_changed_bit_is_found_and_the_job_can_be_fetched_again(session, form):
-    right = session.results(FILMS, format=form, inputs=True).arrow()
+    right = session.results(FILMS, format=form, inputs=True).to_arrow()
     [entry] = session.cache.entries()
     done = []
     assert session.cache.verify(entry, done.append) and done[-1] == entry.size
@@ -75,11 +75,11 @@ def test_one_changed_bit_is_found_and_the_job_can_be_fetched_again(session, form
     assert not session.cache.verify(entry)
     session.cache.delete(entry)
     assert session.cache.entries() == [] and leftovers(session.cache) == []
-    assert session.results(FILMS, format=form, inputs=True).arrow().equals(right)
+    assert session.results(FILMS, format=form, inputs=True).to_arrow().equals(right)
 
 
 def test_tables_made_of_sound_results_have_no_sum_and_are_made_anew(session, demo):
-    right = session.results(FILMS).pandas()
+    right = session.results(FILMS).to_pandas()
     [entry] = session.cache.entries()
     made = entry.folder / "table.arrow"
     data = made.read_bytes()
@@ -87,7 +87,7 @@ def test_tables_made_of_sound_results_have_no_sum_and_are_made_anew(session, dem
     made.write_bytes(data.replace(b"horror", b"HORROR"))
     assert session.cache.keep_if_sound(entry) and not made.exists()
     again = Session(api_url=demo.url, api_key=demo.api_key, cache_dir=session.cache.directory)
-    assert again.results(FILMS).pandas().equals(right)
+    assert again.results(FILMS).to_pandas().equals(right)
 
 
 def test_what_another_fetch_has_put_there_meanwhile_is_judged_by_its_own_sum(store):
@@ -181,7 +181,7 @@ import sutro_magic.query.mapped_table, sutro_magic.structured.cached_table, sutr
 os.setgid({nobody}); os.setuid({nobody})
 try:
     results = session.results({job!r})
-    print(results.from_cache, results.num_rows, results.pandas().shape[0], session.cache.verify(session.cache.entries()[0]))
+    print(results.from_cache, results.num_rows, results.to_pandas().shape[0], session.cache.verify(session.cache.entries()[0]))
 except errors.SutroError as error:
     print(type(error).__name__, error.message, error.hint)
 """
@@ -266,9 +266,9 @@ def test_a_cache_behind_a_symbolic_link_works(demo, tmp_path):
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to("real")
     session = session_at(demo, tmp_path / "link")
-    right = session.results("job_12345").arrow()
+    right = session.results("job_12345").to_arrow()
     again = session.results("job_12345")
-    assert again.from_cache and again.arrow().equals(right)
+    assert again.from_cache and again.to_arrow().equals(right)
     assert session.cache.clear()[0] == 1 and (tmp_path / "link").is_symlink()
     session.close()
 
@@ -329,7 +329,7 @@ def tiny_disk(tmp_path):
 def test_a_full_disk_is_one_clear_error_and_leaves_no_garbage(demo, tiny_disk, form):
     session = session_at(demo, tiny_disk / "cache")
     session.cache.limit = "1GB"
-    right = session.results("job_12345").arrow()
+    right = session.results("job_12345").to_arrow()
     stuffing = tiny_disk / "stuffing"
     outcomes = set()
     for left in range(0, 700_000, 60_000):  # so that it is full sooner or later on the way
@@ -347,7 +347,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_garbage(demo, tiny_disk, f
         assert [e.request.job_id for e in session.cache.entries()] == ["job_12345"]
     assert "refusal" in outcomes and outcomes <= {"refusal", "table"}
     stuffing.unlink()
-    assert session.results("job_12345").from_cache and session.results("job_12345").arrow().equals(right)
+    assert session.results("job_12345").from_cache and session.results("job_12345").to_arrow().equals(right)
     assert session.results(FILMS, format=form).num_rows == 10_000
     session.close()
 
@@ -386,7 +386,7 @@ def test_a_cache_on_another_disk_than_temporary_files_works(demo, tiny_disk):
     assert tiny_disk.stat().st_dev != Path(tempfile.gettempdir()).stat().st_dev
     session = session_at(demo, tiny_disk / "cache")
     results = session.results("job-demo-reviews", format="csv")
-    assert results.pandas().shape[0] == 2000
+    assert results.to_pandas().shape[0] == 2000
     assert session.results("job-demo-reviews").from_cache
     session.close()
 
@@ -415,10 +415,10 @@ def test_network_file_systems_are_known_by_the_list_of_mounts(tmp_path, kind, fa
 
 
 def test_on_a_network_file_system_nothing_that_is_mapped_is_kept_there(session, tmp_path, monkeypatch):
-    right = session.results(FILMS).arrow()
+    right = session.results(FILMS).to_arrow()
     session.cache.clear()
     monkeypatch.setattr(disk, "MOUNTS", mounts(tmp_path, "nfs4", session.cache.directory))
-    assert session.results(FILMS).arrow().equals(right)
+    assert session.results(FILMS).to_arrow().equals(right)
     [entry] = session.cache.entries()
     table = open_mapped(session.cache, entry, inputs=False, logprobs=False, small=0)
     assert table.num_rows == 10_000
@@ -437,14 +437,14 @@ def test_on_a_network_file_system_nothing_that_is_mapped_is_kept_there(session, 
 
 
 def test_clearing_while_others_read_gives_the_right_table_or_says_that_it_is_gone(session, demo):
-    right = session.results(FILMS, inputs=True).arrow()
+    right = session.results(FILMS, inputs=True).to_arrow()
     stop, outcomes = threading.Event(), []
 
     def read():
         mine = session_at(demo, session.cache.directory)
         while not stop.is_set():
             try:
-                table = mine.results(FILMS, inputs=True).arrow()
+                table = mine.results(FILMS, inputs=True).to_arrow()
             except errors.CacheError as error:
                 outcomes.append("gone" if "no longer in the cache" in error.message else repr(error))
             except Exception as error:  # noqa: BLE001 - whatever it is, the test names it
@@ -470,12 +470,12 @@ def test_clearing_while_others_read_gives_the_right_table_or_says_that_it_is_gon
 @posix
 def test_a_table_in_hand_outlives_the_cache(session):
     results = session.results(FILMS)
-    batches = results.raw.batches(1000)
+    batches = results.raw.to_batches(1000)
     first = next(batches)
-    frame = results.pandas()
+    frame = results.to_pandas()
     session.cache.clear()
     rest = list(batches)
     assert sum(batch.num_rows for batch in [first, *rest]) == len(frame) == 10_000
     assert pa.Table.from_batches([first, *rest]).column("outputs").null_count == 0
     with pytest.raises(errors.CacheError, match="no longer in the cache"):
-        results.raw.arrow()
+        results.raw.to_arrow()

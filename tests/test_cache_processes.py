@@ -46,7 +46,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 said = []
 results = Session(url, key, folder).results(job, form, inputs=True, on_notice=said.append)
-table = results.arrow()
+table = results.to_arrow()
 print(hashlib.sha256(repr(table.to_pydict()).encode()).hexdigest(), results.from_cache, len(said))
 """
 NO_LOCKS = "import fcntl; fcntl.flock = lambda _handle, _how: None"
@@ -77,7 +77,7 @@ def test_eight_processes_that_want_the_same_job_all_get_it_and_one_fetches_it(
     session, demo, monkeypatch, form, locks_work
 ):
     sent = count_bodies(monkeypatch)
-    right = digest(session.results(FILMS, form, inputs=True).arrow())
+    right = digest(session.results(FILMS, form, inputs=True).to_arrow())
     once, sent[0] = sent[0], 0
     session.cache.clear()
     demo.set_fault("slow", seconds=2)  # so that all of them come while it is under way
@@ -203,7 +203,7 @@ def test_killed_at_any_instant_the_next_run_succeeds_and_leaves_no_orphan(sessio
     rng = random.Random(seed)
     print(f"seed {seed}")
     right = {
-        (job, wide): digest(session.results(job, inputs=wide).raw.arrow())
+        (job, wide): digest(session.results(job, inputs=wide).raw.to_arrow())
         for job in (FILMS, REVIEWS)
         for wide in (True, False)
     }
@@ -233,7 +233,7 @@ def test_killed_at_any_instant_the_next_run_succeeds_and_leaves_no_orphan(sessio
         for job in rng.sample([FILMS, REVIEWS], 2):
             for again in (False, True):
                 got = session.results(job, form, inputs=wide, refresh=again)
-                assert digest(got.raw.arrow()) == right[job, wide], f"seed {seed}, round {number}, {stage}"
+                assert digest(got.raw.to_arrow()) == right[job, wide], f"seed {seed}, round {number}, {stage}"
         monkeypatch.undo()
         del got
         gc.collect()

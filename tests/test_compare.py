@@ -57,7 +57,7 @@ def two(session):
 
 def test_agreement_and_confusion_are_those_of_pandas(two):
     found = compare(two)
-    a, b = (each.pandas() for each in two)
+    a, b = (each.to_pandas() for each in two)
     assert found.num_rows == 2_000 and found.inputs_differ == 0
     label, confidence = found.fields
     for compared in (label, confidence):
@@ -80,8 +80,8 @@ def test_agreement_and_confusion_are_those_of_pandas(two):
 
 
 def test_the_rows_that_differ_come_first_and_each_is_there_once(two):
-    frame = compare(two).rows.pandas()
-    a, b = (each.pandas() for each in two)
+    frame = compare(two).rows.to_pandas()
+    a, b = (each.to_pandas() for each in two)
     assert list(frame.columns) == [
         "_row", "_differs", "inputs", "label_A", "label_B", "confidence_A", "confidence_B"
     ]  # fmt: skip

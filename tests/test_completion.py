@@ -58,7 +58,7 @@ POSITIONS = {
     "indented and assigned": "for job in jobs:\n    x = %sutro_results $job {}\n    print(x)",
     "in the middle of a cell": "import os\n%sutro_results job_12345 {}\nprint(os.sep)",
     "in the body of a cell magic": "%%time\nx = %sutro_results job_12345 {}",
-    "in the first line of a cell magic": "%%timeit -n 1 -r 1 x = %sutro_results job_12345 {}\nlen(x.pandas())",
+    "in the first line of a cell magic": "%%timeit -n 1 -r 1 x = %sutro_results job_12345 {}\nlen(x.to_pandas())",
     "after another line magic": "%time x = %sutro_results job_12345 {}",
     "before other flags": "%sutro_results job_12345 {} --inputs --name df",
     "before a comment": "%sutro_results job_12345 {} # the first",

@@ -97,16 +97,16 @@ def test_a_table_beyond_memory_keeps_its_types(entry, monkeypatch, words):
         mapped_table.open_mapped, "__kwdefaults__", {**mapped_table.open_mapped.__kwdefaults__, "small": 0}
     )
     found = results(entry, unfold=False)
-    assert found.arrow().schema == found.schema
+    assert found.to_arrow().schema == found.schema
     assert has_dictionaries(found)
-    assert found.arrow()["category"].to_pylist() == words
+    assert found.to_arrow()["category"].to_pylist() == words
 
 
 def test_outputs_unfold_beside_them(entry, words):
     found = results(entry, unfold=None)
     assert found.columns == ["category", "a"]
-    assert found.arrow()["category"].to_pylist() == words
-    assert found.arrow().schema == found.schema
+    assert found.to_arrow()["category"].to_pylist() == words
+    assert found.to_arrow().schema == found.schema
 
 
 @pytest.mark.parametrize("part", ["filtered", "whole", "unfolded"])
@@ -114,7 +114,7 @@ def test_dask_reads_them(entry, monkeypatch, part, words):
     pytest.importorskip("dask")
     monkeypatch.setattr(to_dask, "SMALL_BYTES", 0)
     found = results(entry, unfold=None if part == "unfolded" else False)
-    frame = (found.filtered if part == "filtered" else found).dask()
+    frame = (found.filtered if part == "filtered" else found).to_dask()
     assert frame.compute(scheduler="sync")["category"].astype(object).tolist() == words
 
 

@@ -45,7 +45,7 @@ class ManyJobs(FaultyService):
 
 
 def fetch_in_child(session, job, answers):
-    answers.put((job, set(session.results(job, format="json").arrow()["outputs"].to_pylist())))
+    answers.put((job, set(session.results(job, format="json").to_arrow()["outputs"].to_pylist())))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -130,7 +130,7 @@ def test_what_has_arrived_is_kept_when_a_fetch_is_stopped_before_it_is_safe(
     if changed:
         service.change()
     service.seen.clear()
-    assert session.results(JOB).arrow().equals(service.table)
+    assert session.results(JOB).to_arrow().equals(service.table)
     assert sum(seen.sent for seen in service.storage()) == (len(service.artifact) if changed else 1)
     assert leftovers(tmp_path / "cache") == []
 
@@ -155,7 +155,7 @@ def test_a_fetch_that_waited_for_more_than_a_day_still_ends_well(service, sessio
         return part(headers)
 
     service.part = part_after_a_day
-    assert session.results(JOB).arrow().equals(service.table) and swept
+    assert session.results(JOB).to_arrow().equals(service.table) and swept
     assert len(session.cache.entries()) == 1
     assert list((tmp_path / "cache" / "staging").iterdir()) == []
 
@@ -169,7 +169,7 @@ def test_partial_downloads_may_be_on_another_disk(service, session, tmp_path, wi
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("no disk can be mounted here")
     try:
-        assert session.results(JOB, format=wire).arrow().equals(service.table)
+        assert session.results(JOB, format=wire).to_arrow().equals(service.table)
         assert leftovers(tmp_path / "cache") == []
     finally:
         subprocess.run(["umount", "--lazy", str(place)], capture_output=True, check=False)
@@ -212,7 +212,7 @@ def test_a_length_of_very_many_digits_is_one_error_or_of_no_matter(service, sess
 
     replies_of_storage(service, change)
     try:
-        assert session.results(JOB).arrow().equals(service.table)
+        assert session.results(JOB).to_arrow().equals(service.table)
     except errors.SutroError as error:
         assert "bytes arrived" in error.message  # noqa: PT017 - the outcome may be a table as well
 
@@ -225,7 +225,7 @@ def test_a_total_of_very_many_digits_is_not_believed(service, session, digits):
 
     service.plan = ["cut"]
     replies_of_storage(service, change)
-    assert session.results(JOB).arrow().equals(service.table)
+    assert session.results(JOB).to_arrow().equals(service.table)
     with pytest.raises(errors.SutroError, match="look"):
         session.peek(JOB, refresh=True)
 
@@ -239,7 +239,7 @@ def test_a_head_that_says_nothing_of_the_length_by_saying_zero_is_not_believed(s
             reply.chunked = True
 
     replies_of_storage(service, change)
-    assert session.results(JOB).arrow().equals(service.table)
+    assert session.results(JOB).to_arrow().equals(service.table)
 
 
 def test_a_deployment_that_refuses_to_go_on_sends_the_whole(service, session, tmp_path):
@@ -261,7 +261,7 @@ def test_a_deployment_that_refuses_to_go_on_sends_the_whole(service, session, tm
     with pytest.raises(errors.SutroError):
         session.results(JOB)
     cut.clear()
-    assert session.results(JOB).arrow().equals(service.table)
+    assert session.results(JOB).to_arrow().equals(service.table)
     assert leftovers(tmp_path / "cache") == []
 
 
@@ -325,7 +325,7 @@ def test_details_that_drip_for_ever_are_done_without(dripping, service, session,
     dripping[f"/jobs/{JOB}"] = drip
     monkeypatch.setattr("sutro_magic.api.transport.SPARE_SECONDS", -4.5)  # of five that details may take
     begin = time.monotonic()
-    assert session.results(JOB).arrow().equals(service.table)
+    assert session.results(JOB).to_arrow().equals(service.table)
     assert time.monotonic() - begin < 10
 
 

@@ -81,7 +81,7 @@ def client(service, tmp_path):
 
 def test_it_comes_whole(service, client):
     told = []
-    assert client.results(JOB, on_bytes=lambda *state: told.append(state)).arrow().equals(service.table)
+    assert client.results(JOB, on_bytes=lambda *state: told.append(state)).to_arrow().equals(service.table)
     assert told[-1] == (len(service.artifact),) * 2
 
 
@@ -107,7 +107,7 @@ def by_drops(monkeypatch):
 def test_it_is_gone_on_with(service, client):
     kept = stopped_in_the_middle(client)
     told = []
-    assert client.results(JOB, on_bytes=lambda *state: told.append(state)).arrow().equals(service.table)
+    assert client.results(JOB, on_bytes=lambda *state: told.append(state)).to_arrow().equals(service.table)
     assert 0 < kept < len(service.artifact) and told[0] == (kept, len(service.artifact))
 
 
@@ -116,7 +116,7 @@ def test_another_object_begins_anew(service, client):
     stopped_in_the_middle(client)
     service.change()
     service.put()
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     assert client.results(JOB).path.read_bytes() == service.artifact
 
 
@@ -134,13 +134,13 @@ def test_several_connections_share_it(service, client, monkeypatch):
         "open_artifact",
         lambda artifact, headers: asked.append(headers) or real(artifact, headers),
     )
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     assert len(asked) > 1 and all("If-Range" in headers for headers in asked[1:])
 
 
 def test_it_is_looked_at(service, client):
     truncation = client.peek(JOB, 50)
-    assert truncation.arrow().equals(service.table.slice(0, 50))
+    assert truncation.to_arrow().equals(service.table.slice(0, 50))
     assert truncation.truncation.fetched < len(service.artifact) / 5
 
 

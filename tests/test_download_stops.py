@@ -158,7 +158,7 @@ def test_a_robbed_download_still_ends_in_the_right_table(service, tmp_path, monk
     tables.append(second.results(JOB, refresh=True))
     thread.join()
     assert service.storage()[1].range is not None, "the partial was taken over"
-    assert [results.arrow().equals(service.table) for results in tables] == [True, True]
+    assert [results.to_arrow().equals(service.table) for results in tables] == [True, True]
     assert leftovers(tmp_path) == []
 
 

@@ -78,7 +78,7 @@ def test_another_session_goes_on_where_a_download_broke_off(service, client, tmp
     assert len(kept) == 1
     fresh = session_for(service, tmp_path / "cache")
     told = []
-    assert fresh.results(JOB, on_bytes=lambda *state: told.append(state)).arrow().equals(service.table)
+    assert fresh.results(JOB, on_bytes=lambda *state: told.append(state)).to_arrow().equals(service.table)
     first = service.storage()[0]
     start = int(first.range.removeprefix("bytes=").rstrip("-"))
     assert first.if_range == service.etag and first.status == 206
@@ -96,7 +96,7 @@ def test_what_arrives_in_one_piece_was_not_here_before(service, client):
 
 def test_a_download_that_broke_off_in_the_middle_goes_on_by_itself(service, client):
     service.plan = ["cut", "cut", "cut"]
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     assert sum(seen.sent for seen in service.storage()) == len(service.artifact)
     assert [seen.status for seen in service.storage()] == [200, 206, 206, 206]
 
@@ -104,7 +104,7 @@ def test_a_download_that_broke_off_in_the_middle_goes_on_by_itself(service, clie
 def test_another_version_of_the_object_begins_anew(service, client, tmp_path):
     break_off(service, client)
     service.change()
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     assert [seen.status for seen in service.storage()] == [200]
     assert leftovers(tmp_path / "cache") == []
 
@@ -122,7 +122,7 @@ def test_without_a_strong_etag_nothing_is_kept(service, client, tmp_path, fault)
     service.part = spoilt_part
     break_off(service, client)
     assert leftovers(tmp_path / "cache") == []
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     assert service.storage()[0].range is None
 
 
@@ -168,7 +168,7 @@ def test_a_damaged_partial_is_of_no_harm(service, client, tmp_path, damage):
         state.write_text(json.dumps(json.loads(state.read_text()) | {"ranges": [[-5, 10], ["a", 2]]}))
     else:
         state.write_text(json.dumps({"etag": 7, "size": "x", "ranges": []}))
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     assert leftovers(tmp_path / "cache") == []
 
 
@@ -195,7 +195,7 @@ def test_partials_are_private(service, client, tmp_path):
 def test_urls_that_expire_in_the_middle_are_replaced_by_fresh_ones(service, client):
     service.expires = 1
     service.plan = ["cut", "cut"]
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     assert service.signatures == 3
     assert sum(seen.sent for seen in service.storage() if seen.status in {200, 206}) == len(service.artifact)
 
@@ -206,7 +206,7 @@ def test_head_is_of_use_but_not_needed(client, service, head, fault):
     service.head = head
     service.plan = [fault] if fault else []
     try:
-        assert client.results(JOB).arrow().equals(service.table)
+        assert client.results(JOB).to_arrow().equals(service.table)
     except errors.CorruptResultsError:
         assert fault == "short" and head != "works"
 
@@ -251,7 +251,7 @@ def test_a_download_address_that_is_none_is_refused(service, client, url):
 
 def test_storage_never_sees_the_key_nor_a_hostile_name_a_path(service, client, tmp_path):
     service.plan = ["redirect", "cut"]
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     assert {seen.authorization for seen in service.storage()} == {None}
     assert not [path for path in tmp_path.rglob("*") if "was-here" in path.name]
 
@@ -268,7 +268,7 @@ def test_one_budget_is_for_all_requests_of_a_fetch(service, client):
 
 def test_a_long_download_that_gets_further_is_not_given_up(service, client):
     service.plan = ["cut"] * 9  # more than there are tries
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
 
 
 def test_a_body_of_drops_is_given_up(service, client):
@@ -313,7 +313,7 @@ def eager(monkeypatch):
 @pytest.mark.usefixtures("eager")
 def test_several_connections_share_a_slow_file(service, client):
     service.rate = 200_000
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     ranges = [seen.range for seen in service.storage()]
     assert ranges[0] is None and len(ranges) > 3
     assert all(seen.if_range == service.etag for seen in service.storage()[1:])
@@ -329,7 +329,7 @@ def test_a_helper_that_fails_does_no_harm(service, client, fault):
     service.rate = 200_000
     plan = ["slow", fault, "cut", fault]
     service.plan = plan
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
 
 
 # --- stopping -------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ def test_a_cancelled_fetch_stops_at_once_and_keeps_what_it_has(service, client, 
     assert not fetch_threads()
     assert (kept and kept[0] > 20_000) if wire == "parquet" else not (kept and kept[0])
     service.rate = None
-    assert client.results(JOB, format=wire).arrow().equals(service.table)
+    assert client.results(JOB, format=wire).to_arrow().equals(service.table)
     assert leftovers(tmp_path / "cache") == []
 
 
@@ -399,7 +399,7 @@ def test_an_interrupt_keeps_what_has_arrived_and_leaves_no_thread(service, clien
     assert len(leftovers(tmp_path / "cache")) == 1
     service.rate = None
     service.seen.clear()
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)
     assert sum(seen.sent for seen in service.storage()) == len(service.artifact) - kept[0]
 
 
@@ -419,7 +419,7 @@ def test_several_threads_fetch_with_one_session(service, client):
     for thread in threads:
         thread.join()
     assert not failures
-    assert len(fetched) == 9 and all(results.arrow().equals(service.table) for results in fetched)
+    assert len(fetched) == 9 and all(results.to_arrow().equals(service.table) for results in fetched)
 
 
 def test_what_a_thread_is_told_of_retries_is_its_own(service, client):
@@ -466,4 +466,4 @@ def test_a_disk_that_fills_up_in_the_middle_is_cleaned_up(service, client, monke
         client.results(JOB)
     assert leftovers(tmp_path / "cache") == []
     monkeypatch.setattr("os.pwrite", real)
-    assert client.results(JOB).arrow().equals(service.table)
+    assert client.results(JOB).to_arrow().equals(service.table)

@@ -77,11 +77,11 @@ def by_narwhals(results):
 
 
 ENGINES = {
-    "arrow": lambda r: r.arrow().to_pylist(),
-    "polars": lambda r: r.polars().to_dicts(),
-    "duckdb": lambda r: [dict(zip(r.columns, row, strict=True)) for row in r.duckdb().fetchall()],
-    "pandas": lambda r: rows_of(r.pandas(), r.schema),
-    "dask": lambda r: rows_of(r.dask().compute(), r.schema),
+    "arrow": lambda r: r.to_arrow().to_pylist(),
+    "polars": lambda r: r.to_polars().to_dicts(),
+    "duckdb": lambda r: [dict(zip(r.columns, row, strict=True)) for row in r.to_duckdb().fetchall()],
+    "pandas": lambda r: rows_of(r.to_pandas(), r.schema),
+    "dask": lambda r: rows_of(r.to_dask().compute(), r.schema),
     "pa.table(r)": lambda r: pa.table(r).to_pylist(),
     "RecordBatchReader": lambda r: pa.RecordBatchReader.from_stream(r).read_all().to_pylist(),
     "pl.DataFrame(r)": by_polars,
@@ -142,19 +142,19 @@ def test_a_row_group_with_very_much_text_is_several_dask_parts(store, monkeypatc
     prompts = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["x" * 10_000])
     table = pa.table({"id": range(rows), "inputs": prompts.cast(pa.string()), "outputs": ["a"] * rows})
     results = keep(store, table, 1_500)
-    assert results.dask().npartitions == 2
+    assert results.to_dask().npartitions == 2
     monkeypatch.setattr(to_dask, "PART_BYTES", 4_000_000)
-    frame = results.dask()
+    frame = results.to_dask()
     lengths = frame.map_partitions(len).compute(scheduler="sync").tolist()
     assert lengths == [399, 399, 399, 303, 399, 101]
     assert frame.divisions == (0, 399, 798, 1197, 1500, 1899, 1999)
     whole = frame.compute(scheduler="sync")
     assert whole["id"].tolist() == whole.index.tolist() == list(range(rows))
-    assert whole.to_dict("list") == results.pandas().to_dict("list")
+    assert whole.to_dict("list") == results.to_pandas().to_dict("list")
     assert frame[["id"]].compute(scheduler="sync")["id"].tolist() == list(range(rows))
     assert frame.partitions[1]["id"].compute(scheduler="sync").tolist() == list(range(399, 798))
     monkeypatch.setattr(to_dask, "PART_BYTES", 1)  # as if the file claimed very much
-    assert results.dask().npartitions == 2 * to_dask._MOST_PARTS
+    assert results.to_dask().npartitions == 2 * to_dask._MOST_PARTS
 
 
 @pytest.mark.parametrize("nulls_first", [True, False])
@@ -162,7 +162,7 @@ def test_columns_of_one_name_have_the_types_that_dask_says(store, nulls_first):
     numbers = [pa.array([None, 2, 3]), pa.array([1, 2, 3])]
     columns = numbers if nulls_first else numbers[::-1]
     table = pa.Table.from_arrays([*columns, pa.array(["a"] * 3)], names=["id", "id", "outputs"])
-    frame = keep(store, table, 2).dask()
+    frame = keep(store, table, 2).to_dask()
     assert list(frame.columns) == ["id", "id.2", "outputs"]
     whole = frame.compute(scheduler="sync")
     assert whole.dtypes.equals(frame.dtypes)
@@ -178,7 +178,7 @@ def test_all_parts_of_a_dask_column_have_one_type(store):
         }
     )
     for results in (keep(store, table, 2), keep(store, table, 2).filtered):
-        frame = results.dask()
+        frame = results.to_dask()
         for part in frame.to_delayed():
             assert part.compute().dtypes.equals(frame.dtypes)
 
@@ -192,7 +192,7 @@ def test_outputs_that_are_stored_in_another_type_are_what_the_table_shows(store,
     )
     results = keep(store, pa.table({"outputs": outputs}), unfold=False)
     assert results.schema.field("outputs").type == pa.string()
-    expected = results.arrow().to_pylist()
+    expected = results.to_arrow().to_pylist()
     for engine, rows in ENGINES.items():
         assert rows(results) == expected, engine
 
@@ -226,7 +226,7 @@ def kinds_of_results(session):
 @engines
 def test_every_kind_of_results_in_every_engine(session, engine):
     for kind, results in kinds_of_results(session).items():
-        assert ENGINES[engine](results) == results.arrow().to_pylist(), kind
+        assert ENGINES[engine](results) == results.to_arrow().to_pylist(), kind
 
 
 def test_no_rows_keep_their_types(session):
@@ -235,36 +235,38 @@ def test_no_rows_keep_their_types(session):
     for kind in ("none selected", "empty", "no errors"):
         results = kinds_of_results(session)[kind]
         assert len(results) == 0
-        assert list(results.pandas().columns) == list(results.dask().compute().columns) == results.columns
-        assert list(results.dask().dtypes) == list(results.dask().compute().dtypes)
+        assert (
+            list(results.to_pandas().columns) == list(results.to_dask().compute().columns) == results.columns
+        )
+        assert list(results.to_dask().dtypes) == list(results.to_dask().compute().dtypes)
         assert pa.table(results).schema == results.schema
-        assert pl.DataFrame(results).columns == results.duckdb().columns == results.columns
+        assert pl.DataFrame(results).columns == results.to_duckdb().columns == results.columns
 
 
 def test_errors_of_rows_that_were_picked_are_those_of_them_that_did_not_parse(session):
     broken = session.results("job-demo-broken", inputs=True)
     errors = broken.errors
-    rows = {row["_row"]: row for row in errors.polars().to_dicts()}
+    rows = {row["_row"]: row for row in errors.to_polars().to_dicts()}
     assert len(rows) > 2
     broken.touch(broken.pages, TableQuery(order=(Order(0, descending=True),)))
-    assert broken.filtered.errors.polars().to_dicts() == [
-        rows[place] for place in broken.filtered.arrow()["_row"].to_pylist() if place in rows
+    assert broken.filtered.errors.to_polars().to_dicts() == [
+        rows[place] for place in broken.filtered.to_arrow()["_row"].to_pylist() if place in rows
     ]
     good = next(place for place in range(broken.num_rows) if place not in rows)
     broken.ticked = (max(rows), good, min(rows))
     expected = [rows[max(rows)], rows[min(rows)]]
     for some in (broken.selected.errors, broken.selected.filtered.errors, broken.selected.errors.errors):
-        assert some.columns == errors.columns and some.polars().to_dicts() == expected
-    assert errors.errors.polars().equals(errors.polars())
-    assert errors.filtered.errors.polars().equals(errors.polars())
+        assert some.columns == errors.columns and some.to_polars().to_dicts() == expected
+    assert errors.errors.to_polars().equals(errors.to_polars())
+    assert errors.filtered.errors.to_polars().equals(errors.to_polars())
 
 
 def test_errors_have_each_column_once_whatever_they_are_of(session):
     for kind, results in kinds_of_results(session).items():
         names = results.errors.columns
         assert len(names) == len(set(names)) and {"_row", "_raw", "_error"} <= set(names), kind
-        assert results.errors.polars().columns == names, kind
-    computed = Results.computed(session.results("job-demo-broken").errors.arrow(), "a query", 0.0)
+        assert results.errors.to_polars().columns == names, kind
+    computed = Results.computed(session.results("job-demo-broken").errors.to_arrow(), "a query", 0.0)
     assert computed.errors.columns == computed.columns and computed.errors.num_rows == 0
 
 
@@ -273,7 +275,7 @@ def test_errors_have_each_column_once_whatever_they_are_of(session):
 
 def test_a_stream_reads_no_more_than_is_asked_for(store, monkeypatch):
     results = keep(store, pa.table({"outputs": pa.array([str(i) for i in range(300_000)])}), 50_000)
-    given, batches = [], results.batches
+    given, batches = [], results.to_batches
 
     def counted(*arguments):
         for batch in batches(*arguments):
@@ -292,13 +294,16 @@ def test_sql_over_a_handle_joins_and_counts(session):
     films, again = session.results("job-demo-films"), session.results("job-demo-films", unfold=False)
     assert films.num_rows == again.num_rows
     sql = "select count(*), sum(year) from films where title in (select json_extract_string(outputs, '$.title') from again)"
-    assert duckdb.sql(sql).fetchall() == [(10_000, films.pandas()["year"].sum())]
+    assert duckdb.sql(sql).fetchall() == [(10_000, films.to_pandas()["year"].sum())]
 
 
 def test_relations_combine_with_each_other_and_with_the_default_connection(session):
     import duckdb
 
-    films, museum = session.results("job-demo-films").duckdb(), session.results("job-demo-museum").duckdb()
+    films, museum = (
+        session.results("job-demo-films").to_duckdb(),
+        session.results("job-demo-museum").to_duckdb(),
+    )
     mine = duckdb.sql("select 'drama' as genre")
     assert films.join(mine, "genre").aggregate("count(*) > 0").fetchall() == [(True,)]
     assert museum.project("title").union(films.project("title")).aggregate("count(*)").fetchall() > [
@@ -313,10 +318,10 @@ def test_in_threads_the_way_that_the_readme_names_works(session):
     import duckdb
 
     results = session.results("job-demo-films")
-    code = "con.from_arrow(r.arrow())"
+    code = "con.from_arrow(r.to_arrow())"
     for text in (
         (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8"),
-        Results.duckdb.__doc__,
+        Results.to_duckdb.__doc__,
     ):
         assert "default connection" in text and code.partition(".")[2] in text
 
@@ -335,7 +340,7 @@ def test_pandas_takes_a_handle(session):
         pytest.skip("pandas before 3 takes no stream")
     films = session.results("job-demo-films")
     frame = pd.DataFrame.from_arrow(films)
-    assert frame["title"].tolist() == films.pandas()["title"].tolist()
+    assert frame["title"].tolist() == films.to_pandas()["title"].tolist()
     assert list(frame.columns) == films.columns
 
 
@@ -360,7 +365,7 @@ def test_a_relation_and_a_stream_outlive_the_cache(session, store, monkeypatch):
         (keep(store, pa.table({"outputs": pa.array([str(i) for i in range(300_000)])})), store),
     ):
         relation, reader, count = (
-            results.duckdb(),
+            results.to_duckdb(),
             pa.RecordBatchReader.from_stream(results),
             results.num_rows,
         )
@@ -389,7 +394,7 @@ def kinds_of_large(large):
 
 def test_a_graph_is_small_and_reads_the_columns_that_are_needed(large, monkeypatch):
     for kind, results in kinds_of_large(large).items():
-        frame = results.dask()
+        frame = results.to_dask()
         assert frame.npartitions >= 2, kind
         assert len(pickle.dumps(frame.optimize().dask)) < 20_000, kind
         one = frame[["id"]].optimize()
@@ -400,12 +405,12 @@ def test_a_graph_is_small_and_reads_the_columns_that_are_needed(large, monkeypat
 
 
 def test_a_frame_whose_file_is_gone_gives_one_clear_error(large, store):
-    frames = {kind: results.dask() for kind, results in kinds_of_large(large).items()}
+    frames = {kind: results.to_dask() for kind, results in kinds_of_large(large).items()}
     store.clear()
     for kind in ("unfolded", "raw"):
         with pytest.raises(CacheError, match="no longer in the cache") as caught:
             frames[kind].compute()
-        assert 'session.results("JOB_ID").dask()' in caught.value.hint
+        assert 'session.results("JOB_ID").to_dask()' in caught.value.hint
         pickle.loads(pickle.dumps(caught.value))
     assert len(frames["filtered"]) == 250_000, "what was picked has a file of its own"
 
@@ -422,7 +427,7 @@ def test_a_cluster_of_processes_counts_groups_and_filters(large, store):
     ):
         assert len(client.scheduler_info()["workers"]) == 2
         for kind, results in kinds_of_large(large).items():
-            frame = results.dask()
+            frame = results.to_dask()
             assert len(frame) == 250_000, kind
             if kind == "raw":
                 assert (
@@ -435,7 +440,7 @@ def test_a_cluster_of_processes_counts_groups_and_filters(large, store):
             assert len(frame[frame["n"] % 50_000 == 0].compute()) == 5, kind
         workers = client.run(lambda: __import__("os").getpid())
         assert len(set(workers.values())) == 2
-        frame = large.dask()
+        frame = large.to_dask()
         store.clear()
         with pytest.raises(CacheError, match="no longer in the cache"):
             frame.compute()
@@ -451,8 +456,8 @@ def test_columns_of_views_of_text_are_like_any_text(store):
     """Polars writes them so."""
     texts = ["a", None, "long enough to stand outside of the view"]
     results = keep(store, pa.table({"id": pa.array(texts, pa.string_view()), "outputs": texts}))
-    assert results.arrow()["id"].to_pylist() == texts
-    assert results.dask().compute()["id"].to_list()[::2] == texts[::2]
+    assert results.to_arrow()["id"].to_pylist() == texts
+    assert results.to_dask().compute()["id"].to_list()[::2] == texts[::2]
     assert [row["id"] for row in by_duckdb(results)] == texts
     assert results.table().results is results
 
@@ -464,10 +469,10 @@ def test_what_does_not_fit_into_memory_is_mapped_from_a_file(store, monkeypatch)
     repeated = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * size]))
     results = keep(store, pa.table({"job-1": repeated}), unfold=False)
     before = pa.total_allocated_bytes()
-    table = results.arrow()
+    table = results.to_arrow()
     assert pa.total_allocated_bytes() - before < 5 * size
     assert table["outputs"].to_pylist() == ["x" * size] * rows
-    assert results.pandas()["outputs"].str.len().eq(size).all()
+    assert results.to_pandas()["outputs"].str.len().eq(size).all()
     assert results.head(3).num_rows == 3
 
 
@@ -501,10 +506,10 @@ def test_results_that_read_from_the_cache_say_that_they_are_not_pickled(session,
             continue
         with pytest.raises(ArgumentError, match="pickled") as refused:
             how(results)
-        assert "r.arrow()" in refused.value.hint and "r.path" in refused.value.hint, kind
+        assert "r.to_arrow()" in refused.value.hint and "r.path" in refused.value.hint, kind
         assert copy.copy(results).columns == results.columns
     computed.append(Results.computed(pa.table({"n": [1]}), "a query", 0.0))
     assert len(computed) == 3
     for results in computed:  # whose rows are in memory
         again = copy.deepcopy(results) if how is copy.deepcopy else pickle.loads(how(results))
-        assert again.arrow().equals(results.arrow())
+        assert again.to_arrow().equals(results.to_arrow())

@@ -151,7 +151,7 @@ def test_what_a_living_handle_reads_stays_and_goes_with_it(store):
     store.limit = entry.size
     put(store, "job-newest", rows=1000)
     assert jobs_in(store) == ["job-newest", "job-old"] and entry.table_size == 10_000
-    assert held.arrow().num_rows == 1000
+    assert held.to_arrow().num_rows == 1000
     del held
     gc.collect()
     put(store, "job-last", rows=2)
@@ -179,7 +179,7 @@ def test_results_larger_than_the_limit_are_kept_alone_and_said_to_be(demo, tmp_p
     assert jobs_in(session.cache) == ["job-demo-films"]
     assert len(notices) == 1 and "0.0 MB" in notices[0] and "cache_limit" in notices[0]
     assert session.results("job-demo-films", on_notice=notices.append).from_cache and len(notices) == 1
-    assert big.arrow().num_rows == 10_000
+    assert big.to_arrow().num_rows == 10_000
     session.close()
 
 

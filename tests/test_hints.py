@@ -78,7 +78,7 @@ ACTIONS = [
     (Hint("results", job="it's"), 'session.results("it\'s")', '%sutro_results "it\'s"'),
     (Hint("results", unfold=True), 'session.results("JOB_ID", unfold=True)', "%sutro_results JOB_ID --unfold"),
     (Hint("results", job="job-1", peek=1), 'session.peek("job-1", rows=1)', "%sutro_results job-1 --peek 1"),
-    (Hint("results", as_type="dask"), 'session.results("JOB_ID").dask()', "%sutro_results JOB_ID --as dask"),
+    (Hint("results", as_type="dask"), 'session.results("JOB_ID").to_dask()', "%sutro_results JOB_ID --as dask"),
     (Hint("wait", job="my job"), 'session.wait("my job")', "%sutro_wait 'my job'"),
     (Hint("status", job="my job"), 'session.job("my job")', "%sutro_status 'my job'"),
     (Hint("jobs"), "session.jobs()", "%sutro_jobs"),
@@ -180,7 +180,7 @@ def test_a_call_that_is_proposed_fits_the_method(hint, python):
     import inspect
 
     call = ast.parse(python, mode="eval").body
-    call = call.func.value if isinstance(call.func.value, ast.Call) else call  # .dask() of it
+    call = call.func.value if isinstance(call.func.value, ast.Call) else call  # .to_dask() of it
     method = getattr(sutro_magic.Session, call.func.attr)
     inspect.signature(method).bind(None, *call.args, **{word.arg: word.value for word in call.keywords})
 

@@ -200,7 +200,7 @@ def test_a_column_that_is_called_by_a_number_is_found(tmp_path, in_index):
         ("frame = pandas.DataFrame({'letter_id': [1, {}]})", "--on letter_id", "values of several types", "astype(str)"),
         ("frame = 7", "", "frame is of type int", "--join DF"),
         ("frame = polars.LazyFrame({'a': [1]})", "", "frame is of type LazyFrame", "frame.collect()"),
-        ("frame = %sutro_results job-demo-zoo", "", "frame is of type Results", "frame.pandas()"),
+        ("frame = %sutro_results job-demo-zoo", "", "frame is of type Results", "frame.to_pandas()"),
         ("frames = letters", "", "there is no variable frame", "Did you mean --join frames instead?"),
         ("frame = pandas.concat([letters, letters], axis=1)", "", "names that stand twice", "name of its own"),
         ("frame = letters", "--as polars", "--join and --as do not go together", "leave the other flag out"),

@@ -422,7 +422,7 @@ def test_a_table_of_a_kernel_answers_a_browser(kernel):
         data = found["content"].get("data", {})
         if found["msg_type"] == "comm_msg" and data.get("content", {}).get("to") == "7":
             break
-    assert data["content"]["found"] == int(kernel.value("(r.pandas().genre == 'horror').sum()"))
+    assert data["content"]["found"] == int(kernel.value("(r.to_pandas().genre == 'horror').sum()"))
     assert kernel.value("r.filtered.num_rows") == str(data["content"]["found"])
 
 

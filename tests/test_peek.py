@@ -51,7 +51,7 @@ def test_a_million_rows_in_groups_of_20000_cost_less_than_a_twentieth(tmp_path):
         share = sent(service) / len(artifact)
         print(f"{sent(service):,} of {len(artifact):,} bytes, {share:.2%}")
         assert share < 0.05
-        assert truncation.arrow().equals(table.slice(0, 100))
+        assert truncation.to_arrow().equals(table.slice(0, 100))
         assert truncation.truncation.fetched == sent(service)
         session.close()
 
@@ -59,7 +59,7 @@ def test_a_million_rows_in_groups_of_20000_cost_less_than_a_twentieth(tmp_path):
 @pytest.mark.parametrize("rows", [1, 100, 500, 501, 1700])
 def test_the_first_rows_are_the_first_rows(service, client, rows):
     truncation = client.peek(JOB, rows)
-    assert truncation.arrow().equals(service.table.slice(0, rows))
+    assert truncation.to_arrow().equals(service.table.slice(0, rows))
     assert (truncation.part, truncation.num_rows, truncation.from_cache) == ("peek", rows, False)
     assert (truncation.truncation.rows, truncation.provenance.size) == (20_000, len(service.artifact))
     assert truncation.truncation.fetched == sent(service) < len(service.artifact) / 5
@@ -69,8 +69,8 @@ def test_the_first_rows_are_the_first_rows(service, client, rows):
 
 def test_rows_of_a_look_can_do_what_results_can(service, client):
     truncation = client.peek(JOB, 60)
-    assert truncation.pandas().shape == (60, 1) and truncation.polars().shape == (60, 1)
-    assert len(truncation.duckdb().fetchall()) == 60 and len(truncation.dask().compute()) == 60
+    assert truncation.to_pandas().shape == (60, 1) and truncation.to_polars().shape == (60, 1)
+    assert len(truncation.to_duckdb().fetchall()) == 60 and len(truncation.to_dask().compute()) == 60
     assert truncation.head(3).num_rows == 3 and truncation.raw.num_rows == 60
     assert truncation.filtered.num_rows == 60 and truncation.selected.num_rows == 0
     with pytest.raises(errors.ArgumentError, match="no file"):
@@ -81,14 +81,14 @@ def test_rows_of_a_look_can_do_what_results_can(service, client):
 def test_structured_outputs_of_a_look_unfold(session):
     truncation = session.peek("job-demo-million", 5)
     whole = session.results("job-demo-million")
-    assert truncation.arrow().equals(whole.head(5))
+    assert truncation.to_arrow().equals(whole.head(5))
     assert truncation.raw.columns == ["outputs"]
     cached = session.peek("job-demo-million", 5)
-    assert cached.from_cache and cached.truncation.fetched == 0 and cached.arrow().equals(whole.head(5))
+    assert cached.from_cache and cached.truncation.fetched == 0 and cached.to_arrow().equals(whole.head(5))
 
 
 def test_a_dask_frame_of_a_look_outlives_it(service, client):
-    frame = client.peek(JOB, 60).dask()
+    frame = client.peek(JOB, 60).to_dask()
     gc.collect()
     assert len(frame.compute()) == 60
 
@@ -106,7 +106,7 @@ def test_what_is_in_the_cache_is_looked_at_there(service, client):
     service.seen.clear()
     truncation = client.peek(JOB, 7)
     assert not service.seen and truncation.from_cache and truncation.part == "peek"
-    assert truncation.arrow().equals(service.table.slice(0, 7))
+    assert truncation.to_arrow().equals(service.table.slice(0, 7))
     assert not client.peek(JOB, 7, refresh=True).from_cache and service.seen
 
 
@@ -147,12 +147,12 @@ FAULTS_OF_A_LOOK = [
 def test_faults_of_the_first_question(service, client, fault, works):
     service.plan = [fault]
     if works:
-        assert client.peek(JOB, 50).arrow().equals(service.table.slice(0, 50))
+        assert client.peek(JOB, 50).to_arrow().equals(service.table.slice(0, 50))
     else:
         with pytest.raises(errors.SutroError) as caught:
             client.peek(JOB, 50)
         assert caught.value.hint
-    assert client.peek(JOB, 50).arrow().equals(service.table.slice(0, 50))
+    assert client.peek(JOB, 50).to_arrow().equals(service.table.slice(0, 50))
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,10 @@ def test_faults_of_the_first_question(service, client, fault, works):
 def test_faults_of_a_later_question(service, client, fault):
     service.plan = ["slow", fault]
     try:
-        assert client.peek(JOB, 50).arrow().equals(service.table.slice(0, 50))
+        assert client.peek(JOB, 50).to_arrow().equals(service.table.slice(0, 50))
     except errors.SutroError as error:
         assert error.hint  # noqa: PT017 - the outcome may be a table as well
-    assert client.peek(JOB, 50).arrow().equals(service.table.slice(0, 50))
+    assert client.peek(JOB, 50).to_arrow().equals(service.table.slice(0, 50))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_long_text_that_stands_in_many_rows_is_counted_each_time(service, clie
     service.artifact = sink.getvalue()
     monkeypatch.setattr(limits, "PREVIEW_DECODED_BYTES", 10_000_000)
     before = pa.total_allocated_bytes()
-    assert client.peek(JOB, 5).arrow()["outputs"].to_pylist() == ["x" * 1_000_000] * 5
+    assert client.peek(JOB, 5).to_arrow()["outputs"].to_pylist() == ["x" * 1_000_000] * 5
     with pytest.raises(errors.PeekError, match=r"first 40 rows of job-x take more than 10\.0 MB"):
         client.peek(JOB, 40)
     assert pa.total_allocated_bytes() - before < 20_000_000
@@ -334,7 +334,7 @@ def test_columns_of_one_name_come_through(service, client):
     )
     pq.write_table(wire, sink)
     service.artifact = sink.getvalue()
-    assert client.peek(JOB, 2).arrow().to_pydict() == {
+    assert client.peek(JOB, 2).to_arrow().to_pydict() == {
         "id": ["a"] * 2,
         "id.2": ["b"] * 2,
         "outputs": ["c"] * 2,

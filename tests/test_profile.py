@@ -48,7 +48,7 @@ def check_spread(spread, numbers):
 
 
 def test_lengths_and_duplicates_are_those_of_pandas(results):
-    found, sent = profile(results), results.raw.pandas()
+    found, sent = profile(results), results.raw.to_pandas()
     assert [texts.name for texts in found.texts] == ["inputs", "outputs"]
     assert found.num_rows == len(sent)
     for texts in found.texts:
@@ -67,14 +67,14 @@ def test_lengths_and_duplicates_are_those_of_pandas(results):
 
 
 def test_log_probabilities_are_those_of_pandas(results):
-    found, column = profile(results), results.pandas()["cumulative_logprobs"].astype("Float64")
+    found, column = profile(results), results.to_pandas()["cumulative_logprobs"].astype("Float64")
     check_spread(found.logprobs, column)
     lowest = column.dropna().sort_values(kind="stable").head(5)
     assert found.least_sure == tuple(zip(lowest.index.tolist(), lowest.astype(float).tolist(), strict=True))
 
 
 def test_fields_are_those_of_pandas(results):
-    found, frame = profile(results), results.pandas()
+    found, frame = profile(results), results.to_pandas()
     left_out = {"inputs", "cumulative_logprobs", "_raw", "_error"}
     assert [field.name for field in found.fields] == [name for name in frame.columns if name not in left_out]
     for field in found.fields:
@@ -102,7 +102,7 @@ def test_integers_of_38_digits_have_a_mean(tmp_path):
 
 def test_parse_errors_are_counted_by_reason(session):
     results = session.results("job-demo-broken", inputs=True, logprobs=True)
-    found, errors = profile(results), results.errors.pandas()["_error"].value_counts()
+    found, errors = profile(results), results.errors.to_pandas()["_error"].value_counts()
     assert found.failed == errors.sum() == 30
     assert dict(found.reasons) == errors.to_dict() and len(errors) == 9
     assert [n for _, n in found.reasons] == errors.tolist()

@@ -59,21 +59,21 @@ def test_it_is_a_widget_like_any_other(results):
 
 
 def test_what_is_shown_and_ticked_comes_back_over_all_rows(asked, results):
-    frame = results.pandas()
+    frame = results.to_pandas()
     assert results.filtered.num_rows == 10_000 and results.filtered.columns[0] == "_row"
     assert results.selected.num_rows == 0
     answer = asked.ask("page", **page(order=[[2, "desc"]], search="horror"))
     wanted = frame[frame.genre == "horror"].sort_values("year", ascending=False, kind="stable")
     assert answer["found"] == len(wanted) == asked.table.num_filtered
     assert [row[0] for row in answer["rows"]] == wanted.index[:10].tolist()
-    assert results.filtered.pandas()["_row"].tolist() == wanted.index.tolist()
-    assert results.filtered.pandas().drop(columns="_row").to_numpy().tolist() == wanted.to_numpy().tolist()
+    assert results.filtered.to_pandas()["_row"].tolist() == wanted.index.tolist()
+    assert results.filtered.to_pandas().drop(columns="_row").to_numpy().tolist() == wanted.to_numpy().tolist()
     asked.table.selected_rows = [9_999, 3, 3, -1, 10_000]
     assert asked.table.selected_rows == [3, 9_999]
-    assert results.selected.arrow().column("_row").to_pylist() == [3, 9_999]
-    assert results.selected.polars()["title"].to_list() == frame.title[[3, 9_999]].tolist()
-    assert results.selected.duckdb().fetchall()[0][1] == frame.title[3]
-    assert len(results.selected.dask()) == 2
+    assert results.selected.to_arrow().column("_row").to_pylist() == [3, 9_999]
+    assert results.selected.to_polars()["title"].to_list() == frame.title[[3, 9_999]].tolist()
+    assert results.selected.to_duckdb().fetchall()[0][1] == frame.title[3]
+    assert len(results.selected.to_dask()) == 2
 
 
 def test_rows_picked_from_picked_rows_keep_their_place_in_the_job(session):
@@ -81,7 +81,9 @@ def test_rows_picked_from_picked_rows_keep_their_place_in_the_job(session):
     asked = Asked(errors.table())
     asked.table.selected_rows = [2]
     assert errors.selected.columns == errors.columns
-    assert errors.selected.arrow().column("_row").to_pylist() == [errors.arrow().column("_row")[2].as_py()]
+    assert errors.selected.to_arrow().column("_row").to_pylist() == [
+        errors.to_arrow().column("_row")[2].as_py()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -170,8 +172,8 @@ def test_what_people_hold_follows_the_table_after_prompts_came_too(session):
     asked.table.selected_rows = [5, 7]
     found = asked.ask("page", **page(order=[[0, "desc"]]))
     for held in (results, asked.table.results):
-        assert held.selected.arrow()["_row"].to_pylist() == [5, 7]
-        assert held.filtered.arrow()["_row"].to_pylist()[:10] == [row[0] for row in found["rows"]]
+        assert held.selected.to_arrow()["_row"].to_pylist() == [5, 7]
+        assert held.filtered.to_arrow()["_row"].to_pylist()[:10] == [row[0] for row in found["rows"]]
 
 
 def test_times_that_python_cannot_hold_are_shown_all_the_same():

@@ -230,7 +230,7 @@ def test_every_kind_of_results_can_be_saved(session, tmp_path):
             assert results.save(path, on_rows=lambda *rows: told.append(rows)) == path  # noqa: B023 - at once
             if results.num_rows:
                 assert told[-1] == (results.num_rows, results.num_rows)
-        rows = results.arrow()
+        rows = results.to_arrow()
         assert pq.read_table(tmp_path / f"{number}.parquet").equals(rows)
         lines = (tmp_path / f"{number}.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
         assert [json.loads(line) for line in lines] == [in_json(row) for row in rows.to_pylist()]

@@ -39,7 +39,7 @@ def result_requests(demo):
 
 @pytest.mark.parametrize("wire", FORMATS)
 def test_the_page_s_own_job_arrives_as_the_page_shows_it(session, wire):
-    table = session.results("job-abc123", format=wire, inputs=True, logprobs=True).arrow()
+    table = session.results("job-abc123", format=wire, inputs=True, logprobs=True).to_arrow()
     assert table.column_names == ["inputs", "outputs", "cumulative_logprobs"]
     assert table["outputs"].to_pylist() == PAGE_OUTPUTS
     assert table["inputs"].to_pylist()[0] == "What is the capital of France?"
@@ -53,13 +53,13 @@ def test_the_page_s_own_job_arrives_as_the_page_shows_it(session, wire):
 )
 @pytest.mark.parametrize("extras", [{}, {"inputs": True}, {"inputs": True, "logprobs": True}])
 def test_the_three_formats_give_equal_tables(session, job_id, extras):
-    tables = [session.results(job_id, format=f, refresh=True, **extras).arrow() for f in FORMATS]
+    tables = [session.results(job_id, format=f, refresh=True, **extras).to_arrow() for f in FORMATS]
     assert tables[0].equals(tables[1]) and tables[0].equals(tables[2])
 
 
 def test_embeddings_are_lists_and_come_equal_as_parquet_and_json(session):
     tables = [
-        session.results("job-demo-vectors", format=f, refresh=True).arrow() for f in ("parquet", "json")
+        session.results("job-demo-vectors", format=f, refresh=True).to_arrow() for f in ("parquet", "json")
     ]
     assert pa.types.is_list(tables[0].schema.field("outputs").type)
     assert tables[0].equals(tables[1])
@@ -69,7 +69,7 @@ def test_embeddings_are_lists_and_come_equal_as_parquet_and_json(session):
 def test_an_empty_job_is_an_empty_table(session, wire):
     results = session.results("job-demo-empty", format=wire)
     assert (results.num_rows, results.columns) == (0, ["outputs"])
-    assert results.pandas().shape == (0, 1)
+    assert results.to_pandas().shape == (0, 1)
 
 
 def test_a_job_is_found_by_prefix_and_by_name(session):
@@ -93,18 +93,18 @@ def test_a_second_fetch_asks_the_service_for_nothing(session, demo):
     second = session.results("job-demo-films", inputs=True)
     assert not demo.requests
     assert (first.from_cache, second.from_cache) == (False, True)
-    assert second.arrow().equals(first.arrow())
+    assert second.to_arrow().equals(first.to_arrow())
     assert second.job.name == first.job.name
 
 
 @pytest.mark.parametrize("wire", FORMATS)
 def test_an_entry_with_more_columns_serves_every_narrower_request(session, demo, wire):
-    whole = session.results("job_12345", inputs=True, logprobs=True).arrow()
+    whole = session.results("job_12345", inputs=True, logprobs=True).to_arrow()
     demo.requests.clear()
     for inputs in (False, True):
         for logprobs in (False, True):
             got = session.results("job_12345", format=wire, inputs=inputs, logprobs=logprobs)
-            assert got.arrow().equals(whole.select(got.columns))
+            assert got.to_arrow().equals(whole.select(got.columns))
             assert ("inputs" in got.columns, "cumulative_logprobs" in got.columns) == (inputs, logprobs)
     assert not demo.requests
 
@@ -160,15 +160,15 @@ def test_a_damaged_entry_is_dropped_said_and_fetched_again(session):
 
 def test_every_type_holds_the_same_values(session):
     results = session.results("job-demo-films", inputs=True, unfold=False)
-    outputs = results.arrow()["outputs"].to_pylist()
-    assert results.pandas()["outputs"].tolist() == outputs
-    assert results.polars()["outputs"].to_list() == outputs
-    assert [row[1] for row in results.duckdb().fetchall()] == outputs
-    assert results.dask().compute()["outputs"].tolist() == outputs
-    assert results.polars().columns == results.duckdb().columns == results.columns
-    assert list(results.dask().columns) == list(results.pandas().columns) == results.columns
-    assert results.pandas().attrs["sutro_job"] == "job-demo-films"
-    assert results.raw.arrow().equals(results.arrow())
+    outputs = results.to_arrow()["outputs"].to_pylist()
+    assert results.to_pandas()["outputs"].tolist() == outputs
+    assert results.to_polars()["outputs"].to_list() == outputs
+    assert [row[1] for row in results.to_duckdb().fetchall()] == outputs
+    assert results.to_dask().compute()["outputs"].tolist() == outputs
+    assert results.to_polars().columns == results.to_duckdb().columns == results.columns
+    assert list(results.to_dask().columns) == list(results.to_pandas().columns) == results.columns
+    assert results.to_pandas().attrs["sutro_job"] == "job-demo-films"
+    assert results.raw.to_arrow().equals(results.to_arrow())
     assert (len(results), results.head(3)["outputs"].to_pylist()) == (len(outputs), outputs[:3])
 
 
@@ -178,7 +178,7 @@ def test_the_path_is_the_artifact_as_the_service_made_it(session):
 
 
 def test_a_bound_frame_can_be_written_to_and_outlives_the_cache(session):
-    frame = session.results("job_12345", inputs=True, logprobs=True).pandas()
+    frame = session.results("job_12345", inputs=True, logprobs=True).to_pandas()
     session.cache.clear()
     frame.loc[0, "outputs"] = "changed"
     frame.loc[0, "cumulative_logprobs"] = 0.5
@@ -187,20 +187,26 @@ def test_a_bound_frame_can_be_written_to_and_outlives_the_cache(session):
 
 def test_a_results_outlives_its_replacement_by_a_wider_fetch(session):
     narrow = session.results("job_12345")
-    before = narrow.arrow()
+    before = narrow.to_arrow()
     session.results("job_12345", inputs=True, logprobs=True)
-    assert narrow.arrow().equals(before)
+    assert narrow.to_arrow().equals(before)
     assert narrow.path.exists() and narrow.columns == ["outputs"]
     by_csv = session.results("job-demo-zoo", format="csv")
     session.results("job-demo-zoo", format="parquet")
-    assert by_csv.num_rows == len(by_csv.pandas())
+    assert by_csv.num_rows == len(by_csv.to_pandas())
 
 
 @pytest.mark.slow
 def test_results_whose_file_is_gone_say_how_to_get_it_back(session):
     results = session.results("job_12345")
     session.cache.clear()
-    for use in (results.arrow, results.pandas, results.dask, lambda: results.columns, lambda: results.path):
+    for use in (
+        results.to_arrow,
+        results.to_pandas,
+        results.to_dask,
+        lambda: results.columns,
+        lambda: results.path,
+    ):
         with pytest.raises(errors.CacheError, match="no longer in the cache") as caught:
             use()
         assert 'session.results("job_12345")' in caught.value.hint
@@ -216,7 +222,7 @@ def test_jobs_come_newest_first_and_can_be_narrowed(session):
     assert {j.status for j in session.jobs(status="failed")} == {JobStatus.FAILED}
     assert len(session.jobs(limit=3)) == 3 and session.jobs(limit=3).more
     assert [j.job_id for j in session.jobs(search="FILMS")] == ["job-demo-films"]
-    assert "job_id" in session.jobs(limit=3).pandas().columns
+    assert "job_id" in session.jobs(limit=3).to_pandas().columns
 
 
 @pytest.mark.parametrize("fault", ["lowercase_status", "flat_status"])
@@ -379,13 +385,13 @@ def test_a_bad_address_in_code_is_refused_at_once_and_one_in_the_environment_at_
 )
 @pytest.mark.parametrize("wire", FORMATS)
 def test_faults_of_the_way_end_in_the_right_table_or_one_error(session, demo, fault, wire):
-    right = session.results("job_12345", inputs=True).arrow()
+    right = session.results("job_12345", inputs=True).to_arrow()
     demo.set_fault(fault, **({"seconds": 0.3} if fault == "slow" else {}))
     try:
-        got = session.results("job_12345", format=wire, inputs=True, refresh=True).arrow()
+        got = session.results("job_12345", format=wire, inputs=True, refresh=True).to_arrow()
     except errors.SutroError:
         demo.clear_faults()
-        got = session.results("job_12345", format=wire, inputs=True, refresh=True).arrow()
+        got = session.results("job_12345", format=wire, inputs=True, refresh=True).to_arrow()
     assert got.equals(right)
 
 
@@ -422,7 +428,7 @@ def test_results_that_lag_behind_success_are_waited_for(session, demo):
 def test_a_service_with_only_the_results_route_is_enough(session, demo, wire):
     demo.set_fault("results_only")
     results = session.results("job_12345", format=wire, inputs=True, logprobs=True)
-    assert results.arrow()["outputs"].to_pylist() == PAGE_OUTPUTS
+    assert results.to_arrow()["outputs"].to_pylist() == PAGE_OUTPUTS
 
 
 def test_a_missing_results_url_is_asked_for_only_once(session, demo):
@@ -566,5 +572,5 @@ def one_route(request):
 def test_either_name_of_the_format_parameter_and_either_prefix_work(one_route, tmp_path, wire):
     url = f"http://127.0.0.1:{one_route.server_address[1]}"
     with_cache = Session(api_url=url, api_key="sk_x", cache_dir=tmp_path)
-    assert with_cache.results("job-x", format=wire).arrow()["outputs"].to_pylist() == ["a", None]
+    assert with_cache.results("job-x", format=wire).to_arrow()["outputs"].to_pylist() == ["a", None]
     with_cache.close()

@@ -112,7 +112,7 @@ def test_a_whole_id_is_never_another_job_that_begins_with_it(tmp_path, monkeypat
         service.artifact = faulty_storage.parquet_bytes(service.table, version=3)
         for name, text in (("job-x", "of job-x"), ("job-xy", "of job-xy")):
             found = run(f'from "{name}"', session, {}, evaluate=eval, fetch=fetch)
-            assert found.arrow()["outputs"].to_pylist() == [text]
+            assert found.to_arrow()["outputs"].to_pylist() == [text]
 
 
 def test_a_job_that_is_not_cached_is_fetched_and_cached(kernel, demo):
@@ -168,7 +168,7 @@ def test_what_results_pick_is_read_by_its_name(films):
         assert sql(films, query, "--name x").ok
         assert films.value("list(x.column_name) == r.errors.columns") == "True", query
     assert sql(films, "from information_schema.tables").ok
-    assert failed(sql(films, "from r.pandas")) and failed(sql(films, "from films.errors"))
+    assert failed(sql(films, "from r.to_pandas")) and failed(sql(films, "from films.errors"))
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -309,7 +309,7 @@ def test_values_without_a_type_can_be_used(films, tmp_path):
     query = "select null a, [] b, {'x': null} c, [null] d, map {} m, {'m': [map {}]} n"
     assert shown(sql(films, query, "--name x --as results"))
     films.run("import pyarrow.parquet as pq")
-    assert films.run(f"x.polars(), x.pandas(), x.save({str(tmp_path / 'x.parquet')!r})").ok
+    assert films.run(f"x.to_polars(), x.to_pandas(), x.save({str(tmp_path / 'x.parquet')!r})").ok
     found = "{'a': None, 'b': [], 'c': {'x': None}, 'd': [None], 'm': [], 'n': {'m': [[]]}}"
     assert films.value(f"pq.read_table({str(tmp_path / 'x.parquet')!r}).to_pylist() == [{found}]") == "True"
 

@@ -99,8 +99,8 @@ def test_outputs_unfold_by_their_schema_or_if_half_of_them_are_objects(store, ou
 )
 def test_objects_without_a_key_stay_as_they_are(store, outputs, columns, forced):
     results = of(store, outputs, unfold=forced, **columns)
-    assert results.num_rows == results.arrow().num_rows == len(results.pandas()) == 2
-    assert results.duckdb().fetchall() == [tuple(row.values()) for row in results.arrow().to_pylist()]
+    assert results.num_rows == results.to_arrow().num_rows == len(results.to_pandas()) == 2
+    assert results.to_duckdb().fetchall() == [tuple(row.values()) for row in results.to_arrow().to_pylist()]
     assert results.columns == [*columns, "outputs"] and results.unfolding.reason == "they have no keys"
     again = of(store, [*outputs, {"a": 1}], unfold=forced, **{name: [1, 2, 3] for name in columns})
     assert again.columns == [*columns, "a"]
@@ -120,7 +120,7 @@ def test_text_says_how_many_objects_are_in_it_and_unfolds_when_told_to(store):
     entry = put(store, [{"a": 1}, "x", "y", None])
     found = ask(store, entry).unfolding
     assert (found.unfolded, found.objects, found.nulls, found.rows) == (False, 1, 1, 4)
-    assert ask(store, entry, unfold=True).arrow()["a"].to_pylist() == [1, None, None, None]
+    assert ask(store, entry, unfold=True).to_arrow()["a"].to_pylist() == [1, None, None, None]
     assert ask(store, entry).columns == ["outputs"], "another request is not bound by that"
     assert ask(store, entry, unfold=True).errors.num_rows == 2
 
@@ -128,7 +128,7 @@ def test_text_says_how_many_objects_are_in_it_and_unfolds_when_told_to(store):
 def test_lists_as_outputs_stay_lists(session):
     for unfold in (None, True, False):
         results = session.results("job-demo-vectors", unfold=unfold)
-        assert results.columns == ["outputs"] and len(results.arrow()["outputs"][0]) == 8
+        assert results.columns == ["outputs"] and len(results.to_arrow()["outputs"][0]) == 8
         assert results.errors.num_rows == 0
 
 
@@ -155,7 +155,7 @@ def test_columns_stand_in_one_order_and_only_those_asked_for(store):
     names = ["id", "inputs", "b", "a", "cumulative_logprobs", "confidence_score"]
     assert ask(store, entry, inputs=True, logprobs=True).columns == names
     assert ask(store, entry).columns == ["id", "b", "a", "confidence_score"]
-    assert ask(store, entry).arrow().schema.names == ["id", "b", "a", "confidence_score"]
+    assert ask(store, entry).to_arrow().schema.names == ["id", "b", "a", "confidence_score"]
     entry = put(store, [{"b": 1}, "cut"], schema_of(a="integer", b="integer"))
     assert ask(store, entry).columns == ["a", "b", "_raw", "_error"]
 
@@ -175,14 +175,14 @@ def test_no_name_is_lost_or_taken_twice(store):
     ]  # fmt: skip
     value = {name: number for number, name in enumerate(fields)}
     results = of(store, [value], id=["7"], _raw=["carried"])
-    row = results.arrow().to_pylist()[0]
+    row = results.to_arrow().to_pylist()[0]
     assert row.pop("id") == "7" and row.pop("_raw.carried") == "carried"
     assert list(row.values()) == list(range(len(fields)))
     taken = {"inputs": "output.inputs.2", "id": "output.id.2"}
     prefixed = {"outputs", "cumulative_logprobs", "confidence_score", "_raw", "_error", "_row"}
     assert list(row) == [taken.get(name, f"output.{name}" if name in prefixed else name) for name in fields]
-    assert results.pandas().shape == results.polars().shape == (1, len(fields) + 2)
-    assert len(results.duckdb().fetchall()[0]) == len(fields) + 2
+    assert results.to_pandas().shape == results.to_polars().shape == (1, len(fields) + 2)
+    assert len(results.to_duckdb().fetchall()[0]) == len(fields) + 2
 
 
 # --- reasoning --------------------------------------------------------------------------------
@@ -194,12 +194,12 @@ def envelope(content, reasoning="why"):
 
 def test_fields_of_the_content_come_before_the_reasoning(store):
     results = of(store, [envelope({"fruit": "plum"}), envelope('{"fruit": "fig"}', None)])
-    assert results.arrow().to_pydict() == {"fruit": ["plum", "fig"], "reasoning_content": ["why", None]}
+    assert results.to_arrow().to_pydict() == {"fruit": ["plum", "fig"], "reasoning_content": ["why", None]}
 
 
 def test_plain_content_is_a_column(store):
     results = of(store, [envelope("owl"), envelope('{"answer": "owl"}'), envelope("cat")])
-    assert results.arrow()["content"].to_pylist() == ["owl", '{"answer": "owl"}', "cat"]
+    assert results.to_arrow()["content"].to_pylist() == ["owl", '{"answer": "owl"}', "cat"]
     assert results.columns == ["content", "reasoning_content"]
 
 
@@ -213,14 +213,14 @@ def test_a_schema_that_declares_both_names_describes_data(store):
 def test_the_schema_is_one_of_the_content(store):
     outputs = [envelope({"n": 1}), envelope({"n": "one"}), envelope('{"n": 3}'), envelope(None), {"n": 4}]
     results = of(store, outputs, schema_of(n="integer"))
-    assert results.arrow()["n"].to_pylist() == [1, None, 3, None, None]
-    assert results.errors.arrow()["_row"].to_pylist() == [1, 3, 4]
+    assert results.to_arrow()["n"].to_pylist() == [1, None, 3, None, None]
+    assert results.errors.to_arrow()["_row"].to_pylist() == [1, 3, 4]
 
 
 def test_an_inner_field_called_like_the_reasoning_gives_way(store):
     results = of(store, [envelope({"reasoning_content": "inner", "id": 1})], id=["7"])
     row = {"id": "7", "output.reasoning_content": "inner", "output.id": 1, "reasoning_content": "why"}
-    assert results.arrow().to_pylist() == [row]
+    assert results.to_arrow().to_pylist() == [row]
 
 
 @pytest.mark.slow
@@ -241,7 +241,7 @@ def test_what_only_the_first_rows_look_like_does_not_decide(store, monkeypatch):
 def test_errors_are_results_with_their_places(store):
     outputs = [{"a": 1}, "cut {", None, {"a": 2}, "[1]"]
     results = of(store, outputs, inputs=list("vwxyz"), id=[10, 11, 12, 13, 14])
-    assert results.errors.arrow().to_pydict() == {
+    assert results.errors.to_arrow().to_pydict() == {
         "_row": [1, 4],
         "id": [11, 14],
         "inputs": ["w", "z"],
@@ -249,24 +249,24 @@ def test_errors_are_results_with_their_places(store):
         "_error": ["not JSON", "an array, not an object"],
     }
     for frame in (
-        results.errors.pandas(),
-        results.errors.polars(),
-        results.errors.dask(),
-        results.errors.duckdb(),
+        results.errors.to_pandas(),
+        results.errors.to_polars(),
+        results.errors.to_dask(),
+        results.errors.to_duckdb(),
     ):
         assert len(frame) == 2
     assert results.errors.job_id == "job-1" and results.errors.raw.num_rows == 2
-    assert results.arrow()["_error"].null_count == 3
+    assert results.to_arrow()["_error"].null_count == 3
     with pytest.raises(ArgumentError) as error:
         _ = results.errors.path
-    assert ".pandas()" in error.value.hint
+    assert ".to_pandas()" in error.value.hint
 
 
 def test_raw_has_the_texts_and_knows_a_missing_key_from_null(store):
     results = of(store, ['{"a":1}', '{"a": null}', "{}"])
-    assert results.arrow()["a"].to_pylist() == [1, None, None]
-    assert results.raw.arrow()["outputs"].to_pylist() == ['{"a":1}', '{"a": null}', "{}"]
-    assert results.raw.arrow() == of(store, ['{"a":1}', '{"a": null}', "{}"], unfold=False).arrow()
+    assert results.to_arrow()["a"].to_pylist() == [1, None, None]
+    assert results.raw.to_arrow()["outputs"].to_pylist() == ['{"a":1}', '{"a": null}', "{}"]
+    assert results.raw.to_arrow() == of(store, ['{"a":1}', '{"a": null}', "{}"], unfold=False).to_arrow()
     assert results.raw.unfolding is None and results.raw.errors.num_rows == 0
 
 
@@ -279,7 +279,7 @@ TYPED = [
 
 
 def test_types_in_pandas_are_those_that_keep_every_value(store):
-    frame = of(store, TYPED).pandas()
+    frame = of(store, TYPED).to_pandas()
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
         "t": "str", "i": "int64", "ni": "Int64", "f": "float64", "nf": "Int64", "b": "bool", "nb": "boolean",
         "l": "list<item: int64>[pyarrow]", "o": "struct<k: string>[pyarrow]", "big": "decimal128(38, 0)[pyarrow]", "mix": "str",
@@ -291,34 +291,34 @@ def test_types_in_pandas_are_those_that_keep_every_value(store):
 @pytest.mark.parametrize("job", ["job-demo-museum", "job-demo-broken", "job-demo-films", "job-demo-puzzles"])
 def test_every_type_holds_the_same_values(session, job):
     results = session.results(job, inputs=True, logprobs=True)
-    rows = results.arrow().to_pylist()
-    assert [dict(zip(results.columns, row, strict=True)) for row in results.duckdb().fetchall()] == rows
-    assert results.polars().to_dicts() == rows
-    for frame in (results.pandas(), results.dask().compute()):
+    rows = results.to_arrow().to_pylist()
+    assert [dict(zip(results.columns, row, strict=True)) for row in results.to_duckdb().fetchall()] == rows
+    assert results.to_polars().to_dicts() == rows
+    for frame in (results.to_pandas(), results.to_dask().compute()):
         assert list(frame.columns) == results.columns
         assert pa.Table.from_pandas(frame, schema=results.schema, preserve_index=False).to_pylist() == rows
-    assert pa.Table.from_batches(results.batches(7), results.schema).to_pylist() == rows
+    assert pa.Table.from_batches(results.to_batches(7), results.schema).to_pylist() == rows
     assert results.head(3).to_pylist() == rows[:3]
 
 
 def test_dask_reads_in_parts_with_one_index(store, monkeypatch):
     monkeypatch.setattr(to_dask, "PART_ROWS", CHUNK)
     rows = [{"n": i} for i in range(CHUNK + 5)]
-    frame = of(store, rows).dask()
+    frame = of(store, rows).to_dask()
     assert frame.npartitions == 2
     assert frame["n"].sum().compute() == sum(range(CHUNK + 5))
-    assert frame.compute().index.equals(of(store, rows).pandas().index)
+    assert frame.compute().index.equals(of(store, rows).to_pandas().index)
 
 
 def test_a_frame_can_be_written_to_and_outlives_the_cache(session):
     results = session.results("job-demo-museum")
-    frame, before = results.pandas(), results.polars().to_dicts()
+    frame, before = results.to_pandas(), results.to_polars().to_dicts()
     session.cache.clear()
     frame.loc[0, "title"] = "mine"
     frame.loc[0, "on_display"] = not frame["on_display"][0]
     frame["new"] = range(len(frame))
     assert frame["title"].tolist()[1:] == [row["title"] for row in before[1:]]
-    assert results.polars().to_dicts() == before, "what is in hand stays"
+    assert results.to_polars().to_dicts() == before, "what is in hand stays"
 
 
 @pytest.mark.slow
@@ -340,7 +340,7 @@ def test_a_last_row_that_widens_a_column_changes_no_earlier_one(store, last, kin
     results = of(
         store, [*({"a": i, "l": [], "n": None} for i in range(count)), last | {"l": ["x"], "n": "late"}]
     )
-    table = results.arrow()
+    table = results.to_arrow()
     assert table.schema.field("a").type == kind
     values = table["a"].to_pylist()
     read = [json.loads(value) for value in values[:-1]] if kind == pa.string() else values[:-1]
@@ -354,12 +354,12 @@ def test_a_last_row_that_widens_a_column_changes_no_earlier_one(store, last, kin
 
 def test_texts_become_json_text_when_the_last_row_is_none(store):
     results = of(store, [*({"s": "x"} for _ in range(CHUNK + 1)), {"s": 1}])
-    assert results.arrow()["s"].to_pylist() == ['"x"'] * (CHUNK + 1) + ["1"]
+    assert results.to_arrow()["s"].to_pylist() == ['"x"'] * (CHUNK + 1) + ["1"]
 
 
 def test_floats_and_integers_that_are_exact_in_no_common_type_stay_text(store):
     results = of(store, [*({"a": 2**53 + i} for i in range(CHUNK + 1)), {"a": 0.5}])
-    assert [json.loads(text) for text in results.arrow()["a"].to_pylist()][-3:] == [
+    assert [json.loads(text) for text in results.to_arrow()["a"].to_pylist()][-3:] == [
         2**53 + CHUNK - 1,
         2**53 + CHUNK,
         0.5,
@@ -367,7 +367,7 @@ def test_floats_and_integers_that_are_exact_in_no_common_type_stay_text(store):
     assert "`a` stays JSON text" in results.unfolding.notes[0]
     small = [{"a": i} for i in range(CHUNK)]
     small[5] = {"a": 2**53 + 1}  # among so many small ones that no sample has it
-    assert json.loads(of(store, [*small, {"a": 0.5}]).arrow()["a"][5].as_py()) == 2**53 + 1
+    assert json.loads(of(store, [*small, {"a": 0.5}]).to_arrow()["a"][5].as_py()) == 2**53 + 1
 
 
 # --- kept -------------------------------------------------------------------------------------
@@ -375,10 +375,10 @@ def test_floats_and_integers_that_are_exact_in_no_common_type_stay_text(store):
 
 def test_the_second_look_decodes_nothing(store, monkeypatch):
     entry = put(store, [{"a": 1}, "cut"])
-    first = ask(store, entry).arrow()
+    first = ask(store, entry).to_arrow()
     monkeypatch.setattr(cached_table, "unfold", None)
     again = ask(store, entry)
-    assert again.arrow() == first and again.unfolding.failed == 1
+    assert again.to_arrow() == first and again.unfolding.failed == 1
     assert (entry.folder / TABLE_FILE).stat().st_mode & 0o777 == 0o600
     text = put(store, ["text"])
     monkeypatch.undo()
@@ -394,7 +394,7 @@ def test_a_table_that_is_not_what_it_was_is_made_again(store, file, harm):
     ask(store, other).prepare()
     foreign = (other.folder / file).read_bytes()
     entry = put(store, [{"a": 1}, {"a": 2}])
-    before = ask(store, entry).arrow()
+    before = ask(store, entry).to_arrow()
     path = entry.folder / file
     data = path.read_bytes()
     path.unlink()
@@ -404,15 +404,15 @@ def test_a_table_that_is_not_what_it_was_is_made_again(store, file, harm):
                 harm
             ]
         )
-    assert ask(store, entry).arrow() == before
+    assert ask(store, entry).to_arrow() == before
 
 
 def test_results_that_were_fetched_anew_never_meet_the_old_table(store):
     old = ask(store, put(store, [{"a": 1}]))
-    assert old.arrow()["a"].to_pylist() == [1]
+    assert old.to_arrow()["a"].to_pylist() == [1]
     new = ask(store, put(store, [{"a": 2}]))
-    assert new.arrow()["a"].to_pylist() == [2]
-    assert old.arrow()["a"].to_pylist() == [1], "what is in hand stays"
+    assert new.to_arrow()["a"].to_pylist() == [2]
+    assert old.to_arrow()["a"].to_pylist() == [1], "what is in hand stays"
 
 
 @pytest.mark.slow
@@ -420,7 +420,7 @@ def test_results_that_are_gone_say_so(store):
     results = of(store, [{"a": 1}])
     store.clear()
     with pytest.raises(CacheError, match="no longer in the cache") as error:
-        results.pandas()
+        results.to_pandas()
     assert 'session.results("job-1")' in error.value.hint
 
 
@@ -430,7 +430,7 @@ def test_many_may_unfold_the_same_at_once(store):
     sums = []
 
     def read():
-        sums.append(sum(ask(store, entry).arrow()["a"].to_pylist()))
+        sums.append(sum(ask(store, entry).to_arrow()["a"].to_pylist()))
 
     threads = [threading.Thread(target=read) for _ in range(6)]
     for thread in threads:
@@ -447,8 +447,8 @@ def test_where_the_cache_cannot_be_written_the_table_lives_elsewhere(store, tmp_
     (tmp_path / "store" / "staging").rmdir()
     (tmp_path / "store" / "staging").write_text("no folder")
     results = ask(blocked, entry)
-    assert results.arrow()["a"].to_pylist() == [1]
-    assert len(results.dask()) == 1
+    assert results.to_arrow()["a"].to_pylist() == [1]
+    assert len(results.to_dask()) == 1
     assert not (entry.folder / TABLE_FILE).exists()
 
 
@@ -468,7 +468,7 @@ def test_an_interrupt_leaves_nothing_behind_and_the_next_try_works(store):
     seen = []
     results.prepare(lambda done, total: seen.append((done, total)))
     assert seen[-1] == (CHUNK * 3, CHUNK * 3)
-    assert results.arrow()["a"].to_pylist() == list(range(CHUNK * 3))
+    assert results.to_arrow()["a"].to_pylist() == list(range(CHUNK * 3))
     assert set(threading.enumerate()) <= before
 
 
@@ -477,12 +477,12 @@ def test_a_damaged_results_file_is_one_clear_error(store):
     data = entry.path.read_bytes()
     entry.path.write_bytes(data[:40] + b"\xff" * 40 + data[80:])
     with pytest.raises(SutroError, match=r"damaged|cannot be read"):
-        ask(store, entry).pandas()
+        ask(store, entry).to_pandas()
 
 
 def test_long_texts_are_decoded_a_few_at_a_time(store, monkeypatch):
     monkeypatch.setattr(unfolding_module, "CHUNK_BYTES", 100_000)
     outputs = [{"a": "x" * 10_000, "n": i} for i in range(300)]
     results = of(store, outputs)
-    assert results.arrow()["n"].to_pylist() == list(range(300))
-    assert max(len(batch) for batch in results.batches()) < 60
+    assert results.to_arrow()["n"].to_pylist() == list(range(300))
+    assert max(len(batch) for batch in results.to_batches()) < 60

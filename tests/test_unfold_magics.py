@@ -77,7 +77,7 @@ def test_errors_show_as_a_table_with_their_places(kernel):
     assert "cut off after 37 characters" in caption(reply)
     assert kernel.value("r.errors.columns") == "['_row', 'inputs', '_raw', '_error']"
     assert (
-        kernel.value("r.raw.head(5)['outputs'].to_pylist()[4] == r.errors.arrow()['_raw'][0].as_py()")
+        kernel.value("r.raw.head(5)['outputs'].to_pylist()[4] == r.errors.to_arrow()['_raw'][0].as_py()")
         == "True"
     )
 
@@ -123,7 +123,7 @@ def test_a_path_is_described_by_its_file_and_not_by_the_table_that_is_shown(kern
 def test_a_derived_result_has_no_path_and_says_what_to_use(kernel):
     kernel.run("r = %sutro_results job-demo-broken")
     reply = kernel.run("r.errors.path")
-    assert not reply.ok and ".pandas()" in reply.traceback
+    assert not reply.ok and ".to_pandas()" in reply.traceback
 
 
 def test_the_cache_counts_the_unfolded_table(kernel):

@@ -81,7 +81,7 @@ class FrameJoin:
         """
         right = [name for name in results.columns if name != self._on]
         self._refuse_conflicts(results, right)
-        table = results.arrow()
+        table = results.to_arrow()
         if self._on is None:
             if table.num_rows != self._rows():
                 raise ArgumentError(
@@ -339,7 +339,7 @@ def _find(name: str, variables: Mapping[str, Any]) -> tuple[Any, Kind]:
             )
         return value, kind
     if name in variables:
-        hint = {"LazyFrame": f"{name} = {name}.collect()", "Results": f"{name} = {name}.pandas()"}.get(
+        hint = {"LazyFrame": f"{name} = {name}.collect()", "Results": f"{name} = {name}.to_pandas()"}.get(
             type(value).__name__
         )
         raise ArgumentError(

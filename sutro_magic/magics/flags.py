@@ -35,7 +35,7 @@ def results_parser() -> MagicParser:
             "%sutro_results job_12345",
             "%sutro_results job_12345 --format parquet --inputs --logprobs --name df",
             "df = %sutro_results job-demo-films --as polars",
-            "r = %sutro_results 'Ten thousand films'  # a Results: r.pandas(), r.polars(), r.path",
+            "r = %sutro_results 'Ten thousand films'  # a Results: r.to_pandas(), r.to_polars(), r.path",
             "%sutro_results job-demo-films --raw       # JSON outputs as text instead of columns",
             "%sutro_results job-demo-films --save films.csv --overwrite  # or .parquet, .jsonl",
             "%sutro_results job-demo-million --peek    # the first 100 rows, without fetching the rest",

@@ -307,7 +307,7 @@ class SutroMagics(Magics, Settings):
             jobs = self.session.jobs(limit=options.limit, status=options.status, search=options.search)
         if options.name is None:
             return jobs
-        frame = jobs.pandas()
+        frame = jobs.to_pandas()
         self.display.show(self.display.jobs(jobs, f"{options.name}: pandas DataFrame"))
         self.shell.user_ns[options.name] = frame
         return None

@@ -48,7 +48,7 @@ class Exportable(Protocol):
     def prepare(self) -> None:
         """Do what must be done before the first row can be read."""
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows."""
 
 
@@ -143,7 +143,7 @@ def save(
 
     def counted() -> Iterator[pa.RecordBatch]:
         done, total = 0, results.num_rows
-        for batch in results.batches():
+        for batch in results.to_batches():
             yield batch
             done += batch.num_rows
             on_rows(done, total)

@@ -206,7 +206,7 @@ class _PeekedFile(ResultsFile):
         raise ArgumentError(
             "These are the first rows of the results of a job: there is no file of them.",
             hint=(
-                "Use .pandas(), .polars() or .arrow(); ",
+                "Use .to_pandas(), .to_polars() or .to_arrow(); ",
                 Hint("results", job=self.request.job_id),
                 " fetches the whole file.",
             ),

@@ -279,12 +279,12 @@ class Results:
             return self.__dict__ | {"_pages": None, "_query": None, "with_inputs": None}
         raise ArgumentError(
             "Results read from the cache, with locks of this kernel: they cannot be pickled or copied deeply.",
-            hint="Take the data: r.arrow() is a table, r.path the file as it was sent.",
+            hint="Take the data: r.to_arrow() is a table, r.path the file as it was sent.",
         )
 
     # --- as data ------------------------------------------------------------------------------
 
-    def arrow(self) -> pa.Table:
+    def to_arrow(self) -> pa.Table:
         """Return the whole table as a `pyarrow.Table`; one that memory could not hold is mapped from a file."""
         import pyarrow as pa
 
@@ -292,7 +292,7 @@ class Results:
         if stored.schema == self.schema:
             return stored
         return pa.Table.from_batches(
-            self.batches(), schema=self.schema
+            self.to_batches(), schema=self.schema
         )  # of other types, but nothing is copied
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
@@ -303,7 +303,7 @@ class Results:
         """
         import pyarrow as pa
 
-        batches = self.batches()
+        batches = self.to_batches()
         # The first one now: what is wrong is then said in our words, and an open file outlives the cache.
         first = list(itertools.islice(batches, 1))
         reader = pa.RecordBatchReader.from_batches(self.schema, itertools.chain(first, batches))
@@ -315,7 +315,7 @@ class Results:
         schema: object = self.schema.__arrow_c_schema__()
         return schema
 
-    def batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
+    def to_batches(self, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Yield the table as `pyarrow.RecordBatch` of at most ``batch_size`` rows, fewer where they are long."""
         yield from self._source.batches(batch_size)
 
@@ -326,14 +326,14 @@ class Results:
         rows = _row_count(rows)
         taken: list[pa.RecordBatch] = []
         missing = rows
-        for batch in self.batches(batch_size=max(1, min(rows, 65_536))):
+        for batch in self.to_batches(batch_size=max(1, min(rows, 65_536))):
             taken.append(batch.slice(0, missing))
             missing -= taken[-1].num_rows
             if missing <= 0:
                 break
         return pa.Table.from_batches(taken, schema=self.schema)
 
-    def pandas(self) -> pd.DataFrame:
+    def to_pandas(self) -> pd.DataFrame:
         """Return the whole table as a `pandas.DataFrame` of its own.
 
         Text has pandas' ``str`` type; numbers are numpy where there are no nulls and nullable types
@@ -347,7 +347,7 @@ class Results:
             frame.attrs["sutro_job"] = self.job_id
         return frame
 
-    def polars(self) -> pl.DataFrame:
+    def to_polars(self) -> pl.DataFrame:
         """Return the whole table as a `polars.DataFrame`."""
         require("polars")
         import polars as pl
@@ -356,16 +356,16 @@ class Results:
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives a frame, an array a series
         return frame
 
-    def duckdb(self) -> duckdb.DuckDBPyRelation:
+    def to_duckdb(self) -> duckdb.DuckDBPyRelation:
         """Return a DuckDB relation of the table, which large results map from a file; it outlives the cache's entry.
 
         It lives on DuckDB's default connection, as only there it combines with ``duckdb.sql`` and other relations.
-        That serves one thread at a time: in threads, ``duckdb.connect().from_arrow(r.arrow())`` in each.
+        That serves one thread at a time: in threads, ``duckdb.connect().from_arrow(r.to_arrow())`` in each.
         """
         relation: duckdb.DuckDBPyRelation = self._source.duckdb()
         return relation
 
-    def dask(self) -> dask.dataframe.DataFrame:
+    def to_dask(self) -> dask.dataframe.DataFrame:
         """Return a Dask DataFrame that reads the cached file in parts of some 100,000 rows, each in its worker.
 
         On a cluster, workers need Sutro Magic and must see the cache's folder by the same path. All parts of
@@ -445,7 +445,7 @@ class Results:
             return self
         if as_type == "path":
             return self.path
-        return getattr(self, as_type)()
+        return getattr(self, f"to_{as_type}")()
 
     def _with(self, source: Source, part: Part) -> Results:
         return Results(

@@ -210,5 +210,5 @@ def _fields_of(source: Source | None) -> tuple[str, ...] | None:
 def _no_file() -> ArgumentError:
     return ArgumentError(
         "These rows were picked or computed from results: there is no file of them.",
-        hint="Use .pandas(), .polars() or .arrow(); .raw.path of the whole results is their file.",
+        hint="Use .to_pandas(), .to_polars() or .to_arrow(); .raw.path of the whole results is their file.",
     )

@@ -80,7 +80,7 @@ def ask(results: Results, rows: int) -> None:
     """Ask all questions, and print how long each took."""
     whole = results.unfolding is not None
     began = time.perf_counter()
-    frame = results.dask()
+    frame = results.to_dask()
     graph = len(pickle.dumps(frame.optimize().dask))
     print(
         f"  frame of {frame.npartitions} parts in {time.perf_counter() - began:.2f} s, graph of {graph:,} bytes"

@@ -59,7 +59,7 @@ def measure(way: str, url: str, key: str, job: str, folder: Path) -> float:
     assert to_pandas and session and unfold and cached_table and reader  # imports do not count
     ours = sutro_magic.Session(url, key, folder / "cache")
     if way == "again":
-        ours.results(job).pandas()
+        ours.results(job).to_pandas()
     begin = time.perf_counter()
     if way.startswith("curl"):
         body = by_curl(url, key, job, folder)
@@ -71,9 +71,9 @@ def measure(way: str, url: str, key: str, job: str, folder: Path) -> float:
     elif way == "first":
         ours.results(job, unfold=False).head(100)
     elif way == "frame":
-        ours.results(job, unfold=False).pandas()
+        ours.results(job, unfold=False).to_pandas()
     else:
-        ours.results(job).pandas()
+        ours.results(job).to_pandas()
     return time.perf_counter() - begin
 
 

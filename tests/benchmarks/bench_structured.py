@@ -185,7 +185,7 @@ def measure(way: str, kind: str, path: Path, warm: Path) -> dict[str, object]:
     folder = path.parent / f"cache-{os.getpid()}"
     schema = SCHEMA if way == "ours, schema" else None
     if way.startswith("ours"):
-        our_results(warm, schema, folder / "warm")().pandas()
+        our_results(warm, schema, folder / "warm")().to_pandas()
         make = our_results(path, schema, folder / "cold")
         if way == "ours, again":
             # Made by another process, so that this one's memory does not know of it.
@@ -194,7 +194,7 @@ def measure(way: str, kind: str, path: Path, warm: Path) -> dict[str, object]:
                 make().prepare()
                 os._exit(0)
             os.waitpid(child, 0)
-        work = lambda _path: make().pandas()  # noqa: E731
+        work = lambda _path: make().to_pandas()  # noqa: E731
     elif way == "json.loads":
         work = lambda file: by_loop(file, kind, json.loads)  # noqa: E731
     elif way == "orjson":

@@ -213,10 +213,10 @@ def test_turning_jumping_sorting_searching_filtering_and_shuffling(run, page, tr
     expect(first_row(table)).to_contain_text("1950")
     year.locator(".dt-column-order").click()
     expect(first_row(table)).to_contain_text("2025")
-    expect_in_kernel(page, "print(r.filtered.head(1)['year'][0].as_py() == r.pandas().year.max())", "True")
+    expect_in_kernel(page, "print(r.filtered.head(1)['year'][0].as_py() == r.to_pandas().year.max())", "True")
     table.locator("th", has_text="score").locator(".dt-column-order").click(modifiers=["Shift"])
     expect(table.locator("th[aria-sort]")).not_to_have_count(0)
-    order = "f = r.filtered.pandas(); s = r.pandas().sort_values(['year', 'score'], ascending=[False, True], kind='stable')"
+    order = "f = r.filtered.to_pandas(); s = r.to_pandas().sort_values(['year', 'score'], ascending=[False, True], kind='stable')"
     expect(table.locator(".st-status")).to_have_text("")
     expect_in_kernel(page, f"{order}; print((f._row.to_numpy() == s.index.to_numpy()).all())", "True")
 
@@ -224,7 +224,7 @@ def test_turning_jumping_sorting_searching_filtering_and_shuffling(run, page, tr
     expect(info).to_contain_text("found among 10,000")
     found = kernel_eval(
         page,
-        "print(r.pandas().select_dtypes('str').apply(lambda c: c.str.lower().str.contains('volcano')).any(axis=1).sum())",
+        "print(r.to_pandas().select_dtypes('str').apply(lambda c: c.str.lower().str.contains('volcano')).any(axis=1).sum())",
     ).strip()
     expect(info).to_contain_text(f"of {found} found")
     expect_in_kernel(page, "print(len(r.filtered))", found)
@@ -243,7 +243,7 @@ def test_turning_jumping_sorting_searching_filtering_and_shuffling(run, page, tr
     panel.get_by_role("button", name="Filter").click()
     expect(table.locator(".st-problem")).to_be_hidden()
     expect(first_row(table)).to_contain_text("1999")
-    kernel = "f = r.filtered.pandas(); print(f.year.min() >= 1990, f.year.max() <= 1999, set(f.genre))"
+    kernel = "f = r.filtered.to_pandas(); print(f.year.min() >= 1990, f.year.max() <= 1999, set(f.genre))"
     expect_in_kernel(page, kernel, "True True {'horror'}")
     picture(page, "filtered", table)
     for _ in range(2):
@@ -255,7 +255,7 @@ def test_turning_jumping_sorting_searching_filtering_and_shuffling(run, page, tr
     expect(table.locator(".st-chip")).to_contain_text("shuffled, seed")
     seed = table.locator(".st-chip").inner_text().split("seed ")[1].split("✕")[0].strip()
     expect(table.locator(".st-status")).to_have_text("")
-    code = f"import numpy as np; print((np.random.default_rng({seed}).permutation(10_000) == r.filtered.pandas()._row).all())"
+    code = f"import numpy as np; print((np.random.default_rng({seed}).permutation(10_000) == r.filtered.to_pandas()._row).all())"
     expect_in_kernel(page, code, "True")
 
     table.get_by_role("button", name="Columns").click()
@@ -272,7 +272,7 @@ def test_ticks_over_pages_and_what_is_bound(run, page, traffic):
     table.locator(".dt-paging-button.next").click()
     expect(table.locator(".dt-info")).to_contain_text("rows 11")
     table.locator(".st-tick").nth(4).check()
-    expect_in_kernel(page, "print(r.selected.pandas()._row.tolist())", "[2, 14]")
+    expect_in_kernel(page, "print(r.selected.to_pandas()._row.tolist())", "[2, 14]")
     table.locator(".dt-paging-button.previous").click()
     expect(table.locator(".st-tick").nth(2)).to_be_checked()
     expect(table.locator(".st-chip")).to_have_text("2 rows ticked✕")
@@ -384,7 +384,9 @@ def test_the_pane_of_one_row_by_mouse_and_by_keyboard(run, page, traffic):
     first_row(raw).locator("td").nth(1).click()
     laid_out = raw.locator(".st-pane .st-json").first.inner_text()
     assert json.loads(laid_out) and laid_out.count("\n") > 3
-    sent = kernel_eval(page, "r = %sutro_results job-demo-films --raw\nprint(r.pandas().outputs[0])").strip()
+    sent = kernel_eval(
+        page, "r = %sutro_results job-demo-films --raw\nprint(r.to_pandas().outputs[0])"
+    ).strip()
     for clipboard in (
         "",
         "Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true })",
@@ -761,7 +763,7 @@ def test_prompts_come_and_what_is_held_follows(run, page):
     expect(table.locator("th", has_text="inputs")).to_be_visible()
     expect(table.locator(".st-chip")).to_have_text("1 row ticked✕")
     table.locator(".st-tick").nth(4).check()
-    expect_in_kernel(page, "print(r.selected.pandas()._row.tolist())", "[2, 4]")
+    expect_in_kernel(page, "print(r.selected.to_pandas()._row.tolist())", "[2, 4]")
 
 
 def test_it_can_be_used_by_keyboard_and_says_what_is_what(run, page):

@@ -111,7 +111,7 @@ def test_nothing_changes_here_that_changes_in_the_sdk(run_sdk, tmp_path, monkeyp
     with DemoService() as service:
         run_sdk(SCRIPT, service)
         session = Session(service.url, service.api_key, tmp_path / "cache")
-        ours = [session.results(job, inputs=inputs).arrow().to_pydict() for job, inputs in asked.items()]
+        ours = [session.results(job, inputs=inputs).to_arrow().to_pydict() for job, inputs in asked.items()]
         session.close()
     theirs = json.loads((tmp_path / "said.json").read_text())
 
