@@ -33,13 +33,13 @@ __getattr__, __dir__ = _registry.lazy_exports(
 )
 
 
-def _make_table(results: Results) -> Any:
-    from sutro_magic.ui.table.results_table import ResultsTable
+def _load_display() -> Any:
+    from sutro_magic.ui import display
 
-    return ResultsTable(results)
+    return display
 
 
-_registry.make_table = _make_table
+_registry.load_display = _load_display
 
 
 def load_ipython_extension(ipython: Any) -> None:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 hint_renderer: Callable[[Any], str] | None = None
 """Renders an action of a hint (`sutro_magic.errors.Hint`) where a person sees them; None means Python syntax. Set by the magics."""
 
-make_table: Callable[[Any], Any]
-"""Makes the interactive table of a `sutro_magic.Results`. Set by the package itself."""
+load_display: Callable[[], Any]
+"""Returns the module that displays a `sutro_magic.Results`. Set by the package itself."""
 
 
 def lazy_exports(

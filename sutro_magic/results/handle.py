@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import operator
+from collections.abc import Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, SupportsIndex, get_args, overload
 
 from sutro_magic import _registry
 from sutro_magic.errors import ArgumentError, shorten
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     import dask.dataframe
     import duckdb
+    import numpy as np
     import pandas as pd
     import polars as pl
     import pyarrow as pa
@@ -37,11 +39,18 @@ if TYPE_CHECKING:
     from sutro_magic.results.sources import Source
     from sutro_magic.structured.unfold import Unfolding
 
-Part = Literal["all", "errors", "filtered", "selected", "peek", "computed", "compared"]
+Part = Literal["all", "errors", "filtered", "selected", "slice", "peek", "computed", "compared"]
 """Which rows of the job a `Results` holds; what is computed is of no one job: `job` then says of what."""
 
 AsType = Literal["pandas", "polars", "arrow", "duckdb", "dask", "path", "results"]
 AS_TYPES: tuple[AsType, ...] = get_args(AsType)
+
+_PUBLIC = (
+    "columns", "digest", "errors", "filtered", "from_cache", "head", "job", "job_id", "num_rows", "part", "path",
+    "provenance", "raw", "save", "schema", "selected", "table", "to", "to_arrow", "to_batches", "to_dask",
+    "to_duckdb", "to_pandas", "to_polars", "truncation", "unfolding", "with_inputs",
+)  # fmt: skip
+"""What completion offers."""
 
 
 class Results:
@@ -116,6 +125,7 @@ class Results:
                 fetched=entry.fetched,
                 size=entry.size,
                 seconds=seconds,
+                digest=f"sha256:{entry.sha256}" if entry.sha256 else None,
             ),
             with_inputs=with_inputs,
             part=part,
@@ -175,6 +185,14 @@ class Results:
     def schema(self) -> pa.Schema:
         """Arrow schema of the table."""
         return self._source.schema
+
+    @property
+    def digest(self) -> str | None:
+        """``sha256:`` and the digest of `path`, as the service sent it; None where there is no such file.
+
+        It belongs to one wire format with its options: the same job fetched as CSV has another one.
+        """
+        return self.provenance.digest
 
     @property
     def path(self) -> Path:
@@ -245,7 +263,21 @@ class Results:
 
     def table(self) -> Any:
         """Return the interactive table of these results: a widget, to be put into others, too."""
-        return _registry.make_table(self)
+        return _registry.load_display().make_table(self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002
+        """Show the table in any IPython front end, whether the extension is loaded or not."""
+        bundle: dict[str, Any] = _registry.load_display().results_bundle(self)
+        return bundle
+
+    def _repr_html_(self) -> str:
+        """Return the first rows as HTML, for front ends without widgets."""
+        page: str = _registry.load_display().results_html(self)
+        return page
+
+    def _display_(self) -> Any:
+        """Return what marimo shows for this object: the interactive table."""
+        return self.table()
 
     def prepare(self, on_rows: Callable[[int, int], None] = lambda _done, _total: None) -> None:
         """Do now what is otherwise done at first need: unfold the outputs.
@@ -280,6 +312,67 @@ class Results:
         raise ArgumentError(
             "Results read from the cache, with locks of this kernel: they cannot be pickled or copied deeply.",
             hint="Take the data: r.to_arrow() is a table, r.path the file as it was sent.",
+        )
+
+    def __dir__(self) -> list[str]:
+        return list(_PUBLIC)
+
+    if not TYPE_CHECKING:  # it would hide misspelt names from the type checker
+
+        def __getattr__(self, name: str) -> Any:
+            # Only called for names that do not exist.
+            if name.startswith("_"):
+                raise AttributeError(name)
+            from sutro_magic.results.wrong_names import wrong_name
+
+            raise wrong_name(name, _PUBLIC)
+
+    # --- parts --------------------------------------------------------------------------------
+
+    @overload
+    def __getitem__(self, key: str) -> pd.Series[Any]: ...
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice | list[Any] | pd.Series[Any] | np.ndarray[Any, Any]) -> Results: ...
+    def __getitem__(self, key: object) -> Any:
+        """Return a part: a column, several columns, a row, or several rows.
+
+        Parameters
+        ----------
+        key : str, list of str, int, slice, or boolean mask
+            A name gives the column as a pandas Series, with the dtype that it has in `to_pandas`. A list of
+            names gives a `Results` with these columns. A number gives one row as a dict; negative ones count
+            from the end. A slice, or a boolean mask with one value per row (pandas, NumPy, Arrow, Polars or
+            a list; null counts as False), gives a `Results` of those rows.
+
+        Raises
+        ------
+        ArgumentError
+            When there is no such column or row, or a mask does not fit.
+
+        Examples
+        --------
+        >>> results["score"].mean()  # doctest: +SKIP
+        >>> results[results["score"] > 3].save("good.csv")  # doctest: +SKIP
+        """
+        from sutro_magic.results import parts
+
+        if isinstance(key, str):
+            return parts.column(self.pages.table, self.schema, key)
+        if isinstance(key, list) and key and all(isinstance(name, str) for name in key):
+            return self._with(parts.columns(self._source, key, self.columns), "slice")
+        if isinstance(key, SupportsIndex) and not isinstance(key, bool | Sized):
+            return parts.row(self.pages.table, self.columns, key)
+        rows = parts.row_numbers(key, self.num_rows)
+        from sutro_magic.results.selection import RowSelection
+
+        return self._with(RowSelection(self.pages, rows, self._source, numbered=False), "slice")
+
+    def __iter__(self) -> NoReturn:
+        raise ArgumentError(
+            "Results are not iterated row by row: that would read all of them one at a time.",
+            hint="for batch in r.to_batches(): ... reads them in bounded memory; r.head(10) has the first ten.",
         )
 
     # --- as data ------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ class Provenance:
         Bytes of the Parquet file in the cache.
     seconds : float
         How long this look took, download included.
+    digest : str, optional
+        ``sha256:`` and the SHA-256 of that file, in hexadecimal; None where there is no such file.
     """
 
     deployment: str
@@ -32,6 +34,7 @@ class Provenance:
     fetched: datetime
     size: int
     seconds: float
+    digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,65 @@ class InMemoryRows:
         return dask_of_rows(self.schema, self.batches(65_536), self._table.nbytes)
 
 
+class ColumnSelection:
+    """Some columns of another source.
+
+    Parameters
+    ----------
+    origin : Source
+    names : list of str
+        Columns, in the order wanted.
+    """
+
+    def __init__(self, origin: Source, names: list[str]) -> None:
+        self.origin = origin
+        self.names = names
+        self.unfolding: Unfolding | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the table."""
+        return self.origin.num_rows
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the table."""
+        schema = self.origin.schema
+        return pa.schema([schema.field(name) for name in self.names])
+
+    @property
+    def path(self) -> Path:
+        """Raise, since there is no file of these columns."""
+        raise _no_file()
+
+    def prepare(self, on_rows: OnRows) -> None:
+        """Prepare the origin."""
+        self.origin.prepare(on_rows)
+
+    def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches."""
+        for batch in self.origin.batches(batch_size):
+            yield batch.select(self.names)
+
+    def stored(self) -> pa.Table:
+        """Return the whole table."""
+        return self.origin.stored().select(self.names)
+
+    def mapped(self) -> pa.Table:
+        """Return the whole table such that any row of it can be read at once."""
+        return self.origin.mapped().select(self.names)
+
+    def duckdb(self) -> Any:
+        """Return a DuckDB relation."""
+        import duckdb
+
+        return duckdb.from_arrow(self.mapped())
+
+    def dask(self) -> Any:
+        """Return a Dask DataFrame."""
+        return self.origin.dask()[self.names]
+
+
 class RowSelection:
     """Rows of a large table by their numbers, with ``_row``; each is read when it is asked for.
 
@@ -98,13 +157,22 @@ class RowSelection:
         Numbers of rows, from 0, in the order wanted; all by default.
     origin : Source, optional
         What the rows were picked from.
+    numbered : bool
+        Whether ``_row`` is among the columns.
     """
 
-    def __init__(self, pages: Pages, rows: Rows | None, origin: Source | None = None) -> None:
+    def __init__(
+        self, pages: Pages, rows: Rows | None, origin: Source | None = None, *, numbered: bool = True
+    ) -> None:
         self._origin = origin
+        self._numbered = numbered
         self._pages = pages
         self._rows = rows
         self.unfolding: Unfolding | None = None
+
+    def numbered(self) -> RowSelection:
+        """Return the same rows with ``_row``."""
+        return RowSelection(self._pages, self._rows, self._origin)
 
     @property
     def fields(self) -> tuple[str, ...] | None:
@@ -125,7 +193,7 @@ class RowSelection:
     def schema(self) -> pa.Schema:
         """Arrow schema of the table."""
         fields = [field.with_type(plain_type(field.type)) for field in self._pages.table.schema]
-        if any(field.name == ROW for field in fields):  # they were picked before
+        if not self._numbered or any(field.name == ROW for field in fields):  # selected before
             return pa.schema(fields)
         return pa.schema([pa.field(ROW, pa.int64()), *fields])
 
@@ -181,6 +249,10 @@ def failed_rows(source: Source) -> tuple[pa.Table, tuple[str, ...] | None]:
 
     Each column is there once: of rows that were picked before, these three may be there already.
     """
+    if isinstance(source, ColumnSelection):
+        source = source.origin
+    if isinstance(source, RowSelection):
+        source = source.numbered()
     fields = _fields_of(source)
     failed = source.failed() if isinstance(source, UnfoldedResults) else None
     if failed is not None:

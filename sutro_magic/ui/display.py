@@ -24,6 +24,28 @@ quiet: WeakSet[Results] = WeakSet()
 """Results that were asked for quietly: they show as one line the first time."""
 
 
+def make_table(results: Results) -> Any:
+    """Return the interactive table of a `Results`."""
+    from sutro_magic.ui.table.results_table import ResultsTable
+
+    return ResultsTable(results)
+
+
+def results_bundle(results: Results) -> dict[str, Any]:
+    """Render a `Results` in an IPython shell that has not loaded the extension."""
+    from IPython.core.getipython import get_ipython
+
+    return Display(get_ipython()).results(results)
+
+
+def results_html(results: Results) -> str:
+    """Return the first rows of a `Results` as HTML."""
+    from sutro_magic.ui.render import views
+
+    page: str = views.mimebundle(views.results_view(results), html=True)["text/html"]
+    return page
+
+
 class Display:
     """Shows our objects in one IPython shell.
 
@@ -209,7 +231,7 @@ class Display:
     def _bound_name(self, results: Results) -> Bound | None:
         names = [
             name
-            for name, value in self.shell.user_ns.items()
+            for name, value in getattr(self.shell, "user_ns", {}).items()
             if value is results and not name.startswith("_")
         ]
         from sutro_magic.ui.render.bound import Bound

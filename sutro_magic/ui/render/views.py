@@ -244,16 +244,17 @@ def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
         took = humanize.duration(results.provenance.seconds)
         said = f"{one_line(results.job.title, 300)}: {rows} x {columns}, in {took}"
         return [bound_line(bound, size), said]
-    where = "_row is the place in the job, from 0"
+    where = "_row is the place in the job, from 0" if "_row" in results.columns else ""
     what = {
         "errors": f"{title}: {humanize.count(results.num_rows, 'output')} that did not parse",
         "filtered": f"{title}: {rows} as the table shows them",
         "selected": f"{title}: {rows} that are ticked",
+        "slice": f"{title}: {rows} x {humanize.count(len(results.columns), 'column')} of it",
         "compared": f"{title} and others: {rows} compared",
     }[results.part]
     if results.part == "errors":
         where += "; _raw the output as sent; _error the reason"
-    return [f"{bound}, {size}" if bound else what, where]
+    return [f"{bound}, {size}" if bound else what, *filter(None, [where])]
 
 
 def _outputs(results: Results, bound: Bound | None) -> list[str]:
