@@ -148,7 +148,7 @@ def test_hostile_texts_do_nothing_but_show_themselves(run, page, traffic, lab_se
 
 
 STATIC = """
-from sutro_magic.ui import table as words
+from sutro_magic.ui.render import views as words
 from sutro_magic.ui.display import Display
 from sutro_magic.ui.render.static import PairsView, TableView
 display = Display(get_ipython())
