@@ -100,9 +100,7 @@ def test_escape_sequences_in_texts_never_reach_the_terminal(ipython, line):
 
 def test_escape_sequences_are_shown_as_symbols(ipython):
     code = "from IPython import get_ipython as g\nr = g().run_line_magic('sutro_results', 'job-demo-awkward --quiet')\n"
-    code += (
-        "from sutro_magic.ui.render import static\nrows = [list(row.values()) for row in r.to_arrow().to_pylist()]\n"
-    )
+    code += "from sutro_magic.ui.render import static\nrows = [list(row.values()) for row in r.to_arrow().to_pylist()]\n"
     code += "view = static.TableView(columns=r.columns, rows=rows, total=len(rows))\n"
     done = ipython("-c", code + "print(static.to_plain(view, width=80, rows=200))")
     assert done.returncode == 0, done.stderr
