@@ -215,8 +215,8 @@ class SutroError(Exception):
             # Standard formatting on purpose: it shows no local variables, so no secrets of theirs.
             return without_secrets("".join(traceback.format_exception(self))).splitlines()
         lines = [f"{type(self).__name__}: {self.message}"]
-        if self.shown_hint:
-            lines.append(f"  -> {self.shown_hint}")
+        if self.hint:  # of a call in Python, also in a notebook, Python syntax is what helps
+            lines.append(f"  -> {self.hint}")
         return lines
 
 

@@ -161,8 +161,7 @@ def _check_row(claimed: int, packed: int) -> None:
             hint=(
                 "Fetch it with ",
                 Hint("option", format="csv", refresh=True),
-                ", which may need less at once; read fewer columns, as without prompts and log probabilities; "
-                "or read it where there is more memory.",
+                ", which may need less at once; read fewer columns, as without prompts and log probabilities; or read it where there is more memory.",
             ),
         )
 
