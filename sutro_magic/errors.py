@@ -238,6 +238,19 @@ def did_you_mean(text: str, names: Iterable[str]) -> str:
     return f"Did you mean {close}? " if close else ""
 
 
+def can_be_typed(text: str) -> bool:
+    """Tell whether a name, which is other people's text, may be proposed as something to type.
+
+    IPython evaluates ``{expression}`` and ``$name`` in a line, so a name that holds them could run code.
+    """
+    return (
+        text.isprintable()
+        and not set(text) & set("{}$\\")
+        and not text.startswith("-")
+        and bool(text.strip())
+    )
+
+
 def without_secrets(text: str) -> str:
     """Take the queries and passwords of addresses and what looks like a key out of other people's words."""
     # Compiled when they are needed, which is not at loading. None of them takes longer than the text is long.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from operator import index
@@ -10,7 +9,15 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from sutro_magic import limits
-from sutro_magic.errors import ArgumentError, Hint, JobNotFoundError, closest, did_you_mean, shorten
+from sutro_magic.errors import (
+    ArgumentError,
+    Hint,
+    JobNotFoundError,
+    can_be_typed,
+    closest,
+    did_you_mean,
+    shorten,
+)
 from sutro_magic.models import WIRE_FORMATS, Job, JobStatus, WireFormat
 
 if TYPE_CHECKING:
@@ -200,19 +207,6 @@ def meant_instead(
     return error
 
 
-def can_be_typed(text: str) -> bool:
-    """Tell whether a name, which is other people's text, may be proposed as something to type.
-
-    IPython evaluates ``{expression}`` and ``$name`` in a line, so a name that holds them could run code.
-    """
-    return (
-        text.isprintable()
-        and not set(text) & set("{}$\\")
-        and not text.startswith("-")
-        and bool(text.strip())
-    )
-
-
 def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
     """Return the jobs that a text may stand for: those that have all its words, else those most like it.
 
@@ -263,4 +257,6 @@ def _are_alike(text: str, other: str) -> bool:
     """Tell whether two texts are alike beyond the words that both begin with: ``job-demo-`` says nothing."""
     common = next((i for i, pair in enumerate(zip(text, other, strict=False)) if len(set(pair)) > 1), 0)
     start = max(text.rfind(mark, 0, common) for mark in "-_ ") + 1
+    import difflib  # here, because it costs a quarter of the loading time
+
     return difflib.SequenceMatcher(None, text[start:], other[start:]).ratio() >= LEAST_RATIO

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.completer import SimpleCompletion
 
-from sutro_magic.errors import shorten
-from sutro_magic.jobs.lookup import can_be_typed
+from sutro_magic.errors import can_be_typed, shorten
 from sutro_magic.magics.flags import STATUSES
 from sutro_magic.magics.parser import MagicParser, OneOf
 from sutro_magic.magics.quoting import as_typed, plain, split

@@ -14,7 +14,6 @@ from sutro_magic.magics.progress_scope import working
 from sutro_magic.magics.quoting import as_typed
 from sutro_magic.magics.settings import Settings, say
 from sutro_magic.ui.display import Display
-from sutro_magic.ui.render.bound import Bound
 from sutro_magic.ui.variables import check_variable
 
 if TYPE_CHECKING:
@@ -275,6 +274,8 @@ class SutroMagics(Magics, Settings):
             value = comparison.rows.to(as_type)
         if options.name is None:
             return value if options.as_type else comparison
+        from sutro_magic.ui.render.bound import Bound
+
         self.display.show(self.display.comparison(comparison, Bound(options.name, as_type)))
         self.shell.user_ns[options.name] = value
         return None

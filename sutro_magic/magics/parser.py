@@ -10,8 +10,14 @@ import shlex
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError, did_you_mean, shorten
-from sutro_magic.jobs.lookup import can_be_typed
+from sutro_magic.errors import (
+    ArgumentError,
+    JobNotFoundError,
+    SutroError,
+    can_be_typed,
+    did_you_mean,
+    shorten,
+)
 from sutro_magic.magics.hints import for_magic
 from sutro_magic.magics.quoting import as_typed, plain, split
 

@@ -9,7 +9,6 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from sutro_magic.errors import ArgumentError
-from sutro_magic.system.optional_packages import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,6 +109,7 @@ def binder(shell: Any) -> Bind:
 
     It is told the name, a `Results` and the type, and answers what it did.
     """
+    from sutro_magic.system.optional_packages import require
     from sutro_magic.ui.render.bound import Bound
 
     def bind(name: str, results: Results, as_type: Any) -> str:
