@@ -91,7 +91,7 @@ def run_cell(kernel, demo, cell, *, fails=False):
     answer = None
     if NEEDS_A_PERSON in cell:
         cell, answer = re.sub(r"https://\S+", demo.url, cell), demo.api_key
-    reply = kernel.run(cell, answer=answer)
+    reply = kernel.run(cell, seconds=200, answer=answer)  # a busy machine makes a million rows in a minute
     assert reply.ok is not fails, f"{cell}\n{reply.traceback}"
 
 
