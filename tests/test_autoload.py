@@ -35,6 +35,7 @@ MAGICS = [
         "cache",
         "compare",
         "demo",
+        "help",
         "jobs",
         "login",
         "profile",
@@ -218,6 +219,11 @@ def test_the_first_tab_of_a_notebook_knows_the_flags(fresh):
         assert kernel.completions("x = %sutro_results --fo") == ["--format"]
         assert kernel.run("%unload_ext sutro_magic") == ("ok", "")
         assert "--format" not in kernel.completions("x = %sutro_results --fo")
+
+
+def test_the_guide_is_installed_with_the_package(fresh):
+    text = fresh.terminal("%sutro_help cache")
+    assert text.startswith("The cache\n====") and "Traceback" not in text
 
 
 def test_load_ext_works_as_ever(fresh):

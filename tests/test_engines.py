@@ -312,7 +312,7 @@ def test_relations_combine_with_each_other_and_with_the_default_connection(sessi
     assert duckdb.sql("select count(*) from films").fetchall() == [(10_000,)]
 
 
-def test_in_threads_the_way_that_the_readme_names_works(session):
+def test_in_threads_the_way_that_the_guide_names_works(session):
     from concurrent.futures import ThreadPoolExecutor
 
     import duckdb
@@ -320,7 +320,7 @@ def test_in_threads_the_way_that_the_readme_names_works(session):
     results = session.results("job-demo-films")
     code = "con.from_arrow(r.to_arrow())"
     for text in (
-        (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8"),
+        (Path(__file__).parents[1] / "sutro_magic/guide/python.md").read_text(encoding="utf-8"),
         Results.to_duckdb.__doc__,
     ):
         assert "default connection" in text and code.partition(".")[2] in text

@@ -99,7 +99,7 @@ print(json.dumps(states))
     assert before == after
     assert set(loaded["line"]) - set(before["line"]) == {
         "sutro_results", "sutro_jobs", "sutro_status", "sutro_wait", "sutro_profile", "sutro_compare", "sutro_browse", "sutro_cache",
-        "sutro_login", "sutro_demo",
+        "sutro_login", "sutro_demo", "sutro_help",
     }  # fmt: skip
     assert set(loaded["cell"]) - set(before["cell"]) == {"sutro_sql"}
     assert loaded["configurables"].count("SutroMagics") == 1

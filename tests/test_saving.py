@@ -172,8 +172,8 @@ def test_json_has_no_infinity_and_the_documentation_says_so(tmp_path):
     assert lines == ['{"a":null,"b":[null,1.0],"c":{"x":null}}', '{"a":null,"b":[null],"c":null}']
     cells = results.save(tmp_path / "a.csv").read_text().splitlines()
     assert cells[1:] == ['inf,"[null,1.0]","{""x"":null}"', 'nan,"[null]",']
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    for text in (readme, Results.save.__doc__):
+    guide = (Path(__file__).parents[1] / "sutro_magic/guide/fetching.md").read_text(encoding="utf-8")
+    for text in (guide, Results.save.__doc__):
         said = next(part for part in re.sub(r"\s+", " ", text).split(". ") if "infinity" in part)
         assert "NaN" in said and "null" in said and "lists and objects" in said
 

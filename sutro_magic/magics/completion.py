@@ -289,12 +289,10 @@ class _Offers:
     def _values(self, action: argparse.Action) -> Iterator[Offer]:
         if isinstance(action.type, OneOf):
             yield from (Offer(name, action.type.what) for name in installed(action.type.names))
-        elif action.metavar == "STATUS":
-            yield from (Offer(name, "status") for name in STATUSES)
+        elif action.metavar in _SOURCES:
+            yield from _SOURCES[action.metavar](self.fragment)
         elif action.metavar == "JOB_ID":
             yield from self._jobs()
-        elif action.metavar == "PATH":
-            yield from _paths(self.fragment.lstrip("'\""))
         elif action.metavar == "VAR":
             yield from self._variables()
         elif action.metavar == "DF":
@@ -359,8 +357,21 @@ def _beside(kind: str, shell: Any) -> str:
     return kind.translate(NO_BREAK) if hasattr(shell, "kernel") else kind
 
 
+def _statuses(_typed: str) -> Iterator[Offer]:
+    yield from (Offer(name, "status") for name in STATUSES)
+
+
+def _topics(typed: str) -> Iterator[Offer]:
+    """Yield topics of the help, with the mark of a magic if it is typed already."""
+    from sutro_magic.magics.help import topics
+
+    mark = "%" if typed.startswith("%") else ""
+    yield from (Offer(f"{mark}{name}", kind) for name, kind in topics().items())
+
+
 def _paths(typed: str) -> Iterator[Offer]:
     """Yield the folders, then the files, whose paths begin with a text."""
+    typed = typed.lstrip("'\"")
     parent, begin = os.path.split(typed)
     before = typed[: len(typed) - len(begin)]
     with suppress(OSError, ValueError), os.scandir(os.path.expanduser(parent) or ".") as found:  # noqa: PTH111 - Path.expanduser raises where there is no home
@@ -370,6 +381,14 @@ def _paths(typed: str) -> Iterator[Offer]:
                 yield Offer(
                     f"{before}{name}{'' if is_file else '/'}", "file" if is_file else FOLDER, is_free=True
                 )
+
+
+_SOURCES: dict[object, Callable[[str], Iterator[Offer]]] = {
+    "STATUS": _statuses,
+    "TOPIC": _topics,
+    "PATH": _paths,
+}
+"""What can stand for a metavar, from what is typed of it."""
 
 
 def _takes_a_value(action: argparse.Action) -> bool:

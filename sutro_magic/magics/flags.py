@@ -323,3 +323,39 @@ def demo_parser() -> MagicParser:
     )
     parser.add_argument("fault", nargs="?", metavar="NAME", help="the fault to switch on, or off")
     return parser
+
+
+def help_parser() -> MagicParser:
+    """Build the parser of ``%sutro_help``."""
+    parser = MagicParser(
+        "sutro_help",
+        "Show a page of the guide, or the help of a magic; without a topic, the list of both.",
+        [
+            "%sutro_help",
+            "%sutro_help cache",
+            "%sutro_help sutro_results      # the same as %sutro_results --help",
+        ],
+        lead="examples:",
+    )
+    parser.on_extra = "One topic at a time; %sutro_help lists them."
+    parser.add_argument(
+        "topic", nargs="?", metavar="TOPIC", help="a page of the guide, or the name of a magic"
+    )
+    return parser
+
+
+PARSERS = {
+    "sutro_results": results_parser,
+    "sutro_sql": sql_parser,
+    "sutro_jobs": jobs_parser,
+    "sutro_status": status_parser,
+    "sutro_wait": wait_parser,
+    "sutro_profile": profile_parser,
+    "sutro_compare": compare_parser,
+    "sutro_browse": browse_parser,
+    "sutro_cache": cache_parser,
+    "sutro_login": login_parser,
+    "sutro_demo": demo_parser,
+    "sutro_help": help_parser,
+}
+"""Parsers of all magics, by name."""

@@ -28,19 +28,7 @@ if TYPE_CHECKING:
     from sutro_magic.ui.browser.job_browser import JobBrowser
     from sutro_magic.ui.render.progress import ProgressLine
 
-MAGIC_NAMES = (
-    "sutro_results",
-    "sutro_sql",
-    "sutro_jobs",
-    "sutro_status",
-    "sutro_wait",
-    "sutro_profile",
-    "sutro_compare",
-    "sutro_browse",
-    "sutro_cache",
-    "sutro_login",
-    "sutro_demo",
-)
+MAGIC_NAMES = tuple(flags.PARSERS)
 
 
 @magics_class
@@ -407,6 +395,18 @@ class SutroMagics(Magics, Settings):
         from sutro_magic.magics import demo_commands
 
         self._demo = demo_commands.run(options, self._demo, self.session, self.display)
+
+    # --- help ---------------------------------------------------------------------------------
+
+    @documented(flags.help_parser)
+    @line_magic
+    def sutro_help(self, line: str) -> None:  # noqa: D102 - documented by its parser
+        options = self._parse(flags.help_parser(), line)
+        if options is None:
+            return
+        from sutro_magic.magics.help import show_help
+
+        show_help(options.topic, self.display)
 
     # --- inside -------------------------------------------------------------------------------
 

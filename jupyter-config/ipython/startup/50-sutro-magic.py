@@ -38,6 +38,7 @@ def _sutro_magic_autoload() -> None:
             "sutro_cache",
             "sutro_login",
             "sutro_demo",
+            "sutro_help",
         )
         for name in names:
             kind = "cell" if name == "sutro_sql" else "line"
