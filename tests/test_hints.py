@@ -269,7 +269,7 @@ def test_a_script_is_told_in_python_and_a_notebook_in_magics(session, kernel, ca
         session.results(job)
     assert str(caught.value) == f"{caught.value.message}\n{python}"
     first, second = kernel.run(f"%sutro_results {job}").traceback.splitlines()
-    assert first == f"{kind.__name__}: {caught.value.message}" and second == f"  -> {magic}"
+    assert first.startswith(f"{kind.__name__}: ") and second == f"  -> {magic}"  # a queued job may start
 
 
 @pytest.mark.parametrize("job", ["job-demo-failed", "job-demo-cancelled", "qwertyuiop"])
