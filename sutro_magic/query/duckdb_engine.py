@@ -140,9 +140,9 @@ def default_threads() -> int:
 
 def default_memory() -> int:
     """Return DuckDB's share of the memory that is ours, in bytes."""
-    most = limits.DUCKDB_MOST_MEMORY * limits.DUCKDB_MEMORY_SHARE
+    most = limits.DUCKDB_MAX_MEMORY_BYTES * limits.DUCKDB_MEMORY_SHARE
     return max(
-        limits.DUCKDB_LEAST_MEMORY, min(most, resources.memory() or most) // limits.DUCKDB_MEMORY_SHARE
+        limits.DUCKDB_MIN_MEMORY_BYTES, min(most, resources.memory() or most) // limits.DUCKDB_MEMORY_SHARE
     )
 
 

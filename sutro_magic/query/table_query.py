@@ -114,14 +114,14 @@ def kind_of(kind: pa.DataType) -> Kind:  # noqa: PLR0911 - one line for each
 
 
 def is_sortable(kind: pa.DataType) -> bool:
-    """Tell whether a table can be sorted by a column of this type; nested values go by their text."""
+    """Return whether a table can be sorted by a column of this type; nested values go by their text."""
     types = pa.types
     binary = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
     return kind_of(kind) != "other" or any(test(kind) for test in binary)
 
 
 def is_searchable(kind: pa.DataType) -> bool:
-    """Tell whether the search box looks into a column of this type: text, and nested values with text."""
+    """Return whether the search box looks into a column of this type: text, and nested values with text."""
     return kind_of(kind) == "text" or (kind_of(kind) == "nested" and _holds_text(kind))
 
 

@@ -89,7 +89,7 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def _is_odd(kind: pa.DataType) -> bool:
-    """Tell whether there is an interval at any depth of a type, or a map whose keys have no type: ``map {}``."""
+    """Return whether there is an interval at any depth of a type, or a map whose keys have no type: ``map {}``."""
     if kind == pa.month_day_nano_interval() or (pa.types.is_map(kind) and pa.types.is_null(kind.key_type)):
         return True
     return any(_is_odd(kind.field(place).type) for place in range(kind.num_fields))

@@ -306,7 +306,7 @@ def _of_numpy(value: Any, shown: str) -> Any:
 
 
 def _loses(value: Any, unit: str) -> bool:
-    """Tell whether times of NumPy hold more than a unit can."""
+    """Return whether times of NumPy hold more than a unit can."""
     import numpy as np
 
     back = value.astype(f"{value.dtype.kind}8[{unit}]").astype(value.dtype)

@@ -327,7 +327,7 @@ class _Search:
             return ArgumentError(said, hint=_LOAD_FIRST)
         tables = [key for key, value in self._variables.items() if key[:1] != "_" and is_table(value)]
         session = self._session
-        jobs = KnownJobs(session.credentials.identity, session.cache.directory, session.seen).jobs()
+        jobs = KnownJobs(session.credentials.identity, session.cache.directory, session.history).jobs()
         known = [*tables, *(text for job in jobs for text in (job.job_id, job.name) if text)]
         folded = {text.casefold(): text for text in reversed(known)}
         close = closest(name.casefold(), folded)

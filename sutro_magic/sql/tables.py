@@ -9,7 +9,7 @@ from sutro_magic.errors import ArgumentError, SutroError, shorten
 
 
 def is_table(value: object) -> bool:
-    """Tell whether SQL can read a value by its name: it has columns, and gives them as Arrow."""
+    """Return whether SQL can read a value by its name: it has columns, and gives them as Arrow."""
     kind = type(value)
     if not hasattr(kind, "columns"):
         return False
@@ -19,7 +19,7 @@ def is_table(value: object) -> bool:
 
 
 def is_dask(value: object) -> bool:
-    """Tell whether a value is a Dask DataFrame, which must be computed first."""
+    """Return whether a value is a Dask DataFrame, which must be computed first."""
     return type(value).__module__.startswith("dask") and hasattr(type(value), "compute")
 
 

@@ -236,7 +236,7 @@ def _schema(layout: Layout, shapes: Mapping[Key, Shape]) -> pa.Schema:
 
 
 def _stores(segment: _Segment, shapes: Mapping[Key, Shape]) -> bool:
-    """Tell whether what a segment holds is, byte for byte, what it would be with these shapes."""
+    """Return whether what a segment holds is, byte for byte, what it would be with these shapes."""
     return segment.shapes.keys() == shapes.keys() and all(
         arrow_type(old) == arrow_type(shapes[key])
         and not (old.kind == "text" and shapes[key].kind == "mixed")

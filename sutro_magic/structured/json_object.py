@@ -54,7 +54,7 @@ def read_object(text: str) -> dict[str, Any]:
 
 
 def is_object(text: str) -> bool:
-    """Tell whether a text is a JSON object for Python's parser, be it one that we refuse or not."""
+    """Return whether a text is a JSON object for Python's parser, be it one that we refuse or not."""
     try:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):

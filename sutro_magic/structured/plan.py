@@ -96,7 +96,7 @@ def read_fields(text: str, plan: Plan) -> dict[Key, Any]:
 
 
 def is_envelope(value: Mapping[str, Any]) -> bool:
-    """Tell whether an object has exactly the keys of an envelope, and text or null as reasoning."""
+    """Return whether an object has exactly the keys of an envelope, and text or null as reasoning."""
     return value.keys() == {CONTENT, REASONING} and isinstance(value[REASONING], str | None)
 
 

@@ -282,20 +282,20 @@ class OutputSchema:
 
 
 def is_object_schema(schema: Mapping[str, Any] | None) -> bool:
-    """Tell whether a schema describes objects."""
+    """Return whether a schema describes objects."""
     return schema is not None and (
         schema.get("type") == "object" or ("type" not in schema and bool(schema.get("properties")))
     )
 
 
 def declares(schema: Mapping[str, Any] | None, *names: str) -> bool:
-    """Tell whether a schema declares fields of all these names."""
+    """Return whether a schema declares fields of all these names."""
     properties = (schema or {}).get("properties")
     return isinstance(properties, dict) and set(names) <= set(properties)
 
 
 def _has_known_words(node: dict[str, Any]) -> bool:
-    """Tell whether all that a node says can be tested for in a column."""
+    """Return whether all that a node says can be tested for in a column."""
     values = [*node.get("enum", ()), node.get("const")]
     return (
         not set(node) - _STRUCTURE - _SAYS_NOTHING - set(_CHECKS)
