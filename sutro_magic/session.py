@@ -196,7 +196,7 @@ class Session:
     ) -> Job:
         """Wait until a job is final.
 
-        The job's status is polled. If the service cannot be reached for a while, polling goes on.
+        The job's status is polled. If the service cannot be reached for a while, polling continues.
 
         Parameters
         ----------

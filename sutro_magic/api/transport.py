@@ -176,8 +176,8 @@ class Transport:
                 )
                 if not stream and not _redirects(response):
                     _read(response)
-        except SutroError as ours:
-            raise ours.with_traceback(None) from None
+        except SutroError as own:
+            raise own.with_traceback(None) from None
         except Exception as error:  # noqa: BLE001 - any exception may contain the key
             failure = TOO_LATE if deadline.over else describe(error)
         except BaseException as stop:  # noqa: BLE001 - raised again, without the frames below

@@ -238,7 +238,7 @@ def test_turning_jumping_sorting_searching_filtering_and_shuffling(run, page, tr
     panel.get_by_label("from").fill("1990")
     panel.get_by_label("to", exact=True).fill("nonsense")
     panel.get_by_role("button", name="Filter").click()
-    expect(table.locator(".st-problem")).to_have_text("'nonsense' is no number. Correct the bound.")
+    expect(table.locator(".st-problem")).to_have_text("'nonsense' is not a number. Correct the bound.")
     panel.get_by_label("to", exact=True).fill("1999")
     panel.get_by_role("button", name="Filter").click()
     expect(table.locator(".st-problem")).to_be_hidden()
@@ -652,8 +652,8 @@ def test_what_cannot_be_answered_is_said_and_taken_back(run, page, traffic):
     expect(info).to_have_text("rows 11 to 20 of 10,000")
     year.locator(".st-menu").click()
     for low, high, said in (
-        ("abc", "", "'abc' is no number. Correct the bound."),
-        ("2000", "1990", "Nothing lies from 2000 to 1990. Swap the bounds."),
+        ("abc", "", "'abc' is not a number. Correct the bound."),
+        ("2000", "1990", "No value is between 2000 and 1990. Swap the bounds."),
     ):
         panel.get_by_label("from").fill(low)
         panel.get_by_label("to", exact=True).fill(high)
