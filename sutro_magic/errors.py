@@ -1,4 +1,4 @@
-"""Every error that Sutro Magic raises on purpose.
+"""All errors that Sutro Magic raises on purpose.
 
 ::
 
@@ -8,29 +8,29 @@
     ├── AuthenticationError      the service refused the key (401, 403)
     ├── ServiceError             the service, or the way to it, failed
     │   ├── ServiceUnreachableError   no connection, or no answer in time
-    │   └── ServiceGoneError          this address no longer serves jobs (410)
+    │   └── ServiceGoneError          the address no longer serves jobs (410)
     ├── JobError                 something about one job
     │   ├── JobNotFoundError
     │   ├── JobNotReadyError     no results yet: the job is queued or running
     │   ├── JobFailedError
     │   ├── JobCancelledError
-    │   └── WaitTimeoutError     the job was not final in the time given
-    ├── CorruptResultsError      the body is not the results: cut, mislabelled or inconsistent
-    ├── ResultsTooLargeError     the results, or what they claim to be, are beyond a limit
+    │   └── WaitTimeoutError     the job was not final before the timeout
+    ├── CorruptResultsError      the body is not the results: truncated, mislabelled or inconsistent
+    ├── ResultsTooLargeError     the results, or their declared size, exceed a limit
     ├── CacheError               the cache folder cannot be used
     ├── FetchCancelledError      the caller's ``cancel`` event was set
-    ├── PeekError                a look at the first rows would fetch too much, or is not possible
+    ├── PeekError                a preview would fetch too much, or is not possible
     ├── QueryError               SQL that cannot be run
     ├── MissingPackageError      a package is not installed, or cannot be imported
     ├── ResourceError            not enough memory, or the system refused a file
     ├── SupersededError          a newer query to a table has cancelled this one
     └── InternalError            a bug in Sutro Magic
 
-A message says what happened; ``hint`` says what to type next. Neither ever holds a key or the
-query of a signed URL.
+``message`` says what happened; ``hint`` says what to type next. Neither contains a key or the query
+of a signed URL.
 
-A hint names actions, not syntax: ``hint=(Hint("wait", job="job-1"), " waits for it.")``. Scripts see
-``session.wait("job-1") waits for it.``; the magics render the same hint as one of their own lines.
+A hint names actions, not syntax: ``hint=(Hint("wait", job="job-1"), " waits for it.")``. In a script it
+reads ``session.wait("job-1") waits for it.``; the magics render it as a line that can be typed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Hint:
-    """An action that a user can take next, without the syntax of it.
+    """An action that the user can take next, independent of its syntax.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ class Hint:
         ``results``, ``wait``, ``status``, ``jobs``, ``cache``, ``login``, ``demo``, ``compare``, ``sql``,
         ``setting``, ``option``, ``value``, ``bind``, ``errors``, ``install`` or ``again``.
     **arguments
-        What the action is done with, by the names of the Python API. An option whose value is None is
-        named without a value.
+        Arguments of the action, named as in the Python API. An option whose value is None is shown
+        by name only.
     """
 
     def __init__(self, action: str, **arguments: object) -> None:
@@ -148,24 +148,24 @@ _PYTHON: Mapping[str, Callable[..., str]] = {
 
 
 class SutroError(Exception):
-    """Root of the tree.
+    """Base class of all errors of Sutro Magic.
 
     Parameters
     ----------
     message : str
-        What happened, one sentence or two.
+        What happened, in one or two sentences.
     hint : str, Hint or tuple of both, optional
-        What to do next, best something that can be typed as it stands.
+        What to do next, preferably something that can be typed as it is.
     """
 
     debug: ClassVar[bool] = False
-    """Show whole tracebacks in notebooks."""
+    """Whether notebooks show full tracebacks."""
 
     usual_hint: ClassVar[HintText | None] = None
-    """What to do next where nobody knows better."""
+    """Hint of the class, used if none is given."""
 
     def __init__(self, message: str, *, hint: HintText | None = None) -> None:
-        # Names and reasons in it are other people's text: no terminal should obey it.
+        # Names and reasons are untrusted text; control characters must not reach a terminal.
         self.message = _printable(message)
         self._hint = hint
         self._render: Callable[[Hint], str] | None = None
@@ -173,23 +173,23 @@ class SutroError(Exception):
 
     @property
     def next_step(self) -> HintText | None:
-        """What to do next, in no syntax yet; another error can take it as its ``hint``."""
+        """The hint without a syntax; can be passed as the ``hint`` of another error."""
         return self._hint or self.usual_hint
 
     @property
     def hint(self) -> str | None:
-        """What to do next: in Python syntax, unless a magic raised the error."""
+        """The hint as text: in Python syntax, unless a magic raised the error."""
         return render_hint(self.next_step, self._render) if self.next_step else None
 
     @property
     def shown_hint(self) -> str | None:
-        """What to do next, as the front end shows it: in magic syntax where the magics are loaded."""
+        """The hint as the front end shows it: in magic syntax if the magics are loaded."""
         render = self._render or _registry.hint_renderer
         return render_hint(self.next_step, render) if self.next_step else None
 
     @property
     def actions(self) -> list[str]:
-        """Names of the actions in the hint."""
+        """Names of the actions of the hint."""
         hint = self._hint or self.usual_hint or ()
         pieces = hint if isinstance(hint, tuple) else (hint,)
         return [piece.action for piece in pieces if isinstance(piece, Hint)]
@@ -199,20 +199,20 @@ class SutroError(Exception):
         self._render = render
 
     def suggest(self, hint: HintText) -> None:
-        """Set the hint, unless there is one."""
+        """Set the hint if there is none."""
         self._hint = self._hint or hint
 
     def propose(self, hint: HintText) -> None:
-        """Replace the hint by a better one."""
+        """Replace the hint."""
         self._hint = hint
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
     def _render_traceback_(self) -> list[str]:
-        """Lines that IPython prints instead of a traceback; the cell still fails."""
+        """Return the lines that IPython prints instead of a traceback; the cell still fails."""
         if SutroError.debug:
-            # Standard formatting on purpose: it shows no local variables, so no secrets of theirs.
+            # Standard formatting shows no local variables, which may hold secrets.
             return without_secrets("".join(traceback.format_exception(self))).splitlines()
         lines = [f"{type(self).__name__}: {self.message}"]
         if self.hint:  # of a call in Python, also in a notebook, Python syntax is what helps
@@ -221,19 +221,19 @@ class SutroError(Exception):
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """Cut long text for a message."""
+    """Return text cut to a maximum length, for a message."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def closest(text: str, names: Iterable[str], least: float = 0.6) -> str | None:
-    """Return the name that looks most like a text, or None if none comes close."""
-    import difflib  # here, because it costs a quarter of the loading time
+def closest(text: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the name most similar to a string, or None if no name is similar enough."""
+    import difflib  # slow to import
 
-    return next(iter(difflib.get_close_matches(text, sorted(names), n=1, cutoff=least)), None)
+    return next(iter(difflib.get_close_matches(text, sorted(names), n=1, cutoff=cutoff)), None)
 
 
 def did_you_mean(text: str, names: Iterable[str]) -> str:
-    """Return ``"Did you mean X? "`` with the name that looks most like a text, or nothing."""
+    """Return ``"Did you mean X? "`` with the most similar name, or an empty string."""
     close = closest(text, names)
     return f"Did you mean {close}? " if close else ""
 
@@ -252,8 +252,8 @@ def can_be_typed(text: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Take the queries and passwords of addresses and what looks like a key out of other people's words."""
-    # Compiled when they are needed, which is not at loading. None of them takes longer than the text is long.
+    """Remove URL queries, URL passwords and anything like a key from text of other origin."""
+    # Compiled on first use, to keep loading fast. Both run in linear time: the text is untrusted.
     text = re.sub(r"[^\s'\"]+", _bare_address, text)
     return re.sub(
         r"\b(Key|Bearer|Basic) +[^\s'\"]+|\bsk_[^\s'\"]+", lambda found: f"{found[1] or ''} ***".strip(), text
@@ -261,7 +261,7 @@ def without_secrets(text: str) -> str:
 
 
 def _bare_address(found: re.Match[str]) -> str:
-    """Return a word without the query and the password, if it is an address or a path."""
+    """Return a word without query and password if it is a URL or a path."""
     word = found[0]
     slash = word.find("/")
     mark = word.find("?", slash)
@@ -288,19 +288,19 @@ class AuthenticationError(SutroError):
 
 
 class ServiceError(SutroError):
-    """The service answered with an error, or with something that is no answer.
+    """The service answered with an error or with an unusable response.
 
     Parameters
     ----------
     message, hint
         As in `SutroError`.
     status_code : int, optional
-        HTTP status code, where there was one.
+        HTTP status code, if there was a response.
     retry_after : float
-        Seconds that the service asks to wait, 0 where it does not.
+        Seconds that the service asks to wait, 0 if it does not.
     """
 
-    usual_hint = (Hint("again"), "; if it stays, the service's operator needs to know.")
+    usual_hint = (Hint("again"), "; if the error persists, contact the operator of the service.")
 
     def __init__(
         self,
@@ -324,14 +324,14 @@ class ServiceGoneError(ServiceError):
 
 
 class JobError(SutroError):
-    """Something about one job.
+    """An error about one job.
 
     Parameters
     ----------
     message, hint
         As in `SutroError`.
     job_id : str
-        The job as the user named it.
+        The job as the user gave it.
     """
 
     def __init__(self, message: str, *, job_id: str, hint: HintText | None = None) -> None:
@@ -340,12 +340,12 @@ class JobError(SutroError):
 
 
 class JobNotFoundError(JobError):
-    """The service knows no such job.
+    """The job was not found.
 
     Attributes
     ----------
     meant : str
-        The id or the name that was likely meant; empty where none or several come close.
+        The id or name that was probably meant; empty if there is none or more than one.
     """
 
     meant = ""
@@ -364,31 +364,31 @@ class JobCancelledError(JobError):
 
 
 class WaitTimeoutError(JobError):
-    """The job was not final within the time given."""
+    """The job was not final before the timeout."""
 
 
 class CorruptResultsError(SutroError):
-    """What arrived is not the job's results: cut, mislabelled or inconsistent.
+    """The body is not the job's results: truncated, mislabelled or inconsistent.
 
     Attributes
     ----------
     flag : str
-        The option that asked for a column that the service did not send, as ``inputs``; empty for anything else.
+        The option that requested a column the service did not send, such as ``inputs``; else empty.
     """
 
     flag = ""
     usual_hint = (
         Hint("option", refresh=True),
-        " fetches it again; if it stays, try ",
+        " fetches it again; if the error persists, try ",
         Hint("option", format="csv"),
         ".",
     )
 
 
 class ResultsTooLargeError(SutroError):
-    """The results, or what they claim to be, are beyond what can be taken without harm."""
+    """The results, or their declared size, exceed a limit."""
 
-    usual_hint = "Nothing of it is kept. If the job is really that large, split it into smaller ones."
+    usual_hint = "Nothing was kept. If the job is really that large, split it into smaller ones."
 
 
 class CacheError(SutroError):
@@ -396,20 +396,20 @@ class CacheError(SutroError):
 
 
 class FetchCancelledError(SutroError):
-    """A fetch was stopped by its caller; what has arrived is kept for the next one."""
+    """The caller cancelled a fetch; the bytes that arrived are kept for the next fetch."""
 
-    usual_hint = "Fetch again: what could be kept of it is not transferred twice."
+    usual_hint = "Fetch again: bytes that were kept are not transferred again."
 
 
 class PeekError(SutroError):
-    """A look at the first rows would fetch too much of the artifact, or is not possible at all.
+    """A preview would fetch too much of the artifact, or is not possible.
 
     Parameters
     ----------
     message, hint
         As in `SutroError`.
     cost : int, optional
-        Bytes that the look would fetch.
+        Bytes that the preview would fetch.
     size : int, optional
         Bytes of the whole artifact.
     """
@@ -423,7 +423,7 @@ class PeekError(SutroError):
 
 
 class QueryError(SutroError):
-    """SQL that DuckDB cannot run, or that would do more than read."""
+    """The SQL cannot be run, or would do more than read."""
 
     usual_hint = (Hint("sql"), " shows what can be read, and examples.")
 
@@ -433,17 +433,17 @@ class MissingPackageError(SutroError):
 
 
 class ResourceError(SutroError):
-    """There is not enough memory, or the system refused to open, read or write a file."""
+    """Out of memory, or the system refused to open, read or write a file."""
 
 
 class SupersededError(SutroError):
-    """A newer query to a table, or the end of the table, has cancelled this one."""
+    """The query was cancelled by a newer query to the same table, or because the table was closed."""
 
     usual_hint = (Hint("again"), ".")
 
 
 class InternalError(SutroError):
-    """A bug in Sutro Magic: something was raised that should not be."""
+    """An unexpected exception: a bug in Sutro Magic."""
 
     usual_hint = (
         "This is a bug in Sutro Magic. ",

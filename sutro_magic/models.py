@@ -1,7 +1,7 @@
-"""What the service talks about: jobs, their statuses, and requests for results.
+"""Jobs, job statuses and requests for results.
 
-Field names follow the service's job object; unknown fields are kept in ``Job.extra`` and missing
-ones are ``None``, because the API has two generations and both leave things out.
+Field names follow the service's job object. Unknown fields are kept in ``Job.extra`` and missing ones
+are ``None``, because the API has two generations and both omit fields.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WireFormat = Literal["parquet", "csv", "json"]
-"""Formats in which the service sends results; the table is the same in each."""
+"""Formats in which the service sends results; the table is the same in all of them."""
 
 WIRE_FORMATS: tuple[WireFormat, ...] = get_args(WireFormat)
 
@@ -39,14 +39,14 @@ class JobStatus(StrEnum):
 
     @classmethod
     def parse(cls, text: object) -> JobStatus:
-        """Read any spelling that a generation of the API is known to use; anything else is UNKNOWN."""
+        """Return the status for any known spelling; anything else is UNKNOWN."""
         name = str(text).strip().upper() if text is not None else ""
         name = _OTHER_SPELLINGS.get(name, name)
         return cls.__members__.get(name, cls.UNKNOWN)
 
     @property
     def is_final(self) -> bool:
-        """Whether the job will not change any more."""
+        """Whether the status can no longer change."""
         return self in {JobStatus.SUCCEEDED, JobStatus.CANCELLED, JobStatus.FAILED}
 
 
@@ -89,7 +89,7 @@ class Job:
 
     @classmethod
     def from_api(cls, data: Mapping[str, Any]) -> Job:
-        """Build a job from the service's job object, whatever of it is there."""
+        """Return a job from the service's job object, which may lack fields."""
         known = {
             "job_id", "status", "name", "description", "model", "num_rows", "job_priority", "datetime_created",
             "datetime_started", "datetime_completed", "input_tokens", "output_tokens", "job_cost",
@@ -119,7 +119,7 @@ class Job:
         )
 
     def to_api(self) -> dict[str, Any]:
-        """Return the job in the service's own field names, without what we do not know of."""
+        """Return the job as a dict with the service's field names; unknown fields are left out."""
 
         def iso(time: datetime | None) -> str | None:
             return time.isoformat() if time else None
@@ -154,16 +154,16 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class JobProgress:
-    """How far a running job says it is. A hint: whether it is done, its status alone tells.
+    """Reported progress of a running job. Only an estimate: the status alone says whether the job is done.
 
     Attributes
     ----------
     rows : int
-        Rows done so far; never goes back.
+        Rows done so far; never decreases.
     input_tokens, output_tokens : int or None
-        Tokens so far, over all rows.
+        Tokens so far, summed over all rows.
     tokens_per_second : float or None
-        Input and output tokens a second, at the moment.
+        Current rate of input and output tokens per second.
     """
 
     rows: int = 0
@@ -172,16 +172,16 @@ class JobProgress:
     tokens_per_second: float | None = None
 
     def after(self, event: object) -> JobProgress:
-        """Take in one line of the progress stream; what is not understood changes nothing."""
+        """Return the progress updated by one event of the progress stream; unknown events are ignored."""
         if not isinstance(event, dict):
             return self
-        said = event.get("result")
+        value = event.get("result")
         if event.get("update_type") == "progress":
-            return replace(self, rows=max(self.rows, _integer(said) or 0))
-        if event.get("update_type") != "tokens" or not isinstance(said, dict):
+            return replace(self, rows=max(self.rows, _integer(value) or 0))
+        if event.get("update_type") != "tokens" or not isinstance(value, dict):
             return self
-        read, written = _integer(said.get("input_tokens")), _integer(said.get("output_tokens"))
-        rate = _number(said.get("total_tokens_processed_per_second"))
+        read, written = _integer(value.get("input_tokens")), _integer(value.get("output_tokens"))
+        rate = _number(value.get("total_tokens_processed_per_second"))
         return replace(
             self,
             input_tokens=self.input_tokens if read is None else read,
@@ -191,7 +191,7 @@ class JobProgress:
 
 
 class JobList(list[Job]):
-    """Jobs in a list that a notebook shows as a table."""
+    """List of jobs that a notebook shows as a table."""
 
     more: bool = False
     """Whether a limit left older jobs out."""
@@ -206,7 +206,7 @@ class JobList(list[Job]):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsRequest:
-    """What the user wants of one job: which columns, and over which wire format."""
+    """A request for the results of one job: optional columns and wire format."""
 
     job_id: str
     format: WireFormat = "parquet"
@@ -215,7 +215,7 @@ class ResultsRequest:
 
 
 def parse_time(value: object) -> datetime | None:
-    """Read an ISO time; one without a zone is UTC, as the service's own client takes it."""
+    """Return an ISO time as UTC; a time without a zone is taken as UTC, as the service's SDK does."""
     if not isinstance(value, str):
         return None
     try:
@@ -226,12 +226,12 @@ def parse_time(value: object) -> datetime | None:
 
 
 def failure_text(reason: object) -> str | None:
-    """Say a failure reason, which may be text or an object with ``message`` and ``additional_context``."""
+    """Return a failure reason as text without secrets; it may be sent as an object with ``message`` and ``additional_context``."""
     if isinstance(reason, dict):
         parts = [reason.get("message"), reason.get("additional_context")]
         reason = "; ".join(str(part) for part in parts if part)
-    said = _text(reason)
-    return None if said is None else without_secrets(said)
+    text = _text(reason)
+    return None if text is None else without_secrets(text)
 
 
 def _text(value: object) -> str | None:

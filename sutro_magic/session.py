@@ -1,4 +1,4 @@
-"""Session: credentials, client and cache together; what a script or a magic calls.
+"""`Session`: the entry point of scripts and magics, with credentials, client and cache.
 
 ::
 
@@ -48,27 +48,26 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A deployment, a key and a cache. Threads may share it.
+    """A connection to one deployment, with its credentials and cache. Thread-safe.
 
     Parameters
     ----------
     api_url, api_key : str, optional
-        Values that are not given come from ``SUTRO_API_URL`` and ``SUTRO_API_KEY``, else from
-        ``~/.sutro/config.json``; always as a pair.
+        Default: ``SUTRO_API_URL`` and ``SUTRO_API_KEY``, then ``~/.sutro/config.json``. URL and key always come
+        from the same place.
     cache_dir : pathlib.Path or str, optional
-        ``SUTRO_MAGIC_CACHE_DIR`` or the user's cache folder by default.
+        Default: ``SUTRO_MAGIC_CACHE_DIR``, then the user's cache folder.
 
     Raises
     ------
     ConfigurationError
-        When ``api_url`` cannot be used. What is wrong with the environment or the file is said at
-        the first request.
+        If ``api_url`` is invalid. An invalid environment or configuration file raises at the first request.
     """
 
     def __init__(
         self, api_url: str | None = None, api_key: str | None = None, cache_dir: Path | str | None = None
     ) -> None:
-        # No plain key is left here: IPython can show variables with a traceback.
+        # Keep no plain key in a variable: IPython can show variables with a traceback.
         self._given_url, self._given_key, api_key = api_url, Secret(api_key) if api_key else None, None
         check_types(api_url, self._given_key, cache_dir)
         if api_url:
@@ -78,7 +77,7 @@ class Session:
         self._lock = ThreadLock()
         self._listeners = threading.local()
         self.cache = ResultsCache(cache_dir)
-        self.seen = JobHistory()
+        self.history = JobHistory()
         duckdb_engine.limit_arrow()
 
     def __repr__(self) -> str:
@@ -87,41 +86,41 @@ class Session:
         except SutroError as error:
             return f"<Session without a service: {error.message}>"
 
-    # --- who we are ---------------------------------------------------------------------------
+    # --- credentials --------------------------------------------------------------------------
 
     @property
     def credentials(self) -> Credentials:
-        """The pair in use; read again until a pair was fixed, so that a changed environment has effect at once."""
+        """The credentials in use; read again at each access unless fixed by `use`, so that a changed environment takes effect."""
         key = self._given_key.reveal() if self._given_key else None
         return self.fixed_credentials or resolve(self._given_url, key)
 
     @property
     def client(self) -> Client:
-        """The HTTP client for the credentials in use; threads share it."""
+        """The HTTP client for the credentials in use; shared by all threads."""
         current = self.credentials
         with self._lock:
             if self._client is None or self._client.credentials != current:
                 if self._client is not None:
-                    self._client.close()  # what another thread fetches with it goes on
-                remember = partial(self.seen.add, current.identity)
-                self._client = Client(current, on_retry=self._tell_retry, on_job=remember)
+                    self._client.close()  # requests of other threads that are under way are not interrupted
+                remember = partial(self.history.add, current.identity)
+                self._client = Client(current, on_retry=self._notify_retry, on_job=remember)
             return self._client
 
     @property
     def on_retry(self) -> Callable[[str], None]:
-        """Told in a few words when a request of this thread failed and is tried again."""
-        told: Callable[[str], None] = getattr(self._listeners, "on_retry", ignore)
-        return told
+        """Callback of this thread; called with a short reason before a failed request is retried."""
+        callback: Callable[[str], None] = getattr(self._listeners, "on_retry", ignore)
+        return callback
 
     @on_retry.setter
-    def on_retry(self, told: Callable[[str], None]) -> None:
-        self._listeners.on_retry = told
+    def on_retry(self, callback: Callable[[str], None]) -> None:
+        self._listeners.on_retry = callback
 
-    def _tell_retry(self, reason: str) -> None:
+    def _notify_retry(self, reason: str) -> None:
         self.on_retry(reason)
 
     def use(self, credentials: Credentials | None) -> None:
-        """Set the pair for this session; ``None`` goes back to what is configured."""
+        """Set the credentials of this session; ``None`` restores the configured ones."""
         self.fixed_credentials = credentials
 
     def close(self) -> None:
@@ -141,21 +140,21 @@ class Session:
         Parameters
         ----------
         limit : int, optional
-            At most so many; all by default.
+            Maximum number of jobs; unlimited by default.
         status : str or JobStatus, optional
-            Only jobs with this status, in any case.
+            Only jobs with this status; case is ignored.
         search : str, optional
-            Only jobs whose id, name, description or model contains this text, in any case.
+            Only jobs whose id, name, description or model contains this string; case is ignored.
 
         Returns
         -------
         JobList
-            A list; its ``more`` says whether the limit left jobs out.
+            A list with an attribute ``more``: whether the limit left jobs out.
 
         Raises
         ------
         ArgumentError
-            For a status that does not exist or a limit below 1.
+            If the status does not exist or the limit is below 1.
         """
         if limit is not None and limit < 1:
             raise ArgumentError(f"A limit of {limit} shows nothing.", hint="Give a number from 1.")
@@ -171,7 +170,7 @@ class Session:
         return found
 
     def job(self, job_id: str) -> Job:
-        """Read one job, given by id, by a unique prefix of an id, or by its exact name.
+        """Return one job, given by id, unique prefix of an id, or exact name.
 
         Raises
         ------
@@ -197,30 +196,29 @@ class Session:
     ) -> Job:
         """Wait until a job is final.
 
-        Its status, asked for again and again, is what counts; a service that cannot be reached for a while does
-        not end the wait.
+        The job's status is polled. If the service cannot be reached for a while, polling continues.
 
         Parameters
         ----------
         job_id : str
         timeout : float, optional
-            Seconds; for ever by default.
+            Seconds; unlimited by default.
         on_poll : callable
-            Called with the job each time its status was read.
+            Called with the job after each poll.
         on_progress : callable
-            Called with the job and its `sutro_magic.models.JobProgress`, where the service tells of it.
+            Called with the job and its `sutro_magic.models.JobProgress` if the service reports progress.
 
         Returns
         -------
         Job
-            When it succeeded.
+            The job, which has succeeded.
 
         Raises
         ------
         JobFailedError, JobCancelledError, WaitTimeoutError
         """
         check_timeout(timeout)
-        listeners = PollCallbacks(on_poll=on_poll, on_progress=on_progress, on_outage=self._tell_retry)
+        listeners = PollCallbacks(on_poll=on_poll, on_progress=on_progress, on_outage=self._notify_retry)
         return wait_for(self.client, self.job(job_id), listeners, timeout=timeout)
 
     # --- results ------------------------------------------------------------------------------
@@ -242,38 +240,42 @@ class Session:
         on_kept: Callable[[int], None] = lambda _count: None,
         cancel: threading.Event | None = None,
     ) -> Results:
-        """Fetch the results of a finished job, or take them from the cache.
+        """Return the results of a finished job, from the cache or the service.
 
-        Any number of threads may fetch at the same time. All callbacks are called in the thread that fetches.
+        Thread-safe. Callbacks are called in the calling thread.
 
         Parameters
         ----------
         job_id : str
             Id, unique prefix of an id, or exact name.
         format : {"parquet", "csv", "json"}
-            Format over the wire; the table is the same in each.
+            Wire format; the table is the same in all of them.
         inputs, logprobs : bool
-            Include the prompts; include the cumulative log probabilities.
+            Whether to include the prompts and the cumulative log probabilities.
         unfold : bool, optional
-            Whether JSON outputs become columns. By default they do when the job has a schema of objects
-            or at least half of the outputs are JSON objects. Nothing is unfolded before it is needed.
+            Whether JSON outputs become columns. Default: if the job has an object schema, or if at least half of
+            the outputs are JSON objects. Outputs are unfolded when the columns are first used.
         refresh : bool
-            Fetch anew even if cached.
+            Whether to fetch again even if the results are cached.
         wait : bool
-            Wait for the job first if it is not final.
-        on_bytes, on_poll, on_progress, on_notice : callable
-            Told about bytes while downloading, job and progress while waiting (as in `wait`), and a damaged entry.
+            Whether to wait for the job if it is not final.
+        on_bytes : callable
+            Called with the bytes downloaded and, if known, the total.
+        on_poll, on_progress : callable
+            As in `wait`.
+        on_notice : callable
+            Called with one sentence, for example if a cache entry is damaged.
         on_kept : callable
-            Told, when a download was stopped or failed, how many bytes of it are kept for the next fetch.
+            Called with the number of bytes kept for the next fetch if a download was stopped or failed.
         cancel : threading.Event, optional
-            When another thread sets it, the fetch ends within a second.
+            Set it from another thread to stop the fetch; it ends within a second.
 
         Raises
         ------
         FetchCancelledError
-            When ``cancel`` was set.
+            If ``cancel`` was set.
         SutroError
-            Of the kind that fits; the cache is then as it was.
+            Any other subclass, by cause; the cache is left unchanged.
         """
         request = ResultsRequest(
             job_id=clean_job(job_id), format=parse_format(format), inputs=inputs, logprobs=logprobs
@@ -303,33 +305,32 @@ class Session:
         refresh: bool = False,
         cancel: threading.Event | None = None,
     ) -> Results:
-        """Look at the first rows of a finished job, without fetching the rest.
+        """Return the first rows of a finished job, without fetching the rest.
 
-        The end of the Parquet artifact is read, where it says what is where, and the row groups that hold the
-        first rows.
+        Reads the footer of the Parquet artifact and the row groups with the first rows.
 
         Parameters
         ----------
         job_id : str
             Id, unique prefix of an id, or exact name.
         rows : int
-            How many, at most.
+            Maximum number of rows.
         inputs, logprobs, unfold, cancel
             As in `results`.
         refresh : bool
-            Look at the service even if the results are in the cache.
+            Whether to read from the service even if the results are cached.
 
         Returns
         -------
         Results
-            Of the first rows: its ``part`` is ``"peek"``, and it has no ``path``.
+            The first rows; ``part`` is ``"peek"`` and there is no ``path``.
 
         Raises
         ------
         PeekError
-            When a look would fetch more than a fifth of the artifact, or the storage does not send parts of it.
+            If the preview would fetch more than a fifth of the artifact, or the storage does not support ranges.
         SutroError
-            Of the kind that fits.
+            Any other subclass, by cause.
         """
         rows = clean_rows(rows)
         request = ResultsRequest(job_id=clean_job(job_id), inputs=inputs, logprobs=logprobs)
@@ -337,11 +338,11 @@ class Session:
         return preview(self, request, rows, options)
 
     def cached(self, request: ResultsRequest) -> Results | None:
-        """Return what the cache holds of a request, or None; nothing is asked of the service."""
+        """Return the cached results for a request, or None; the service is not contacted."""
         return FetchPipeline(self, FetchOptions()).cached(request)
 
     def resolve(self, text: str, not_found: JobNotFoundError) -> str:
-        """Return the id that a prefix or a name stands for; raise ``not_found``, or an error that knows better."""
+        """Return the job id for a prefix or a name; raise ``not_found`` or a more specific error."""
         try:
             jobs = self.jobs()
         except SutroError:

@@ -102,7 +102,7 @@ def test_a_list_that_may_be_of_any_length_is_refused(tmp_path):
     path = tmp_path / "bomb.parquet"
     lists = pa.ListArray.from_arrays(pa.array([0, 400]), one_long_text(400, 20 * MB))
     pq.write_table(pa.table({JOB: lists}), path, compression="zstd", store_schema=False)
-    with pytest.raises(ResultsTooLargeError, match=r"A list of `job-4f2a.list.element` may take 8\.0 GB"):
+    with pytest.raises(ResultsTooLargeError, match=r"A list of `job-4f2a.list.element` may need 8\.0 GB"):
         batches(path)
 
 
@@ -189,9 +189,9 @@ dictionaries = st.lists(
 def test_the_longest_text_of_a_dictionary_is_found_whatever_bytes_it_holds(dictionary, missing):
     page = b"".join(len(text).to_bytes(4, "little") + text for text in dictionary)
     read = dictionary[: len(dictionary) - missing] if missing < len(dictionary) else []
-    assert page_headers.longest_text(page, len(read)) == max(map(len, read), default=0)
+    assert page_headers.longest_string(page, len(read)) == max(map(len, read), default=0)
     damaged = page[: len(page) - missing]
-    assert page_headers.longest_text(damaged, len(dictionary)) <= 70_000
+    assert page_headers.longest_string(damaged, len(dictionary)) <= 70_000
 
 
 texts = st.lists(

@@ -318,7 +318,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(demo, tmp_path, plac
     (tmp_path / "cache-with-file-as-staging" / cache_store.STAGING_FOLDER).write_text("in the way")
     session = Session(api_url=demo.url, api_key=demo.api_key, cache_dir=tmp_path / place)
     assert session.cache.entries() == [] and session.cache.clear() == (0, 0)
-    with pytest.raises(errors.CacheError, match="cannot be written") as caught:
+    with pytest.raises(errors.CacheError, match="is not writable") as caught:
         session.results("job_12345")
     assert layout.DIRECTORY_VARIABLE in caught.value.hint and str(tmp_path) in caught.value.message
     assert not demo.requests, "nothing is fetched that cannot be kept"
@@ -329,7 +329,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(demo, tmp_path, plac
 def test_a_file_in_the_place_of_the_identity_is_one_clear_error(session):
     session.cache.directory.mkdir()
     (session.cache.directory / session.credentials.identity).write_text("in the way")
-    with pytest.raises(errors.CacheError, match="could not be kept") as caught:
+    with pytest.raises(errors.CacheError, match="could not be written") as caught:
         session.results("job_12345")
     assert caught.value.hint and leftovers(session.cache) == []
 

@@ -223,7 +223,7 @@ def test_a_cache_that_can_only_be_read_still_serves(demo, open_folder):
     assert not demo.requests
     assert sorted((str(p), p.stat().st_mtime_ns) for p in session.cache.directory.rglob("*")) == before
     said = as_nobody(demo, open_folder / "cache", "job_12345")
-    assert said.startswith("CacheError") and "cannot be written" in said and "SUTRO_MAGIC_CACHE_DIR" in said
+    assert said.startswith("CacheError") and "is not writable" in said and "SUTRO_MAGIC_CACHE_DIR" in said
     session.close()
 
 

@@ -230,10 +230,10 @@ def test_texts_of_the_service_that_could_run_or_mislead_are_not_offered(tab, lis
         f"session = {MAGICS}.session\n"
         "bad = ['{print(1)}', '$HOME', '--all', 'a\\nb', '\\x1b[31m', '\\u202eabc', '  ', 'back\\\\slash']\n"
         "for i, text in enumerate(bad):\n"
-        "    session.seen.add(session.credentials.identity, Job(job_id=f'bad-{i}', name=text))\n"
-        "    session.seen.add(session.credentials.identity, Job(job_id=text))\n"
+        "    session.history.add(session.credentials.identity, Job(job_id=f'bad-{i}', name=text))\n"
+        "    session.history.add(session.credentials.identity, Job(job_id=text))\n"
         "for i in range(2):\n"
-        "    session.seen.add(session.credentials.identity, Job(job_id=f'bad-twin-{i}', name='twin'))\n"
+        "    session.history.add(session.credentials.identity, Job(job_id=f'bad-twin-{i}', name='twin'))\n"
     )
     offers = tab("%sutro_status bad|").offers
     assert sorted(offers) == sorted([*(f"bad-{i}" for i in range(8)), "bad-twin-0", "bad-twin-1"])

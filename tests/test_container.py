@@ -83,7 +83,7 @@ def test_the_limits_of_the_control_group_and_of_those_around_it(group, lines, fi
     assert resources.cores() == duckdb_engine.default_threads() == cores
     assert resources.memory() == min(memory or machine, machine)
     assert duckdb_engine.default_memory() == max(
-        limits.DUCKDB_LEAST_MEMORY, min(4 * 2**32, resources.memory()) // 4
+        limits.DUCKDB_MIN_MEMORY_BYTES, min(4 * 2**32, resources.memory()) // 4
     )
 
 

@@ -73,7 +73,7 @@ def test_a_child_forked_while_a_thread_held_a_lock_is_not_stuck(tmp_path):
         session, answers = session_for(service, tmp_path), forking.Queue()
         child = forking.Process(target=fetch_in_child, args=(session, "job-1", answers))
         # As a thread may hold them that is not there in the child.
-        with cancellation._sockets_lock, eviction._holders_lock, session._lock, session.seen._lock:
+        with cancellation._sockets_lock, eviction._holders_lock, session._lock, session.history._lock:
             child.start()
         assert answers.get(timeout=30) == ("job-1", {"job-1"})
         child.join()
@@ -177,7 +177,7 @@ def test_partial_downloads_may_be_on_another_disk(service, session, tmp_path, wi
 
 def test_a_folder_whose_name_is_too_long_is_one_clear_error(service, tmp_path):
     session = session_for(service, tmp_path / ("a" * 300))
-    with pytest.raises(errors.CacheError, match="cannot be written"):
+    with pytest.raises(errors.CacheError, match="is not writable"):
         session.results(JOB)
     session.close()
 

@@ -100,7 +100,7 @@ def raised(error):
         (PermissionError(13, "Permission denied", "/x"), "ResourceError", "Permission denied", "cache_dir"),
         (OSError(24, "Too many open files"), "ResourceError", "Too many open", "restart"),
         (TimeoutError(110, "Connection timed out"), "ResourceError", "timed out", "Try again"),
-        (MemoryError(), "ResourceError", "not enough memory", "free some memory"),
+        (MemoryError(), "ResourceError", "Out of memory", "free some memory"),
         (ModuleNotFoundError("No module named 'duckdb'"), "MissingPackageError", "duckdb", "pip install -U"),
         (KeyError("rows"), "InternalError", "KeyError at test_errors.py:", "This is a bug"),
         (OSError("an odd library's own"), "InternalError", "an odd library's own", "This is a bug"),

@@ -167,7 +167,7 @@ def test_a_comment_after_the_line_is_ignored(kernel, line):
 
 
 def test_a_number_sign_inside_a_name_is_no_comment(kernel):
-    assert "knows no job 'job # 1'" in kernel.run("%sutro_results 'job # 1'").evalue
+    assert "has no job 'job # 1'" in kernel.run("%sutro_results 'job # 1'").evalue
 
 
 def test_what_the_configuration_says_holds_until_a_flag_says_otherwise(kernel):
@@ -212,9 +212,9 @@ BAD_LINES = [
     ("%sutro_results job_12345 --save out_{undefined}.csv", "undefined is not defined", "defines it"),
     ("%sutro_results '$df'", "inside single quotes", "Use double quotes"),
     ("%sutro_results job_12345 --name list", "would hide", "like my_list"),
-    ("%sutro_results ../../etc/passwd", "knows no job", "%sutro_jobs"),
+    ("%sutro_results ../../etc/passwd", "has no job", "%sutro_jobs"),
     ("%sutro_results " + "x" * 3000, "3,000 characters", "%sutro_jobs"),
-    ("%sutro_results 'a b'", "knows no job 'a b'", "%sutro_jobs"),
+    ("%sutro_results 'a b'", "has no job 'a b'", "%sutro_jobs"),
     ("%sutro_results job-demo-failed", "failed", "%sutro_status"),
     ("%sutro_results job-demo-long", "RUNNING", "%sutro_wait job-demo-long"),
     ("%sutro_jobs --status done", "no status 'done'", "succeeded"),

@@ -37,7 +37,7 @@ def test_its_type_is_refused_before_anything_is_fetched(bare, demo, cell):
     bare.run("df = 'as before'")
     demo.requests.clear()
     first, second = bare.run(cell).traceback.splitlines()
-    assert "dask is not installed here" in first and "%pip install 'sutro-magic[dask]'" in second
+    assert "dask is not installed" in first and "%pip install 'sutro-magic[dask]'" in second
     assert list(demo.requests) == [] and bare.value("df") == "as before"
 
 

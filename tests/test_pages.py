@@ -265,7 +265,7 @@ def test_every_type_of_column_can_be_shown_and_those_with_an_order_sorted():
     for place, field in enumerate(table.schema):
         asked = {"order": [[place, "desc"]]}
         if field.name == "null":
-            with pytest.raises(ArgumentError, match="no order"):
+            with pytest.raises(ArgumentError, match="cannot be sorted"):
                 parse_query(asked, table.schema)
         else:
             assert (
@@ -324,7 +324,7 @@ def test_a_range_is_refused_where_nothing_can_lie_in_it_and_a_day_has_all_its_ho
     assert found(0, "2026-01-31", "2026-01-31 18:00") == []
     assert found(1, "1", "1.5") == [0]
     for column, low, high in ((0, "2026-02-01", "2026-01-31"), (1, "3", "2.5")):
-        with pytest.raises(ArgumentError, match=f"Nothing lies from {low} to {high}"):
+        with pytest.raises(ArgumentError, match=f"No value is between {low} and {high}"):
             found(column, low, high)
     for day in ("2026-02-30", "yesterday", "31.1.2026"):
         with pytest.raises(ArgumentError, match=f"'{day}' is not a time, like 2026-01-31"):
@@ -334,7 +334,7 @@ def test_a_range_is_refused_where_nothing_can_lie_in_it_and_a_day_has_all_its_ho
 @pytest.mark.parametrize("bound", ["2,5", "1990,5", "12,34", "1,2345", "1234,567"])
 def test_a_comma_that_may_stand_for_decimals_is_not_guessed_at(bound):
     asked = {"filters": [{"column": 3, "kind": "range", "min": bound}]}
-    with pytest.raises(ArgumentError, match="two ways") as caught:
+    with pytest.raises(ArgumentError, match="is ambiguous") as caught:
         parse_query(asked, SCHEMA)
     assert "2.5" in caught.value.hint
     [fine] = parse_query({"filters": [{"column": 2, "kind": "range", "min": "1,234,567.5"}]}, SCHEMA).filters
@@ -357,7 +357,7 @@ def test_a_bound_that_is_no_number_is_said(bound):
     ],
 )  # fmt: skip
 def test_a_question_that_makes_no_sense_is_refused(asked):
-    with pytest.raises(ArgumentError, match="no sense"):
+    with pytest.raises(ArgumentError, match="invalid query"):
         parse_query(asked, SCHEMA)
 
 
@@ -435,7 +435,7 @@ def test_without_any_memory_a_question_says_so_and_later_ones_are_answered():
     try:
         duckdb_engine._database.cursor().execute("set memory_limit = '1MB'")  # settings refuse it
         # A sort of this much cannot begin; whether one row fits is up to chance.
-        with pytest.raises(ResourceError, match="not enough memory"):
+        with pytest.raises(ResourceError, match="Out of memory"):
             queue.rows("select max(a) from (from t order by b)", {"t": many_texts})
     finally:
         duckdb_engine.configure()

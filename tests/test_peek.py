@@ -131,7 +131,7 @@ def test_many_rows_of_a_look_say_what_they_would_cost(client, service):
 
 def test_a_storage_that_sends_no_parts_says_so_and_sends_nothing_in_vain(service, client):
     service.ranges = False
-    with pytest.raises(errors.PeekError, match="does not send parts") as caught:
+    with pytest.raises(errors.PeekError, match="does not support byte ranges") as caught:
         client.peek(JOB)
     assert JOB in caught.value.hint and caught.value.size == len(service.artifact)
 

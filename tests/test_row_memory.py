@@ -223,9 +223,9 @@ def a_long_list_of_empty_texts(path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (many_long_texts, "any row of the Parquet file may take 8.0 GB of memory; up to 2.1 GB"),
-        (many_large_dictionaries, "any row of the Parquet file may take"),
-        (several_long_lists, "any row of the Parquet file may take 24.0 GB"),
+        (many_long_texts, "one row of the Parquet file may need 8.0 GB of memory; the limit here is 2.1 GB"),
+        (many_large_dictionaries, "one row of the Parquet file may need"),
+        (several_long_lists, "one row of the Parquet file may need 24.0 GB"),
         (a_long_list_of_decimals, "A list of"),
         (a_long_list_of_empty_texts, "A list of"),
     ],
@@ -376,14 +376,14 @@ def test_what_the_file_has_itself_is_read_and_only_what_repeats_is_refused(tmp_p
     assert read_table(path, canonical(path))["outputs"].to_pylist() == different
     alike = [different[0] + str(number) for number in range(1_030)]
     pq.write_table(pa.table({JOB: alike}), path, compression="zstd")
-    with pytest.raises(ResultsTooLargeError, match="any row of the Parquet file may take") as caught:
+    with pytest.raises(ResultsTooLargeError, match="one row of the Parquet file may need") as caught:
         read_table(path, canonical(path))
     assert 'format="csv", refresh=True' in caught.value.hint
     monkeypatch.setattr(
         resources, "memory", lambda: 40 * MB
     )  # three quarters of which are less than it takes
     pq.write_table(pa.table({JOB: different}), path)
-    with pytest.raises(ResultsTooLargeError, match="any row of the Parquet file may take"):
+    with pytest.raises(ResultsTooLargeError, match="one row of the Parquet file may need"):
         read_table(path, canonical(path))
 
 
@@ -408,5 +408,5 @@ def test_a_footer_with_long_texts_of_each_row_group_is_read_where_the_file_is_la
     assert 100_000 < footer < path.stat().st_size // 8
     assert read_table(path, canonical(path))["outputs"].to_pylist() == texts
     pq.write_table(pa.table({JOB: texts}), path, row_group_size=5)
-    with pytest.raises(ResultsTooLargeError, match="would be very many"):
+    with pytest.raises(ResultsTooLargeError, match="the limit is"):
         parquet_footer.check_footer(path)

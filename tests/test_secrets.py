@@ -414,7 +414,7 @@ def test_a_redirect_within_the_origin_carries_the_key(serve, tmp_path):
     ("location", "why"),
     [
         ("http://169.254.169.254/latest/meta-data", "link-local"),
-        ("file:///etc/passwd", "does not begin with https but with 'file'"),
+        ("file:///etc/passwd", "starts with 'file' instead of https"),
     ],
 )
 def test_a_redirect_of_the_service_leads_nowhere_a_download_may_not_lead(
@@ -461,7 +461,7 @@ def test_a_redirect_to_nowhere_is_one_of_our_errors(serve, tmp_path, location):
 def test_an_answer_that_is_no_results_is_told_as_it_was(serve, tmp_path):
     _, url = serve(lambda h: (204, {}, b"") if "results" in h.path else (404, {}, b"{}"))
     session = session_with(url, tmp_path)
-    with pytest.raises(errors.SutroError, match="the answer was 204 where the results were due"):
+    with pytest.raises(errors.SutroError, match="the answer was 204 instead of the results"):
         session.results("job-x", format="csv")
     session.close()
 

@@ -266,8 +266,8 @@ def test_waiting_gives_up_after_the_time_given(session):
 # --- what bad input gets --------------------------------------------------------------------------
 
 BAD_INPUT = [
-    ("listed, but gone", "job_12345", "404", errors.JobNotFoundError, "no results of it"),
-    ("unknown job", "job-nope", None, errors.JobNotFoundError, "knows no job"),
+    ("listed, but gone", "job_12345", "404", errors.JobNotFoundError, "no results for it"),
+    ("unknown job", "job-nope", None, errors.JobNotFoundError, "has no job"),
     ("misspelled job", "job-demo-flims", None, errors.JobNotFoundError, 'Did you mean "job-demo-films"'),
     ("unfinished job", "job-demo-long", None, errors.JobNotReadyError, 'session.wait("job-demo-long")'),
     ("failed job", "job-demo-failed", None, errors.JobFailedError, "failed"),
@@ -283,9 +283,9 @@ BAD_INPUT = [
     ("unequal arrays", "job_12345", "unequal_json", errors.CorruptResultsError, "length"),
     ("too few rows", "job_12345", "wrong_rows", errors.CorruptResultsError, "rows"),
     ("body cut off", "job_12345", "cut", errors.CorruptResultsError, ""),
-    ("path in the id", "../../etc/passwd", None, errors.JobNotFoundError, "knows no job"),
-    ("spaces in the id", "no such job", None, errors.JobNotFoundError, "knows no job"),
-    ("dots", "..", None, errors.JobNotFoundError, "knows no job"),
+    ("path in the id", "../../etc/passwd", None, errors.JobNotFoundError, "has no job"),
+    ("spaces in the id", "no such job", None, errors.JobNotFoundError, "has no job"),
+    ("dots", "..", None, errors.JobNotFoundError, "has no job"),
     ("endless id", "x" * 3000, None, errors.ArgumentError, "3,000"),
     ("line break", "job\n1", None, errors.ArgumentError, "characters"),
     ("empty id", "  ", None, errors.ArgumentError, "No job"),
@@ -346,7 +346,7 @@ def test_an_ordinary_web_server_is_not_taken_for_a_service_without_jobs(tmp_path
 
 
 def test_a_job_id_that_is_no_text_is_refused(session):
-    with pytest.raises(errors.ArgumentError, match="is text, not int"):
+    with pytest.raises(errors.ArgumentError, match="must be a string, not int"):
         session.results(12345)
 
 

@@ -56,7 +56,7 @@ def test_the_way_to_see_the_errors_that_the_caption_names_works(kernel, line, wa
     reply = kernel.run(line)
     assert f"30 of 180 outputs did not parse: {way}" in caption(reply)
     assert "3 outputs null" in caption(reply)
-    assert "`population` holds integers beyond 64 bits, exactly, as decimals" in caption(reply)
+    assert "`population` has integers beyond 64 bits, as exact decimals" in caption(reply)
     assert kernel.run(f"bad = {way}").ok
     assert kernel.value("len(bad)") == "30"
 

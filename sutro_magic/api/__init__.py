@@ -1,6 +1,6 @@
-"""Talk HTTP with the service: credentials, requests, retries, and errors a person can act on.
+"""HTTP client of the service: credentials, requests, retries and actionable errors.
 
-Must not know files, formats or the cache.
+Must not know about files, formats or the cache.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Connections that can be stopped from another thread, and that go nowhere they should not.
+"""HTTP adapter whose connections can be stopped from another thread and are checked against the URL guard.
 
-They are those of the HTTP library, with two checks more: whose work is this, and where does it lead?
+Subclasses of urllib3's connections register their socket with a cancel scope and check the peer's address.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class StoppableAdapter(HTTPAdapter):
-    """Opens connections that belong to the `sutro_magic.system.cancellation.CancelScope` of the thread that uses them.
+    """Adapter whose connections belong to the `sutro_magic.system.cancellation.CancelScope` of the calling thread.
 
     Parameters
     ----------
     guard : Guard, optional
-        Asked about every address before anything is sent there. What a proxy connects to is the proxy's affair.
+        Checks every address before anything is sent there. Connections made by a proxy are not checked.
     """
 
     def __init__(self, guard: Guard | None = None) -> None:
@@ -32,12 +32,12 @@ class StoppableAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        """Let connections be ours."""
+        """Use the connection classes of this module."""
         super().init_poolmanager(*arguments, **options)
         self.poolmanager.pool_classes_by_scheme = self._classes
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Let connections by way of a proxy be ours, too."""
+        """Use the connection classes of this module, through a proxy as well."""
         manager = super().proxy_manager_for(proxy, **options)
         if isinstance(manager, urllib3.ProxyManager) and not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = self._classes
@@ -45,7 +45,7 @@ class StoppableAdapter(HTTPAdapter):
 
 
 def _pool_classes(guard: Guard | None) -> dict[str, type[urllib3.HTTPConnectionPool]]:
-    class Ours:
+    class CheckedConnection:
         sock: Any
         proxy: Any
         host: str
@@ -56,7 +56,7 @@ def _pool_classes(guard: Guard | None) -> dict[str, type[urllib3.HTTPConnectionP
             sock: socket.socket = super()._new_conn()  # type: ignore[misc]
             try:
                 if guard is not None and self.proxy is None:
-                    # Again, because a name may mean another address the second time it is asked for.
+                    # Check again: DNS may return another address the second time.
                     guard.check_address(str(sock.getpeername()[0]))
                 use_socket(sock)
             except BaseException:
@@ -66,16 +66,16 @@ def _pool_classes(guard: Guard | None) -> dict[str, type[urllib3.HTTPConnectionP
 
         def connect(self) -> None:
             super().connect()  # type: ignore[misc]
-            use_socket(self.sock)  # of a TLS connection, another object than the one that connected
+            use_socket(self.sock)  # with TLS, not the same object as in _new_conn
 
         def request(self, *arguments: Any, **options: Any) -> None:
-            use_socket(self.sock)  # one that was connected by other work
+            use_socket(self.sock)  # the connection may have been opened in another scope
             super().request(*arguments, **options)  # type: ignore[misc]
 
-    class Plain(Ours, urllib3.connection.HTTPConnection):
+    class Plain(CheckedConnection, urllib3.connection.HTTPConnection):
         pass
 
-    class Encrypted(Ours, urllib3.connection.HTTPSConnection):
+    class Encrypted(CheckedConnection, urllib3.connection.HTTPSConnection):
         pass
 
     class PlainPool(urllib3.HTTPConnectionPool):

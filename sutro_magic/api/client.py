@@ -1,6 +1,6 @@
-"""The HTTP API of the service: requests, retries, and errors a person can act on.
+"""HTTP API of the service: requests, retries and actionable errors.
 
-Both generations are spoken: ``https://api.sutro.sh/jobs/...`` and ``<deployment>/v1/jobs/...``.
+Supports both generations: ``https://api.sutro.sh/jobs/...`` and ``<deployment>/v1/jobs/...``.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ PARAMETER_REFUSED = frozenset({400, 422})
 
 @dataclass(frozen=True, kw_only=True)
 class SignedArtifact:
-    """A Parquet artifact behind signed URLs, which are secrets while they live.
+    """A Parquet artifact behind signed URLs. They are secrets until they expire.
 
     Attributes
     ----------
     url : Secret
-        Signed for GET; must be asked without the API key.
+        Signed for GET; must be requested without the API key.
     head : Secret or None
-        Signed for HEAD, where the service gives one.
+        Signed for HEAD, if the service sends one.
     """
 
     url: Secret
@@ -68,16 +68,16 @@ class SignedArtifact:
 
 
 class Client:
-    """One deployment with one key. Threads may share it.
+    """Client of one deployment with one API key. Thread-safe.
 
     Parameters
     ----------
     credentials : Credentials
     retry : RetryPolicy, optional
     on_retry : callable, optional
-        Told in a few words when a request failed and is tried again.
+        Called with a short reason before a failed request is retried.
     on_job : callable, optional
-        Told each job that the service describes.
+        Called with each job that the service describes.
     """
 
     def __init__(
@@ -95,46 +95,46 @@ class Client:
         self._base = credentials.base_url
         self._base_is_known = credentials.is_direct
         self._format_parameter = "result_format" if credentials.is_direct else "format"
-        # A proxy for the outside world must not stand before a service on this machine.
+        # A proxy is for other hosts, not for a service on this machine.
         proxies = not credentials.is_loopback
         self._storage = Transport(trust_env=proxies, guard=Guard(credentials))
         self._transport = Transport(trust_env=proxies, elsewhere=self._storage)
         self._on_retry = on_retry
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close idle connections."""
         self._transport.close()
         self._storage.close()
 
     def retry_budget(self, on_retry: OnRetry | None = None) -> RetryBudget:
-        """Return the tries that one piece of work has, over all its requests."""
+        """Return a new retry budget for one operation, shared by all its requests."""
         return RetryBudget(self.retry, on_retry or self._on_retry)
 
     # --- jobs ---------------------------------------------------------------------------------
 
     def check_key(self) -> None:
-        """Ask the deployment whether the key is good; raise `AuthenticationError` if not."""
+        """Raise `AuthenticationError` if the deployment does not accept the key."""
         for route in CHECK_ROUTES:
             try:
                 answer = self._json(route, optional=True)
             except ServiceError as error:
                 if error.status_code == NOT_FOUND and route == CHECK_ROUTES[0]:
-                    continue  # an older deployment knows only the second route
+                    continue  # older deployments have only the second route
                 raise
             if not (isinstance(answer, dict) and answer.get("authenticated") is True):
                 raise self._key_refused(401)
             return
 
     def get_job(self, job_id: str, *, best_effort: bool = False, budget: RetryBudget | None = None) -> Job:
-        """Read one job.
+        """Return one job.
 
         Parameters
         ----------
         job_id : str
         best_effort : bool
-            One quick try, for details that are nice to have.
+            Make one attempt with a short time-out, for optional details.
         budget : RetryBudget, optional
-            Of the work that this is a part of.
+            Retry budget of the enclosing operation.
 
         Raises
         ------
@@ -145,13 +145,13 @@ class Client:
         answer = self._json(f"jobs/{_segment(job_id)}", job_id=job_id, budget=budget, read_seconds=timeout)
         data = answer.get("job") if isinstance(answer, dict) else None
         if not isinstance(data, dict):
-            raise ServiceError(f"{self.place} described the job in a way that is not understood.")
+            raise ServiceError(f"{self.place} sent an invalid job object.")
         job = Job.from_api({"job_id": job_id, **data})
         self._on_job(job)
         return job
 
     def get_status(self, job_id: str, budget: RetryBudget | None = None) -> tuple[JobStatus, str | None]:
-        """Read the status of one job and, if it failed, the reason.
+        """Return the status of one job and, if it failed, the reason.
 
         The newer API answers with a map from id to status, the older one with plain text.
         """
@@ -164,7 +164,7 @@ class Client:
         return JobStatus.parse(status), failure_text(reason)
 
     def iter_jobs(self) -> Iterator[Job]:
-        """Yield jobs newest first, page by page."""
+        """Yield jobs, newest first, page by page."""
         cursor: str | None = None
         while True:
             jobs, cursor = self.job_page(cursor)
@@ -175,19 +175,19 @@ class Client:
     def job_page(
         self, cursor: str | None = None, budget: RetryBudget | None = None
     ) -> tuple[list[Job], str | None]:
-        """Read one page of the list of jobs, newest first; a service without pages sends all in one.
+        """Return one page of the list of jobs, newest first; a service without pages sends all jobs in one.
 
         Parameters
         ----------
         cursor : str, optional
-            What the page before came with; the first page by default.
+            Cursor that came with the previous page; the first page by default.
         budget : RetryBudget, optional
-            Of the work that this is a part of.
+            Retry budget of the enclosing operation.
 
         Returns
         -------
         (list of Job, str or None)
-            At most `PAGE_SIZE` jobs where the service has pages, and the cursor of the next page.
+            At most `PAGE_SIZE` jobs if the service has pages, and the cursor of the next page, if any.
         """
         parameters: dict[str, str] = {"limit": str(PAGE_SIZE)}
         if cursor is not None:
@@ -195,7 +195,7 @@ class Client:
         answer = self._json("list-jobs", parameters, budget=budget)
         jobs = answer.get("jobs") if isinstance(answer, dict) else None
         if not isinstance(jobs, list):
-            raise ServiceError(f"{self.place} sent a list of jobs that is not understood.")
+            raise ServiceError(f"{self.place} sent an invalid list of jobs.")
         following = answer.get("next_cursor")
         if not isinstance(following, str) or not following or following == cursor or not jobs:
             following = None
@@ -205,9 +205,10 @@ class Client:
         return page, following
 
     def open_progress(self, job_id: str) -> requests.Response:
-        """Open ``GET stream-job-progress/{id}``, a stream of JSON lines; no reference describes it, the SDK reads it.
+        """Open ``GET stream-job-progress/{id}``, a stream of JSON lines. It is undocumented; the SDK reads it.
 
-        Its end proves nothing: it may break off, or count all rows of a job that fails later.
+        The end of the stream does not mean that the job is done: the stream may break off, or count all rows of a job
+        that fails later.
         """
         response = self._ask(
             f"stream-job-progress/{_segment(job_id)}",
@@ -224,10 +225,10 @@ class Client:
     def open_results(
         self, request: ResultsRequest, headers: Mapping[str, str] | None = None
     ) -> requests.Response:
-        """Open ``GET jobs/{id}/results``, in one try; the body is not read yet.
+        """Open ``GET jobs/{id}/results`` in one attempt, without reading the body.
 
-        The format travels as ``result_format`` on the older API and as ``format`` on deployments; when
-        the service refuses the parameters, the other name is tried once and remembered.
+        The format parameter is ``result_format`` on the older API and ``format`` on deployments. If the
+        service refuses the parameters, the other name is tried once and remembered.
         """
         route = f"jobs/{_segment(request.job_id)}/results"
         name = self._format_parameter
@@ -249,35 +250,35 @@ class Client:
             return response
 
     def sign_artifact(self, request: ResultsRequest, budget: RetryBudget | None = None) -> SignedArtifact:
-        """Ask ``results-url`` for signed URLs of the Parquet artifact.
+        """Request signed URLs of the Parquet artifact from ``results-url``.
 
         Raises
         ------
         JobNotFoundError
-            For an unknown job, and where the deployment has no such route.
+            If the job is unknown or the deployment has no such route.
         """
         parameters = self._column_parameters(request) | {"format": "parquet"}
         route = f"jobs/{_segment(request.job_id)}/results-url"
         answer = self._json(route, parameters, job_id=request.job_id, budget=budget, optional=True)
         url, head = _take_urls(answer)
         if url is None:
-            raise ServiceError(f"{self.place} answered `results-url` without a URL.")
+            raise ServiceError(f"{self.place} sent no URL for `results-url`.")
         return SignedArtifact(url=url, head=head)
 
     def open_artifact(
         self, artifact: SignedArtifact, headers: Mapping[str, str] | None = None
     ) -> requests.Response:
-        """Open a signed URL, in one try, without the API key: the signature is the credential.
+        """Open a signed URL in one attempt, without the API key: the signature is the credential.
 
         Raises
         ------
         ServiceError
-            When the URL leads to where no results are; nothing was sent then.
+            If the URL leads to a forbidden address; nothing is sent in that case.
         """
         return self._storage.once("GET", artifact.url, auth=no_auth, stream=True, headers=headers)
 
     def artifact_length(self, artifact: SignedArtifact) -> int | None:
-        """Return the bytes of an artifact, if the storage says so."""
+        """Return the size of an artifact in bytes, or None if the storage does not report it."""
         if artifact.head is None:
             return None
         try:
@@ -296,11 +297,11 @@ class Client:
             "include_cumulative_logprobs": str(request.logprobs).lower(),
         }
 
-    # --- plumbing -----------------------------------------------------------------------------
+    # --- requests -----------------------------------------------------------------------------
 
     @property
     def place(self) -> str:
-        """The deployment, for messages."""
+        """The deployment's address, for messages."""
         return self.credentials.base_url.removesuffix("/v1")
 
     def _open(
@@ -334,8 +335,8 @@ class Client:
             return response.json()
         except (ValueError, RecursionError):
             raise ServiceError(
-                f"{self.place} answered with {what_it_looks_like(response.content)} instead of JSON.",
-                hint="Check SUTRO_API_URL, and whether a proxy or a login page stands before the service.",
+                f"{self.place} sent {what_it_looks_like(response.content)} instead of JSON.",
+                hint="Check SUTRO_API_URL, and whether a proxy or a login page answers instead of the service.",
                 status_code=response.status_code,
             ) from None
 
@@ -350,11 +351,11 @@ class Client:
         optional: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Ask the deployment for a route, once or within a retry budget; raise no error for its status.
+        """Send a request to a route of the deployment, once or within a retry budget; do not check the status.
 
-        A deployment serves its routes under ``/v1``. One that answers 404 there, and has not answered
-        anything else yet, is asked once without: that is how the results page writes its route. For an
-        ``optional`` route, which not every deployment has, a 404 says nothing.
+        Deployments serve their routes under ``/v1``. If a deployment has answered nothing but 404 so far, the
+        route is tried once without ``/v1``, as the results page writes it. A 404 for an ``optional`` route, which
+        not every deployment has, proves nothing.
         """
 
         def send(base: str) -> requests.Response:
@@ -397,19 +398,19 @@ class Client:
         code = response.status_code
         if code < 400:  # noqa: PLR2004 - where HTTP errors begin
             return
-        said = error_text(response, self.credentials.key)
+        detail = error_text(response, self.credentials.key)
         response.close()
         if code in {401, 403}:
             raise self._key_refused(code)
-        if code == NOT_FOUND and (not job_id or said.startswith(AN_HTML_PAGE)):
+        if code == NOT_FOUND and (not job_id or detail.startswith(AN_HTML_PAGE)):
             raise ServiceError(
-                f"{self.place} does not look like a Sutro deployment: it has no such page (404).",
+                f"{self.place} does not look like a Sutro deployment: the route was not found (404).",
                 hint=("Check SUTRO_API_URL, or ", Hint("login", url=None), " with the right address."),
                 status_code=code,
             )
         if code == NOT_FOUND:
             raise JobNotFoundError(
-                f"{self.place} knows no job {shorten(job_id)!r}.",
+                f"{self.place} has no job {shorten(job_id)!r}.",
                 job_id=job_id,
                 hint=(Hint("jobs"), " lists the jobs of this key."),
             )
@@ -423,7 +424,7 @@ class Client:
                 status_code=code,
             )
         raise ServiceError(
-            f"{self.place} answered {code}" + (f": {said}" if said else "."),
+            f"{self.place} answered {code}" + (f": {detail}" if detail else "."),
             hint=advice(code),
             status_code=code,
             retry_after=retry_after(response),

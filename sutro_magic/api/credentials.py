@@ -1,8 +1,8 @@
-"""Where the deployment URL and the API key come from: always as one pair.
+"""Resolve the deployment URL and the API key, always as one pair.
 
-The order and the pair rules are those of the service's Python SDK 0.1.67, so that people who use it
-need no new set-up: values given in code, then ``SUTRO_API_URL`` and ``SUTRO_API_KEY``, then
-``~/.sutro/config.json``. Halves from two places are never mixed, because a key sent to the wrong
+The order and the pair rules are those of the service's Python SDK 0.1.67, so that its users need no new
+configuration: values given in code, then ``SUTRO_API_URL`` and ``SUTRO_API_KEY``, then
+``~/.sutro/config.json``. URL and key from two sources are never combined, because a key sent to the wrong
 deployment is a leaked key.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_ORIGIN = "https://api.sutro.sh"
-"""Used when no URL is configured anywhere (the host of the results page's own examples)."""
+"""Used if no URL is configured (the host in the examples of the results page)."""
 
 URL_VARIABLE = "SUTRO_API_URL"
 KEY_VARIABLE = "SUTRO_API_KEY"
@@ -40,7 +40,7 @@ WHERE_KEYS_COME_FROM = (
 
 
 class Secret:
-    """Text that must not be shown: its ``repr`` and ``str`` are stars."""
+    """A string that is not shown: ``repr`` and ``str`` are masked."""
 
     __slots__ = ("_text",)
 
@@ -48,7 +48,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text itself, for the one place that sends or saves it."""
+        """Return the string itself; only for sending or saving it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -63,24 +63,23 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a Secret is not written anywhere")
+        raise TypeError("a Secret cannot be pickled")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """A base URL with the key that belongs to it.
+    """A base URL and the API key that belongs to it.
 
     Attributes
     ----------
     base_url : str
-        Absolute URL under which the routes live: ``https://api.sutro.sh`` itself, any other origin
-        with ``/v1``.
+        Absolute URL of the API: ``https://api.sutro.sh`` itself; for other origins with ``/v1``.
     key : Secret or None
-        ``None`` when nothing was configured: the first request says so.
+        ``None`` if none is configured; the first request then raises `ConfigurationError`.
     source : str
-        Where the pair came from, for messages.
+        Source of the pair, for messages.
     identity : str
-        Cache identity: two pairs with different identities never see each other's entries.
+        Cache identity: pairs with different identities do not share cache entries.
     """
 
     base_url: str
@@ -95,17 +94,17 @@ class Credentials:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the service runs on this very machine."""
+        """Whether the service runs on this machine."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")
 
 
 def make_credentials(url: str, key: str | None, source: str, *, identity: str | None = None) -> Credentials:
-    """Build a pair; raise `ConfigurationError` for a URL that cannot be used."""
+    """Return a checked pair; raise `ConfigurationError` for an invalid URL or key."""
     base_url = normalise_url(url)
     clean = key.strip() if key else ""
     if not clean.isascii() or any(c.isspace() or not c.isprintable() for c in clean):
         raise ConfigurationError(
-            f"The API key from {source} holds characters that no key has (spaces, line breaks or accents).",
+            f"The API key from {source} contains characters that are not allowed in a key (spaces, line breaks or accents).",
             hint=("Copy it again from the deployment's settings, then ", Hint("login"), "."),
         )
     digest = hashlib.sha256(f"{base_url}\0{clean}".encode()).hexdigest()[:32]
@@ -121,21 +120,21 @@ def resolve(
     environ: Mapping[str, str] | None = None,
     config_path: Path | None = None,
 ) -> Credentials:
-    """Find the pair to use.
+    """Return the credentials to use.
 
     Parameters
     ----------
     api_url, api_key : str, optional
         Values given in code.
     environ : mapping, optional
-        Environment variables; the process's own by default.
+        Environment variables; `os.environ` by default.
     config_path : pathlib.Path, optional
         The SDK's configuration file; ``~/.sutro/config.json`` by default.
 
     Raises
     ------
     ConfigurationError
-        When a URL is malformed or the configuration file cannot be read.
+        If a URL is malformed or the configuration file cannot be read.
     """
     environ = os.environ if environ is None else environ
     if api_url and api_key:
@@ -159,7 +158,7 @@ def default_config_path() -> Path:
 
 
 def normalise_url(url: str) -> str:
-    """Return the base URL for an origin, with ``/v1`` for every deployment but api.sutro.sh.
+    """Return the base URL of an origin, with ``/v1`` for every deployment except api.sutro.sh.
 
     The accepted forms are those of the SDK: a bare origin or ``<origin>/v1``; plain http for
     loopback only.
@@ -167,7 +166,7 @@ def normalise_url(url: str) -> str:
     Raises
     ------
     ConfigurationError
-        Naming what is wrong with the URL, never repeating credentials inside it.
+        With the reason; it does not repeat credentials from the URL.
     """
     text = url.strip()
     try:
@@ -179,9 +178,9 @@ def normalise_url(url: str) -> str:
     if scheme not in {"http", "https"} or not host or any(c.isspace() for c in text):
         raise _bad_url("it must be absolute, like https://acme.example")
     if parts.username is not None or parts.password is not None:
-        raise _bad_url("it must not hold a user name or a password")
+        raise _bad_url("it must not contain a user name or a password")
     if parts.query or parts.fragment or text.endswith(("?", "#")):
-        raise _bad_url("it must not hold a query or a fragment")
+        raise _bad_url("it must not contain a query or a fragment")
     if parts.path not in {"", "/", "/v1", "/v1/"}:
         raise _bad_url("only the origin, or the origin with /v1, is accepted")
     if scheme == "http" and not _is_loopback(host):
@@ -193,7 +192,7 @@ def normalise_url(url: str) -> str:
 
 
 def known_urls(in_use: Credentials | None = None) -> list[str]:
-    """Return the deployments that are configured somewhere, that in use first; what cannot be used is left out."""
+    """Return the configured deployments without duplicates, the one in use first; invalid ones are left out."""
     found = [in_use.base_url] if in_use is not None else []
     found.append(os.environ.get(URL_VARIABLE, ""))
     with contextlib.suppress(ConfigurationError):
@@ -207,10 +206,10 @@ def known_urls(in_use: Credentials | None = None) -> list[str]:
 
 
 def save_config(credentials: Credentials, config_path: Path | None = None) -> Path:
-    """Write the pair to the SDK's configuration file, atomically and for the owner's eyes only.
+    """Write the pair to the SDK's configuration file, atomically and readable by the owner only.
 
-    Other settings in the file are kept; the legacy ``base_url`` goes, as with the SDK's own login. A key that is there
-    stays only if there is no new one and it is a key of the same deployment.
+    Other settings are kept; the legacy ``base_url`` is removed, as the SDK's login does. An existing key is kept
+    if no new one is given and it belongs to the same deployment.
     """
     path = config_path or default_config_path()
     try:
@@ -275,10 +274,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _close_to_others(path: Path) -> None:
-    """Take away others' right to read a file with a key in it, as the SDK does when it reads it."""
+    """Remove read access of other users from a file with a key, as the SDK does."""
     found = path.stat()
     if os.name != "nt" and found.st_mode & 0o077 and found.st_uid == os.geteuid():
-        with contextlib.suppress(OSError):  # on a disk that can only be read
+        with contextlib.suppress(OSError):  # read-only file system
             path.chmod(0o600)
 
 

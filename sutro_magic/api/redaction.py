@@ -1,7 +1,7 @@
-"""Sends the key without leaving it about, and keeps signed URLs out of logs.
+"""Authentication header, and redaction of signed URLs in logs.
 
-The HTTP library logs addresses with their query, which for a signed URL is the credential: of every request at
-level DEBUG, and of replies that it finds odd as warnings.
+urllib3 logs URLs with their query, which is the credential of a signed URL: every request at level DEBUG,
+and unusual replies as warnings.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ LOGGERS = (
     "urllib3.poolmanager",
     "urllib3.util.retry",
 )
-"""A filter sees only what is logged at its own logger, not below it. These name addresses."""
+"""Loggers that log URLs. A filter applies only to records of its own logger, not of its children."""
 
 _ours: ContextVar[bool] = ContextVar("sutro_magic_request", default=False)
 _QUERY = re.compile(r"\?[^\s'\"]*")
 
 
 class KeyAuth(AuthBase):
-    """Sends the API key: an object, because `requests` lets a ~/.netrc entry replace a plain header."""
+    """Add the API key to a request. An auth object, because `requests` lets ~/.netrc override a plain header."""
 
     def __init__(self, key: Secret) -> None:
         self._key = key
 
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:  # noqa: D102 - of the base class
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:  # noqa: D102 - documented in the base class
         request.headers["Authorization"] = f"Key {self._key.reveal()}"
         return request
 
 
 def no_auth(request: PreparedRequest) -> PreparedRequest:
-    """Send no key, and none of ~/.netrc either."""
+    """Send no credentials, not even those of ~/.netrc."""
     return request
 
 
@@ -64,13 +64,13 @@ _FILTER = _WithoutQueries()
 
 @contextlib.contextmanager
 def unlogged_queries() -> Iterator[None]:
-    """Let no query of a request that is sent inside reach a log; requests of others stay as they are.
+    """Redact the queries of requests sent in this context from all logs; other requests are not affected.
 
-    The filter stays on the loggers: taking one off while another thread logs would let that thread's
-    record pass by its filters.
+    The filter is never removed: removing it while another thread logs would make that thread skip its other
+    filters.
     """
     for name in LOGGERS:
-        logging.getLogger(name).addFilter(_FILTER)  # once, however often it is called
+        logging.getLogger(name).addFilter(_FILTER)  # idempotent
     token = _ours.set(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What came back of a request, and what broke on the way, in words."""
+"""Describe responses and connection errors for messages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 ERROR_BYTES = 1 << 16
 ERROR_SECONDS = 10.0
-MOST_DIGITS = 18
-"""Of a number of bytes; more are a lie, and no size of a file."""
+MAX_DIGITS = 18
+"""Digits of a plausible number of bytes."""
 AN_HTML_PAGE = "an HTML page"
 
 _ADVICE: dict[int, HintText] = {
@@ -33,28 +33,28 @@ _ADVICE: dict[int, HintText] = {
 
 
 def retry_after(response: requests.Response) -> float:
-    """Read how many seconds the service asks to wait, written as a number or as a date."""
-    said = response.headers.get("Retry-After", "0")
+    """Return the seconds of a ``Retry-After`` header, which may be a number or a date."""
+    value = response.headers.get("Retry-After", "0")
     try:
-        return max(0.0, float(said))
+        return max(0.0, float(value))
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, OverflowError, OSError):
         return 0.0
 
 
 def advice(code: int) -> HintText | None:
-    """Say what to do about an HTTP status; nothing where it is what to do about any error of the service."""
+    """Return a hint for an HTTP status, or None if the general one fits."""
     return _ADVICE.get(code)
 
 
 def describe(error: Exception) -> str:
-    """Say what broke, without the text of the error, which holds the URL."""
+    """Return a short description of a connection error, without its text, which contains the URL."""
     if isinstance(error, requests.exceptions.SSLError):
         certificate = "CERTIFICATE" in str(error).upper()
-        return "its certificate was not accepted" if certificate else "it does not speak https there"
+        return "its certificate was not accepted" if certificate else "the server does not use https"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy refused"
     if isinstance(error, requests.Timeout):
@@ -62,13 +62,13 @@ def describe(error: Exception) -> str:
     if "refused" in str(error):
         return "connection refused"
     if "resolve" in str(error) or "Name or service" in str(error):
-        return "its name is not known here"
+        return "the host name cannot be resolved"
     known = isinstance(error, requests.RequestException)
     return "the connection broke" if known else f"{type(error).__name__} in the HTTP library"
 
 
 def beginning(response: requests.Response) -> bytes:
-    """Read the first bytes of an error, which may be cut off or endless as well."""
+    """Return the first bytes of an error response, which may be truncated or endless."""
     sent = b""
     with contextlib.suppress(requests.RequestException), Deadline(ERROR_SECONDS, reads_on=True):
         for chunk in response.iter_content(ERROR_BYTES):
@@ -79,21 +79,21 @@ def beginning(response: requests.Response) -> bytes:
 
 
 def is_html(body: bytes) -> bool:
-    """Tell whether a body is an HTML page, whatever its headers say."""
+    """Return whether a body is an HTML page, whatever its headers say."""
     return body[:512].lstrip().startswith(b"<")
 
 
 def what_it_looks_like(body: bytes) -> str:
-    """Say what came instead of JSON."""
+    """Return a short description of a body that is not JSON."""
     if is_html(body):
         return AN_HTML_PAGE
     return "something else" if body else "nothing"
 
 
 def error_text(response: requests.Response, key: Secret | None, limit: int = 200) -> str:
-    """Say what an error body says, in any of the shapes the service's generations use; without secrets.
+    """Return the message of an error body, in any known shape, without secrets.
 
-    Some proxies repeat the headers that they were sent, with the key.
+    Some proxies repeat the request headers, including the key.
     """
     sent = beginning(response)
     try:
@@ -103,20 +103,19 @@ def error_text(response: requests.Response, key: Secret | None, limit: int = 200
     if not isinstance(body, dict):
         return ""
     for name in ("detail", "message", "error", "details"):
-        said = body.get(name)
-        if isinstance(said, list):  # validation errors of FastAPI: a list of {"loc", "msg", "type"}
-            said = "; ".join(str(item.get("msg")) for item in said if isinstance(item, dict))
-        if isinstance(said, str) and said:
-            said = said if key is None else said.replace(key.reveal(), "***")
-            return shorten(
-                without_secrets(" ".join(said.split())), limit
-            )  # a secret cut in two would not be found
+        text = body.get(name)
+        if isinstance(text, list):  # validation errors of FastAPI: a list of {"loc", "msg", "type"}
+            text = "; ".join(str(item.get("msg")) for item in text if isinstance(item, dict))
+        if isinstance(text, str) and text:
+            text = text if key is None else text.replace(key.reveal(), "***")
+            # Shorten last: a truncated secret would not be recognized.
+            return shorten(without_secrets(" ".join(text.split())), limit)
     return ""
 
 
 def content_length(response: requests.Response) -> int | None:
-    """Return the bytes of a file, if its reply says so; with a Content-Encoding it only counts packed ones."""
+    """Return the size of a file from Content-Length, or None; with a Content-Encoding the header counts encoded bytes."""
     announced = response.headers.get("Content-Length", "")
     plain = response.headers.get("Content-Encoding", "identity") == "identity"
-    number = announced.isascii() and announced.isdigit() and len(announced) <= MOST_DIGITS
+    number = announced.isascii() and announced.isdigit() and len(announced) <= MAX_DIGITS
     return int(announced) if plain and number else None

@@ -1,4 +1,4 @@
-"""How long one piece of work with the service may go on without getting further."""
+"""Retry policy, and the retry budget of one operation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often, and for how long in all, something is tried.
+    """Limits on the attempts of one operation.
 
     Attributes
     ----------
     tries : int
-        Tries in all, the first one included, since it last got further.
+        Maximum number of attempts since the last progress, including the first.
     seconds : float
-        After this much time without getting further no try begins.
+        Seconds without progress after which no further attempt starts.
     first_pause : float
-        Seconds before the second try; doubled each time, with jitter.
+        Seconds before the second attempt; doubled for each further one, with jitter.
     slow_rate, slow_seconds : float
-        A connection that brings fewer than ``slow_rate`` bytes a second over ``slow_seconds`` is given up,
-        and so few bytes do not count as getting further.
+        A connection that delivers fewer than ``slow_rate`` bytes per second over ``slow_seconds`` is closed;
+        slower transfers do not count as progress.
     """
 
     tries: int = 5
@@ -39,13 +39,13 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """The tries that are left to one piece of work, over all its requests. Threads may share it.
+    """Remaining attempts of one operation, over all its requests. Thread-safe.
 
     Parameters
     ----------
     policy : RetryPolicy
     on_retry : callable, optional
-        Told in a few words what failed and is tried again, in the thread that waits for the work.
+        Called with a short reason before each retry, in the thread that waits for the operation.
     """
 
     def __init__(self, policy: RetryPolicy, on_retry: Callable[[str], None] = lambda _reason: None) -> None:
@@ -60,31 +60,31 @@ class RetryBudget:
         self._since = time.monotonic()
 
     def renew(self) -> None:
-        """Begin anew, because the work got further."""
+        """Reset the budget after progress."""
         with self._lock:
             self._begin()
 
     def arrived(self, count: int) -> None:
-        """Count bytes that had not been here before; enough of them are progress."""
+        """Count new bytes; at a sufficient rate they are progress and reset the budget."""
         with self._lock:
             self._arrived += count
             if self._arrived >= self.policy.slow_rate * (time.monotonic() - self._since):
                 self._begin()
 
     def wait(self, reason: str, at_least: float = 0.0) -> bool:
-        """Wait before the next try.
+        """Wait before the next attempt.
 
         Parameters
         ----------
         reason : str
             What failed, in a few words.
         at_least : float
-            Seconds that the service asked to wait.
+            Minimum pause in seconds, as requested by the service.
 
         Returns
         -------
         bool
-            False, at once, when there is to be no other try.
+            False, without waiting, if no attempts are left.
         """
         with self._lock:
             self._failed += 1
@@ -95,6 +95,6 @@ class RetryBudget:
         pause = max(pause, at_least)
         if time.monotonic() + pause > since + self.policy.seconds:
             return False
-        cancellation.tell(self._on_retry, reason)
+        cancellation.notify(self._on_retry, reason)
         cancellation.sleep(pause)
         return True

@@ -1,7 +1,7 @@
-"""One request over HTTP: time-outs, retries, and nothing of the URL or the key in any error.
+"""Send HTTP requests with time-outs and retries; no error contains a URL's query or the key.
 
-Exceptions of the HTTP library never leave this module, because their texts hold whole URLs, nor do the
-frames below it, because their variables hold the key.
+Exceptions of the HTTP library never leave this module, because their messages contain whole URLs. Nor do its
+frames, because their variables hold the key.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ if TYPE_CHECKING:
 __all__ = ["RETRIED_STATUSES", "RetryPolicy", "Transport"]
 
 SPARE_SECONDS = 10.0
-"""A small answer, or the head of a large one, may take so much longer than one read of it."""
+"""Extra time for a whole small reply, or the head of a large one, beyond the time-out of one read."""
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 524})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TOO_LATE = "no answer in time"
 _PIECE_BYTES = 16 << 10
-"""Packed bytes may be a thousand times as many unpacked."""
+"""Small, because compressed bytes may expand a thousandfold."""
 _ERRORS = 400
-"""Where the statuses of errors begin."""
+"""First HTTP status of an error."""
 _PORTS = {"http": 80, "https": 443}
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
-        """Say that there is none: even not to follow it, `requests` would read its body, without end."""
+        """Return None always: to find the target, `requests` would read the body, which may be endless."""
         return None
 
 
 class Transport:
-    """Pools of connections, for any number of threads.
+    """Connection pools, usable by any number of threads.
 
-    `requests` does not promise that a session of it may be used by several threads at once. So there is
-    a stack of them: one is taken to send a request, and put back when the reply has begun.
+    A `requests.Session` is not documented to be thread-safe. So there is a stack of them: a request takes one
+    and returns it when the reply has begun.
 
     Parameters
     ----------
     trust_env : bool
-        Whether proxies of the environment are used.
+        Whether to use proxies from the environment.
     guard : Guard, optional
-        Asked about every address and every redirect; then no request carries a key.
+        Checks every address and redirect; requests then carry no key.
     elsewhere : Transport, optional
-        Follows redirects to another origin than that of the request; it has a guard.
+        Follows redirects to another origin; it has a guard.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Transport:
         self._process = os.getpid()
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close idle connections."""
         while self._idle:
             self._idle.pop().close()
 
@@ -89,7 +89,7 @@ class Transport:
         budget: RetryBudget,
         read_seconds: float,
     ) -> requests.Response:
-        """Send one GET with retries; return whatever was answered in the end.
+        """Send one GET request with retries; return the last response, whatever its status.
 
         Raises
         ------
@@ -101,12 +101,12 @@ class Transport:
                     "GET", url, parameters, auth=auth, stream=stream, read_seconds=read_seconds
                 )
             except ServiceUnreachableError as unreachable:
-                if not budget.wait(_told(url, unreachable.message.partition(": ")[2].rstrip("."))):
+                if not budget.wait(_reason(url, unreachable.message.partition(": ")[2].rstrip("."))):
                     raise
                 continue
             if response.status_code not in RETRIED_STATUSES:
                 return response
-            reason = _told(url, f"answered {response.status_code}")
+            reason = _reason(url, f"answered {response.status_code}")
             if not budget.wait(reason, retry_after(response)):
                 return response
             response.close()
@@ -122,9 +122,9 @@ class Transport:
         read_seconds: float = limits.READ_SECONDS,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Send one request, once, and follow where it is redirected to; return whatever was answered.
+        """Send one request without retries, and follow redirects; return the response, whatever its status.
 
-        What is not to be streamed is read here.
+        The body is read here unless ``stream`` is set.
 
         Raises
         ------
@@ -139,14 +139,14 @@ class Transport:
             )
             if not _redirects(response):
                 return response
-            response.close()  # its body is of no use to anybody, however long it is
+            response.close()  # the body of a redirect is not read, however long it is
             url, same = _follow(url, Secret(response.headers["Location"]))
-            parameters = None  # they are in the new address, if it needs them
+            parameters = None  # the new address contains them if it needs them
             if self._elsewhere is not None and not same:
                 return self._elsewhere.once(
                     method, url, auth=no_auth, stream=stream, read_seconds=read_seconds, headers=headers
                 )
-        raise _unreachable(url, "it redirects again and again")
+        raise _unreachable(url, "too many redirects")
 
     def _send(
         self,
@@ -176,9 +176,9 @@ class Transport:
                 )
                 if not stream and not _redirects(response):
                     _read(response)
-        except SutroError as ours:
-            raise ours.with_traceback(None) from None
-        except Exception as error:  # noqa: BLE001 - whatever it is, it may hold the key
+        except SutroError as own:
+            raise own.with_traceback(None) from None
+        except Exception as error:  # noqa: BLE001 - any exception may contain the key
             failure = TOO_LATE if deadline.over else describe(error)
         except BaseException as stop:  # noqa: BLE001 - raised again, without the frames below
             raise stop.with_traceback(None) from None
@@ -186,14 +186,14 @@ class Transport:
             if not deadline.over:
                 self._idle.append(http)
                 return response
-            response.close()  # cut off in the middle of its head, it looks like a whole one
+            response.close()  # a head cut off by the deadline can look complete
             failure = TOO_LATE
         self._idle.append(http)
         raise _unreachable(url, failure)
 
     def _session(self) -> requests.Session:
         if self._process != os.getpid():
-            # A forked child: two processes on one connection would read each other's answers.
+            # Forked child: two processes must not share a connection.
             self._idle, self._process = deque(), os.getpid()
         try:
             return self._idle.pop()
@@ -211,13 +211,13 @@ def _redirects(response: requests.Response) -> bool:
 
 
 def _follow(url: Secret, location: Secret) -> tuple[Secret, bool]:
-    """Return where a redirect leads, and whether that is the same origin."""
+    """Return the target of a redirect, and whether it has the same origin."""
     try:
         target = Secret(urljoin(url.reveal(), location.reveal()))
         return target, _origin(target.reveal()) == _origin(url.reveal())
     except ValueError:
         pass
-    raise _unreachable(url, "it redirects to what is no address")
+    raise _unreachable(url, "it redirects to an invalid address")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -226,26 +226,26 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _read(response: requests.Response) -> None:
-    """Read a reply to its end, or an error as far as it is told."""
+    """Read the whole reply, up to a size limit; an error reply is truncated there."""
     body = bytearray()
-    most = limits.MAX_REPLY_BYTES if response.status_code < _ERRORS else ERROR_BYTES
+    max_bytes = limits.MAX_REPLY_BYTES if response.status_code < _ERRORS else ERROR_BYTES
     for piece in response.iter_content(_PIECE_BYTES):
         body += piece
-        if len(body) > most:
+        if len(body) > max_bytes:
             response.close()
             if response.status_code < _ERRORS:
                 host = urlsplit(response.url).hostname
                 raise ServiceError(
-                    f"{host} sent more than {limits.MAX_REPLY_BYTES >> 20} MB where a short reply was due.",
+                    f"{host} sent more than {limits.MAX_REPLY_BYTES >> 20} MB where a short reply was expected.",
                     hint="Check SUTRO_API_URL; if it is right, tell the service's operator.",
                 )
             break
-    # As `content` would, which knows no limit.
+    # Set what `response.content` would set; it has no size limit.
     response._content, response._content_consumed = bytes(body), True  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _unreachable(url: Secret, failure: str) -> ServiceUnreachableError:
-    host = urlsplit(url.reveal()).netloc.rpartition("@")[2]  # before it, a user's name and password may stand
+    host = urlsplit(url.reveal()).netloc.rpartition("@")[2]  # drop a user name and password
     return ServiceUnreachableError(
         f"{host} cannot be reached: {failure}.",
         hint=(
@@ -258,5 +258,5 @@ def _unreachable(url: Secret, failure: str) -> ServiceUnreachableError:
     )
 
 
-def _told(url: Secret, what: str) -> str:
+def _reason(url: Secret, what: str) -> str:
     return f"{urlsplit(url.reveal()).hostname}: {what}"

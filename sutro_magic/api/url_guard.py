@@ -1,7 +1,7 @@
-"""Which addresses a download or a redirect may lead to.
+"""Guard against downloads and redirects to forbidden addresses (server-side request forgery).
 
-A service says where its results are, and whoever can answer in its place could point a notebook at what
-only that notebook can reach: files, the metadata of a cloud machine, other machines of its network.
+The service says where its results are. An attacker who can answer in its place could point a notebook at
+addresses that only the notebook can reach: the metadata service of a cloud machine, or hosts of its network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sutro_magic.api.credentials import Credentials, Secret
 
 Reach = Literal["public", "private", "loopback", "link-local"]
-"""From where an address can be reached; nobody has results at the last."""
+"""Networks from which an address can be reached; link-local addresses are always refused."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _METADATA = frozenset({"fd00:ec2::254", "100.100.100.200"})
@@ -25,7 +25,7 @@ _METADATA = frozenset({"fd00:ec2::254", "100.100.100.200"})
 
 
 def reach(address: str) -> Reach:
-    """Tell from where an IP address can be reached; one within another counts as the inner one."""
+    """Return from where an IP address can be reached; an embedded IPv4 address is classified instead."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -41,13 +41,13 @@ def reach(address: str) -> Reach:
 
 
 class Guard:
-    """Says which addresses are refused.
+    """Check which addresses may be used.
 
     Parameters
     ----------
     credentials : Credentials
-        The deployment: one on this machine may lead to this machine and its network, one of a
-        private network to that, any other only to public addresses.
+        The deployment. One on this machine may lead to this machine and its network, one in a private network
+        to private addresses, any other one only to public addresses.
     """
 
     def __init__(self, credentials: Credentials) -> None:
@@ -56,7 +56,7 @@ class Guard:
 
     @property
     def allowed(self) -> frozenset[Reach]:
-        """From where addresses may be reached."""
+        """Kinds of addresses that may be connected to."""
         if self._allowed is None:
             host = urlsplit(self._credentials.base_url).hostname or ""
             found = {reach(address) for address in _addresses(host)}
@@ -69,23 +69,23 @@ class Guard:
         return self._allowed
 
     def check_url(self, url: Secret) -> None:
-        """Raise `ServiceError` for a URL that is not to be followed, before anything is sent."""
+        """Raise `ServiceError` if a URL must not be requested; nothing is sent before."""
         try:
             scheme, host = urlsplit(url.reveal()).scheme.lower(), urlsplit(url.reveal()).hostname
         except ValueError:
             raise self._refuse("cannot be read") from None
         if scheme not in {"http", "https"} or not host:
-            raise self._refuse(f"does not begin with https but with {scheme[:20]!r}")
+            raise self._refuse(f"starts with {scheme[:20]!r} instead of https")
         if scheme == "http" and not self._credentials.is_loopback:
             raise self._refuse("is not https")
 
     def check_host(self, host: str) -> None:
-        """Raise `ServiceError` if a name, or a number in any spelling, stands for a refused address."""
+        """Raise `ServiceError` if a host name, or an address in any notation, resolves to a refused address."""
         for address in _addresses(host):
             self.check_address(address)
 
     def check_address(self, address: str) -> None:
-        """Raise `ServiceError` for an IP address that is not to be connected to."""
+        """Raise `ServiceError` if an IP address must not be connected to."""
         kind = reach(address)
         if kind not in self.allowed:
             raise self._refuse(f"leads to {address}, a {kind} address")
@@ -95,15 +95,15 @@ class Guard:
         return ServiceError(
             f"{place} sent an address that {why}; it was not followed.",
             hint=(
-                "Tell the service's operator; where it was that of a download, ",
+                "Contact the operator of the service; for a download, ",
                 Hint("option", format="csv"),
-                " does without.",
+                " avoids the address.",
             ),
         )
 
 
 def _addresses(host: str) -> set[str]:
-    """Find the IP addresses of a name; none if it is not known here, as behind a proxy."""
+    """Return the IP addresses of a host name; empty if it cannot be resolved here, as behind a proxy."""
     try:
         return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):

@@ -1,6 +1,6 @@
-"""Keep results on disk so that nothing is fetched twice: entries, partial downloads, eviction, verification.
+"""Keep results on disk so that they are fetched once: entries, partial downloads, eviction, verification.
 
-Knows the canonical table of `formats`. Must not ask the service anything.
+Knows the canonical table of `formats`. Must not contact the service.
 """
 
 from __future__ import annotations

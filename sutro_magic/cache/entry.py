@@ -1,8 +1,8 @@
-"""One entry of the cache: what it holds, where it came from, and whether its files are sound.
+"""One cache entry: its metadata, its files, and their integrity.
 
-An entry is a folder with ``results.parquet``, as fetched, and ``entry.json``, written after it; without a
-valid ``entry.json`` there is no entry. Tables that were made from the results may stand beside them. When an entry
-was used last is the modification time of ``entry.json``, since many file systems do not keep access times.
+An entry is a folder with ``results.parquet``, as fetched, and ``entry.json``, written after it. Without a valid
+``entry.json`` there is no entry. Derived tables may be stored beside them. The modification time of
+``entry.json`` is the time of last use, because many file systems do not record access times.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LAYOUT_VERSION = 2
-"""Of ``entry.json``; 2 added ``sha256``. Entries of an earlier layout are fetched anew and swept."""
+"""Version of ``entry.json``; 2 added ``sha256``. Entries of an older version are fetched again and removed."""
 RESULTS_FILE = "results.parquet"
 ENTRY_FILE = "entry.json"
 TABLE_FILE = "table.arrow"
-"""The unfolded table, which may stand beside the results; see `sutro_magic.structured.cached_table`."""
+"""The unfolded table; see `sutro_magic.structured.cached_table`."""
 RAW_TABLE_FILE = "raw.arrow"
-"""The table as it came, laid out for paging; see `sutro_magic.query.mapped_table`."""
+"""The unconverted table for paging; see `sutro_magic.query.mapped_table`."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_ENTRY = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -44,27 +44,27 @@ _NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 @dataclass(frozen=True, kw_only=True)
 class CacheEntry:
-    """One job's results in the cache, with their provenance.
+    """Cached results of one job with their provenance.
 
     Attributes
     ----------
     folder : pathlib.Path
     request : ResultsRequest
-        The job, the wire format it came as, and the optional columns the entry holds.
+        Job, wire format and optional columns of the entry.
     deployment : str
-        Where it came from.
+        Deployment of the job.
     fetched : datetime.datetime
-        When, in UTC.
+        Time of the fetch, in UTC.
     size : int
         Bytes of ``results.parquet``.
     table : CanonicalTable
-        How the file's columns map to the canonical ones.
+        Mapping of the file's columns to the canonical ones.
     job : Job or None
-        What the service said of the job then.
+        The job at the time of the fetch.
     typed : bool
-        Whether every column has the type it was made with; a CSV may have lost some.
+        Whether every column has its original type; a CSV may have lost some.
     sha256 : str
-        Of ``results.parquet``, in hexadecimal.
+        Checksum of ``results.parquet``, in hexadecimal.
     """
 
     folder: Path
@@ -79,12 +79,12 @@ class CacheEntry:
 
     @property
     def path(self) -> Path:
-        """The Parquet file."""
+        """Path of the Parquet file."""
         return self.folder / RESULTS_FILE
 
     @property
     def table_size(self) -> int:
-        """Bytes of the tables that were made from the results, 0 if there are none."""
+        """Bytes of the derived tables, 0 if there are none."""
         total = 0
         for name in (TABLE_FILE, RAW_TABLE_FILE):
             with contextlib.suppress(OSError):
@@ -93,12 +93,12 @@ class CacheEntry:
 
     @property
     def disk_size(self) -> int:
-        """Bytes of all that the entry holds."""
+        """Bytes of all files of the entry."""
         return self.size + self.table_size
 
     @property
     def last_used(self) -> datetime:
-        """When the results were last fetched or taken from the cache, UTC."""
+        """Time at which the results were last fetched or read from the cache, in UTC."""
         try:
             return datetime.fromtimestamp((self.folder / ENTRY_FILE).stat().st_mtime, UTC)
         except OSError:
@@ -106,13 +106,13 @@ class CacheEntry:
 
     @property
     def label(self) -> str:
-        """The job's name where it has one, else its id."""
+        """Name of the job, or its id."""
         return (self.job and self.job.name) or self.request.job_id
 
     def serves(self, request: ResultsRequest) -> bool:
-        """Whether the entry holds all that is asked for.
+        """Return whether the entry has all that a request asks for.
 
-        An entry that lost types on its way as CSV does not stand in for the other formats.
+        An entry that lost types as CSV does not serve requests for other formats.
         """
         held = self.request
         if held.job_id != request.job_id:
@@ -122,7 +122,7 @@ class CacheEntry:
         return self.typed or request.format == "csv"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``entry.json`` holds."""
+        """Return the content of ``entry.json``."""
         return {
             "version": LAYOUT_VERSION,
             "job_id": self.request.job_id,
@@ -140,9 +140,9 @@ class CacheEntry:
 
     @classmethod
     def from_json(cls, folder: Path, data: dict[str, Any]) -> CacheEntry:
-        """Read ``entry.json``; raise `ValueError`, `KeyError` or `TypeError` if it is not one."""
+        """Return an entry from the content of ``entry.json``; raise `ValueError`, `KeyError` or `TypeError` if it is invalid."""
         if data["version"] != LAYOUT_VERSION:
-            raise ValueError("another layout")
+            raise ValueError("unsupported version")
         fetched = parse_time(data["fetched"])
         expected = (
             (int, [data["size"]]),
@@ -150,11 +150,11 @@ class CacheEntry:
             (bool, [data["inputs"], data["logprobs"], data["typed"]]),
         )
         if fetched is None or data["format"] not in WIRE_FORMATS:
-            raise ValueError("no time or no format")
+            raise ValueError("invalid time or format")
         if any(type(value) is not kind for kind, values in expected for value in values):
-            raise ValueError("another type")
+            raise ValueError("invalid type")
         if not _SHA256.fullmatch(data["sha256"]):
-            raise ValueError("no checksum")
+            raise ValueError("invalid checksum")
         return cls(
             folder=folder,
             request=ResultsRequest(
@@ -174,7 +174,7 @@ class CacheEntry:
 
 
 def read_entry(folder: Path) -> CacheEntry | None:
-    """Read ``entry.json``; None when there is none, or it is anything else."""
+    """Return an entry, or None if ``entry.json`` is missing or invalid."""
     try:
         return _read(folder)
     except (OSError, *_NO_ENTRY):
@@ -186,9 +186,10 @@ def _read(folder: Path) -> CacheEntry:
 
 
 def read_sound(folder: Path) -> tuple[CacheEntry | None, bool]:
-    """Read and check an entry; the second value tells whether there is one that is damaged.
+    """Return a checked entry, or None, and whether it is damaged.
 
-    What cannot be read now, as when too many files are open, and what a newer version has written is not damaged.
+    An entry that is temporarily unreadable, for example because too many files are open, or that a newer version has
+    written, does not count as damaged.
     """
     for _ in range(10):
         before = _inode(folder)
@@ -202,19 +203,19 @@ def read_sound(folder: Path) -> tuple[CacheEntry | None, bool]:
             return None, False
         if _inode(folder) == before:
             return None, before is not None and not _may_be_newer(folder)
-        # Another process has put a new entry there in between: what was read is no judgement on it.
+        # Another process replaced the entry in the meantime: check the new one.
     return None, False
 
 
 def is_dead(folder: Path) -> bool:
-    """Tell whether no version of this program will ever read an entry: it is garbage, or of an older layout."""
+    """Return whether no version of this program can read an entry: it is damaged or of an older version."""
     before = _inode(folder)
     try:
         _read(folder)
     except (*_NOT_THERE, *_NO_ENTRY):
         pass
     except OSError:
-        return False  # not ours to judge
+        return False  # unknown
     else:
         return False
     return not _may_be_newer(folder) and before is not None and _inode(folder) == before
@@ -226,24 +227,24 @@ def _may_be_newer(folder: Path) -> bool:
     except (*_NOT_THERE, *_NO_ENTRY):
         return False
     except OSError:
-        return True  # not ours to judge
+        return True  # unknown
     return type(version) is int and version > LAYOUT_VERSION
 
 
 def drop_tables(entry: CacheEntry) -> None:
-    """Delete the tables that were made of what was fetched; whoever needs one makes it anew."""
+    """Delete the derived tables; they are rebuilt on demand."""
     for name in (TABLE_FILE, RAW_TABLE_FILE):
-        with contextlib.suppress(OSError):  # on Windows, while it is mapped
+        with contextlib.suppress(OSError):  # on Windows, a file that is memory-mapped
             (entry.folder / name).unlink()
 
 
 def is_intact(entry: CacheEntry, on_bytes: Callable[[int], None]) -> bool:
-    """Tell whether every byte of an entry is as it was fetched; told how many bytes are done.
+    """Return whether every byte is as fetched; ``on_bytes`` is called with the bytes done.
 
     Raises
     ------
     CacheError
-        When it cannot be read now, which says nothing of it.
+        If the file cannot be read now; it may still be intact.
     """
     for _ in range(10):
         try:
@@ -254,25 +255,25 @@ def is_intact(entry: CacheEntry, on_bytes: Callable[[int], None]) -> bool:
         except OSError as error:
             raise CacheError(
                 f"The results of {entry.request.job_id} in the cache cannot be read: {error.strerror}.",
-                hint="Try again; if it stays, look after the disk.",
+                hint="Try again; if the error persists, check the disk.",
             ) from None
         there = read_entry(entry.folder)
         if there is None or there == entry:
             return False
-        entry = there  # another fetch has put it there meanwhile
+        entry = there  # another fetch has replaced it
     return False
 
 
 def mark_used(entry: CacheEntry) -> None:
-    """Remember that an entry was used now; where the cache can only be read, nothing is remembered."""
+    """Set the time of last use; do nothing if the cache is read-only."""
     with contextlib.suppress(OSError):
         os.utime(entry.folder / ENTRY_FILE)
 
 
 def place(fresh: Path, entry: CacheEntry, known: list[CacheEntry] | None, *, aside: Path) -> CacheEntry:
-    """Move a new entry into place; one that is there, and is not among the ``known`` ones, stays where they are given."""
-    # A folder cannot be replaced by a rename while it has content; between the two renames there is
-    # no entry, which a reader takes as a miss.
+    """Move a new entry into place, unless there is one that is not among the ``known`` ones; return the one in place."""
+    # A folder with content cannot be replaced by a rename. Between the two renames there is no entry, which
+    # readers treat as a miss.
     for _ in range(10):
         there, _ = read_sound(entry.folder)
         if there is not None and known is not None and there not in known:
@@ -281,7 +282,7 @@ def place(fresh: Path, entry: CacheEntry, known: list[CacheEntry] | None, *, asi
             entry.folder.rename(aside)
         try:
             fresh.rename(entry.folder)
-        except OSError:  # another process was quicker
+        except OSError:  # another process has put an entry there
             shutil.rmtree(aside, ignore_errors=True)
             continue
         return entry
@@ -296,7 +297,7 @@ def _inode(folder: Path) -> int | None:
 
 
 def _is_sound(entry: CacheEntry) -> bool:
-    """Check size and footer, which is quick; `ResultsCache.verify` checks every byte."""
+    """Check size and footer, which is fast; `ResultsCache.verify` checks every byte."""
     if entry.path.stat().st_size != entry.size:
         return False
     try:
@@ -305,7 +306,7 @@ def _is_sound(entry: CacheEntry) -> bool:
     except OSError as error:
         if error.errno is not None:
             raise
-        return False  # that is how Arrow says that a footer is broken
+        return False  # Arrow's exception for a broken footer has no errno
     except pa.ArrowMemoryError:
         raise
     except pa.ArrowException:

@@ -1,6 +1,6 @@
-"""What goes when the cache outgrows its limit: tables that can be made again first, then whole entries.
+"""Select what to evict when the cache exceeds its limit: derived tables first, then whole entries.
 
-Of both, those that were used longest ago go first. What a `Results` of this process reads stays.
+Both in least-recently-used order. Entries that a `Results` of this process reads are kept.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 LIMIT_VARIABLE = "SUTRO_MAGIC_CACHE_LIMIT"
 
 DEMO_IDENTITY = "demo"
-"""Cache identity of the demo service, whose port and key change at every start."""
+"""Cache identity of the demo service; its port and key change at every start."""
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 class Holder(Protocol):
-    """Whatever reads an entry, for as long as it lives."""
+    """A reader of an entry, which must not be evicted as long as the reader exists."""
 
     @property
     def held_folder(self) -> Path:
@@ -42,20 +42,20 @@ _holders_lock = ThreadLock()
 
 
 def hold(holder: Holder) -> None:
-    """Keep what somebody reads from going while they live."""
+    """Protect an entry from eviction as long as its reader exists."""
     with _holders_lock:
         _holders.add(holder)
 
 
 def held_folders() -> set[Path]:
-    """Return the folders that are read in this process."""
+    """Return the folders of entries that this process reads."""
     with _holders_lock:
         holders = list(_holders)
     return {holder.held_folder for holder in holders}
 
 
 def parse_size(text: str | int) -> int:
-    """Return the bytes that a size stands for: ``5GB``, ``500 MB``, ``2GiB``, or a number of bytes.
+    """Return the bytes of a size like ``5GB``, ``500 MB`` or ``2GiB``, or of a number of bytes.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def parse_size(text: str | int) -> int:
     number = float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()] if found else 0
     if not 1 <= number < 2**63:
         raise ConfigurationError(
-            f"The cache cannot be limited to {shorten(str(text), 40)!r}.",
+            f"{shorten(str(text), 40)!r} is not a valid cache limit.",
             hint=(
                 "Give a size: ",
                 Hint("setting", name="cache_limit", value="5GB"),
@@ -78,14 +78,14 @@ def parse_size(text: str | int) -> int:
 
 
 def default_limit(directory: Path, held: int) -> int:
-    """Return the limit where nobody has set one.
+    """Return the limit if none is configured.
 
     Parameters
     ----------
     directory : pathlib.Path
-        The cache; it need not exist.
+        Cache folder; it need not exist.
     held : int
-        Bytes that it holds. They count as free, or the limit would fall with every result that is kept.
+        Bytes in the cache. They count as free; otherwise the limit would shrink with every entry.
     """
     for place in (directory, *directory.parents):
         try:
@@ -98,7 +98,7 @@ def default_limit(directory: Path, held: int) -> int:
 def surplus(
     entries: Sequence[CacheEntry], limit: int, spare: Collection[Path]
 ) -> Iterator[tuple[CacheEntry, bool]]:
-    """Yield what has to go so that the rest fits: an entry, and whether all of it or only tables made of it.
+    """Yield what to evict until the rest fits: an entry, and whether all of it or only its derived tables.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def surplus(
     limit : int
         Bytes.
     spare : collection of pathlib.Path
-        Folders of entries that stay in any case.
+        Folders of entries that are kept.
     """
     total = sum(entry.disk_size for entry in entries)
     if total <= limit:

@@ -1,4 +1,4 @@
-"""Where the cache is and how it is laid out, for those who must not wait for the libraries that read it."""
+"""Location and layout of the cache, for modules that must not import pyarrow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sutro_magic.errors import ConfigurationError, Hint, shorten
 DIRECTORY_VARIABLE = "SUTRO_MAGIC_CACHE_DIR"
 ENTRY_FILE = "entry.json"
 NOTE_FILE = "table.json"
-"""What came of unfolding, beside the entry."""
+"""Metadata of the unfolded table, beside the entry."""
 
 
 def cache_folder(directory: Path | str | None = None) -> Path:
@@ -21,19 +21,19 @@ def cache_folder(directory: Path | str | None = None) -> Path:
     Parameters
     ----------
     directory : pathlib.Path or str, optional
-        ``SUTRO_MAGIC_CACHE_DIR`` or the user's cache folder by default.
+        Default: ``SUTRO_MAGIC_CACHE_DIR``, then the user's cache folder.
 
     Raises
     ------
     ConfigurationError
-        For a name that no folder can have.
+        If the name cannot be that of a folder.
     """
     chosen = directory or os.environ.get(DIRECTORY_VARIABLE)
     if not chosen:
         import platformdirs
 
         chosen = platformdirs.user_cache_path("sutro_magic")
-    with contextlib.suppress(RuntimeError):  # the home of somebody who has none
+    with contextlib.suppress(RuntimeError):  # "~user" of a user without a home
         if "\0" not in str(chosen):
             return Path(chosen).expanduser().absolute()
     raise ConfigurationError(
@@ -47,17 +47,17 @@ def cache_folder(directory: Path | str | None = None) -> Path:
 
 
 def job_digest(job_id: str) -> str:
-    """Return what stands for a job id, which is untrusted text, in the name of a folder."""
+    """Return a digest that represents a job id, which is untrusted text, in the name of a folder."""
     return hashlib.sha256(job_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def entry_pattern(identity: str | None) -> str:
-    """Return the pattern of the folders of entries below the cache's, of one identity or of all."""
+    """Return the glob pattern of entry folders below the cache folder, of one identity or of all."""
     return f"{identity or '*'}/*-i[01]-l[01]-*"
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:
-    """Return what matches a pattern below a folder, sorted; nothing where that cannot be read."""
+    """Return the paths that match a pattern below a folder, sorted; an empty list if it cannot be read."""
     with contextlib.suppress(OSError):
         return sorted(folder.glob(pattern))
     return []

@@ -1,11 +1,10 @@
-"""Downloads that are not complete: kept when a fetch stops, and gone on with by the next one.
+"""Partial downloads: kept when a fetch stops, and resumed by the next one.
 
-Layout: ``<cache>/partials/<identity>/<key>/`` holds ``body``, bytes at the places where they belong, and
-``state.json``, which says of what object they are and which ranges are there. The state is written after
-the bytes it speaks of are on disk. While a fetch works on it, the folder is called ``<key>~<owner>``; it
-is claimed by a rename, so by one process. That of a process that is gone can be claimed as well. Should
-its owner live after all, nothing is lost: both write the same bytes of the same object to the same
-places, since for another object a new file is begun.
+Layout: ``<cache>/partials/<identity>/<key>/`` holds ``body``, with the bytes at their final offsets, and
+``state.json``, with the object's ETag and the ranges that are present. The state is written after its bytes
+are on disk. During a fetch the folder is called ``<key>~<owner>``. It is claimed by a rename, so by one process
+only; the folder of a dead process can be claimed as well. If its owner is alive after all, no harm is done: both
+write the same bytes of the same object to the same offsets, because another object gets a new file.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ if TYPE_CHECKING:
 FOLDER = "partials"
 BODY, STATE = "body", "state.json"
 STALE_SECONDS = 24 * 3600
-"""A partial untouched for so long is of no use to anybody."""
+"""A partial untouched for this long is deleted."""
 ABANDONED_SECONDS = 120.0
-"""A fetch writes, or gives up, more often than that."""
+"""A live fetch writes, or gives up, more often than this."""
 MARGIN_BYTES = 64 << 20
-"""Left free on the disk, or a fiftieth of it where that is less."""
+"""Space left free on the disk, or a fiftieth of it if that is less."""
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-([0-9a-f]{8})")
@@ -54,7 +53,7 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True)
 class _State:
-    """What object the bytes of a partial are of, and which of them are there."""
+    """The object of a partial download and the ranges that are present."""
 
     etag: str
     size: int
@@ -62,51 +61,51 @@ class _State:
 
 
 class Partial:
-    """A download under way: one file, the ranges of it that are there, and what object it is of.
+    """A download in progress: a file, the ranges that are present, and the object's ETag and size.
 
     Several threads may write to it.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Of this fetch alone.
+        Folder of this fetch.
     rest : pathlib.Path
-        Where it is put for the next fetch.
+        Folder in which it is kept for the next fetch.
     """
 
     def __init__(self, folder: Path, rest: Path, kept: _State | None = None) -> None:
         self._folder = folder
         self._rest = rest
         self.etag: str | None = kept.etag if kept else None
-        """Strong ETag of the object; without one nothing is gone on with."""
+        """Strong ETag of the object; without one the download cannot be resumed."""
         self.size: int | None = kept.size if kept else None
-        """Bytes of the object, once they are known."""
+        """Size of the object in bytes, once known."""
         self.ranges: Ranges = kept.ranges if kept else Ranges()
-        if self.complete:  # one byte is asked for again, to learn whether the object is still the same
+        if self.complete:  # fetch one byte again, to find out whether the object has changed
             self.ranges = Ranges([(0, self.ranges.end - 1)] if self.ranges.end > 1 else [])
         self._lock = threading.Lock()
         self._file = self._open(0 if kept else os.O_CREAT | os.O_EXCL)
 
     @property
     def done(self) -> int:
-        """Bytes that are there."""
+        """Number of bytes present."""
         return self.ranges.total
 
     @property
     def complete(self) -> bool:
-        """Whether all bytes are there."""
+        """Whether all bytes are present."""
         return self.size is not None and self.ranges.total == self.size
 
     @property
     def resumable(self) -> bool:
-        """Whether another fetch could go on with it."""
+        """Whether another fetch could resume it."""
         return self.etag is not None and self.size is not None
 
     def restart(self, etag: str | None, size: int | None) -> None:
-        """Forget all bytes, and begin with another object."""
+        """Discard all bytes and start with another object."""
         with self._lock:
             self._close()
-            # Another file, not this one emptied: whoever has claimed it meanwhile writes to this one.
+            # A new file instead of a truncated one: another process that has claimed this one keeps writing to it.
             with contextlib.suppress(OSError):
                 (self._folder / STATE).unlink()
             with contextlib.suppress(OSError):
@@ -116,7 +115,7 @@ class Partial:
         self.check_room()
 
     def check_room(self) -> None:
-        """Raise `CacheError` if the disk has no room for what is missing."""
+        """Raise `CacheError` if the disk has no space for the missing bytes."""
         missing = 0 if self.size is None else self.size - self.done
         try:
             disk = shutil.disk_usage(self._folder)
@@ -126,12 +125,12 @@ class Partial:
         if disk.free < needed:
             raise CacheError(
                 f"The results need {humanize.size(needed)} on the disk of {self._folder.parents[2]}, "
-                f"and {humanize.size(disk.free)} are free.",
-                hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
+                f"but only {humanize.size(disk.free)} are free.",
+                hint="Free some disk space, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
             )
 
     def write(self, place: int, data: bytes) -> None:
-        """Write bytes where they belong."""
+        """Write bytes at an offset."""
         try:
             self._write_at(place, data)
         except OSError as error:
@@ -140,7 +139,7 @@ class Partial:
             self.ranges.add(place, place + len(data))
 
     def save(self) -> None:
-        """Let what is there survive the end of this process, whatever ends it."""
+        """Write the bytes and the state to disk, so that they survive a crash."""
         with self._lock:
             if self._file < 0 or not self.resumable or not self.ranges:
                 return
@@ -155,25 +154,25 @@ class Partial:
                 os.fsync(written.fileno())
             fresh.replace(self._folder / STATE)
         except FileNotFoundError:
-            pass  # another fetch has claimed it, and goes on with it
+            pass  # another fetch has claimed it and resumes it
         except OSError as error:
             raise self._unwritable(error) from None
 
     def finish(self, target: Path) -> None:
-        """Put the complete file where it is wanted; it can be kept for another fetch until it is dropped."""
+        """Put the complete file at a path; a copy is kept for another fetch until it is dropped."""
         with self._lock:
             try:
-                # After more than a day of waiting another fetch may have taken the folder for a forgotten one.
+                # After a day of waiting, another fetch may have deleted the folder as stale.
                 target.parent.mkdir(mode=0o700, exist_ok=True)
                 if (self._folder / BODY).exists() and os.fstat(self._file).st_size == self.size:
                     self._hand_over(target)
-                else:  # another fetch has claimed it; the open file is still the complete one
+                else:  # another fetch has claimed it; the open file is still complete
                     self._copy(target)
             except OSError as error:
                 raise self._unwritable(error) from None
 
     def keep(self) -> int:
-        """Put it where the next fetch finds it; return the bytes that are kept."""
+        """Move the download to where the next fetch finds it; return the number of bytes kept."""
         try:
             self.save()
             with self._lock:
@@ -193,7 +192,7 @@ class Partial:
         return 0
 
     def drop(self) -> None:
-        """Delete it."""
+        """Delete the download."""
         with self._lock:
             self._close()
         _remove(self._folder)
@@ -220,7 +219,7 @@ class Partial:
         body = self._folder / BODY
         try:
             os.link(body, target)
-        except OSError:  # a file system without links, or another one
+        except OSError:  # a file system without hard links, or another file system
             try:
                 body.replace(target)
             except OSError as error:
@@ -228,14 +227,14 @@ class Partial:
                     raise
                 self._copy(target)
             else:
-                self.etag = None  # there is nothing left to keep
+                self.etag = None  # the file was moved: nothing is left to keep
 
     def _copy(self, target: Path) -> None:
         os.lseek(self._file, 0, os.SEEK_SET)
         with os.fdopen(os.dup(self._file), "rb") as source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
             if copy.tell() != self.size:
-                raise OSError(errno.EIO, "the file was cut by another process")
+                raise OSError(errno.EIO, "another process has truncated the file")
 
     def _close(self) -> None:
         if self._file >= 0:
@@ -245,7 +244,7 @@ class Partial:
     def _unwritable(self, error: OSError) -> CacheError:
         return CacheError(
             f"The download could not be written to {self._folder.parents[2]}: {error.strerror}.",
-            hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
+            hint="Free some disk space, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
         )
 
 
@@ -255,14 +254,14 @@ class Partials:
     Parameters
     ----------
     cache_folder : pathlib.Path
-        Nothing is created before the first download is.
+        Cache folder. Nothing is created before the first download.
     """
 
     def __init__(self, cache_folder: Path) -> None:
         self._folder = cache_folder / FOLDER
 
     def claim(self, identity: str, request: ResultsRequest) -> Partial:
-        """Return the partial download of a request, as another fetch left it or empty.
+        """Return the partial download of a request: one left by another fetch, or a new one.
 
         Parameters
         ----------
@@ -290,7 +289,7 @@ class Partials:
                 if claimed is not None:
                     _remove(path)  # one is enough
                     continue
-                with contextlib.suppress(OSError):  # another process was quicker
+                with contextlib.suppress(OSError):  # another process has claimed it
                     path.rename(mine)
                     state = _read_state(mine)
                     if state is None:
@@ -303,7 +302,7 @@ class Partials:
         except OSError as error:
             _living.discard(owner)
             raise CacheError(
-                f"The cache folder {self._folder.parent} cannot be written: {error.strerror}.",
+                f"The cache folder {self._folder.parent} is not writable: {error.strerror}.",
                 hint=(
                     "Choose another with SUTRO_MAGIC_CACHE_DIR or ",
                     Hint("setting", name="cache_dir", value="..."),
@@ -313,7 +312,7 @@ class Partials:
         return Partial(mine, rest)
 
     def clear(self, identity: str | None = None, job_id: str | None = None) -> None:
-        """Delete what is kept: all, or that of one identity or job; not what is being written."""
+        """Delete partial downloads, of one identity or job or all; those in progress are kept."""
         name = "*" if job_id is None else f"{job_digest(job_id)}-*"
         for path in matching(self._folder, f"{identity or '*'}/{name}"):
             if "~" not in path.name or _is_abandoned(path):
@@ -327,7 +326,7 @@ class Partials:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Tell whether whoever wrote to a partial is gone."""
+    """Return whether the owner of a partial download is gone."""
     owner = path.name.partition("~")[2]
     match = _OWNER.fullmatch(owner)
     if match is None:
@@ -341,9 +340,9 @@ def _is_abandoned(path: Path) -> bool:
 
 def _is_alive(process: int) -> bool:
     if process == os.getpid():
-        return False  # another process had that number: ours knows its own
+        return False  # the id of an earlier process: the owners of this one are known
     if os.name == "nt":
-        return True  # asking would end it
+        return True  # on Windows, os.kill would end the process
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -361,15 +360,15 @@ def _touched(path: Path) -> float:
 
 
 def _read_state(folder: Path) -> _State | None:
-    """Read what a partial is; None if it is of no use."""
+    """Return the state of a partial download, or None if it is unusable."""
     try:
-        said = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        etag, size, ranges = said["etag"], said["size"], Ranges(said["ranges"])
-        there = (folder / BODY).stat().st_size
+        data = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        etag, size, ranges = data["etag"], data["size"], Ranges(data["ranges"])
+        length = (folder / BODY).stat().st_size
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    sound = isinstance(etag, str) and type(size) is int and bool(ranges) and ranges.end <= min(size, there)
-    return _State(etag, size, ranges) if sound else None
+    valid = isinstance(etag, str) and type(size) is int and bool(ranges) and ranges.end <= min(size, length)
+    return _State(etag, size, ranges) if valid else None
 
 
 def _done(path: Path) -> int:

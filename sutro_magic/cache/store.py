@@ -1,11 +1,10 @@
-"""Results on disk, so that nothing is fetched twice.
+"""The cache of results on disk.
 
 Layout: ``<cache>/<identity>/<job digest>-i<0|1>-l<0|1>-<shape>/`` holds ``results.parquet`` and
-``entry.json``. The identity is a digest of deployment and key (the key itself is nowhere), the job
-digest stands for the job id, which is untrusted text. The shape is a digest of what the columns of the
-file are: a `Results` that knows one shape never reads a file of another. An entry is built in a staging
-folder and moved into place as a whole, so it is there complete or not at all. Locks only save work; nothing
-here is wrong without them.
+``entry.json``. The identity is a digest of deployment and key (the key itself is not stored). The job digest
+represents the job id, which is untrusted text. The shape is a digest of the file's columns, so that a `Results`
+never reads a file with other columns than it expects. Commits are atomic: an entry is built in a staging
+folder and moved into place. Correctness does not depend on locks; they only save work.
 """
 
 from __future__ import annotations
@@ -65,9 +64,9 @@ __all__ = [
 LOCKS_FOLDER = "locks"
 STAGING_FOLDER = "staging"
 STALE_SECONDS = 24 * 3600
-"""A staging folder untouched for so long was left by a process that was killed."""
+"""A staging folder untouched for this long was left behind by a killed process."""
 _GONE = "gone-"
-"""Begins the name of an entry on its way out."""
+"""Prefix of an entry that is being deleted."""
 
 
 class ResultsCache:
@@ -76,17 +75,17 @@ class ResultsCache:
     Parameters
     ----------
     directory : pathlib.Path or str, optional
-        ``SUTRO_MAGIC_CACHE_DIR`` or the user's cache folder by default.
+        Default: ``SUTRO_MAGIC_CACHE_DIR``, then the user's cache folder.
     limit : int or str, optional
-        Bytes, or a size like ``5GB``, that all entries together may take; else ``SUTRO_MAGIC_CACHE_LIMIT``, else
+        Maximum size of all entries together: bytes, or a size like ``5GB``. Default: ``SUTRO_MAGIC_CACHE_LIMIT``, then
         the smaller of 20 GB and a tenth of the free disk.
 
     Raises
     ------
     ConfigurationError
-        For a limit that is none.
+        If the limit is invalid.
 
-    Nothing is created before the first entry is.
+    Nothing is created before the first entry.
     """
 
     def __init__(self, directory: Path | str | None = None, limit: int | str | None = None) -> None:
@@ -96,12 +95,12 @@ class ResultsCache:
 
     @property
     def limit(self) -> int:
-        """Bytes that all entries together may take; the demo service's at most 1 GB of them.
+        """Maximum size of all entries in bytes; at most 1 GB of it for the demo service.
 
         Raises
         ------
         ConfigurationError
-            When ``SUTRO_MAGIC_CACHE_LIMIT`` is not a size.
+            If ``SUTRO_MAGIC_CACHE_LIMIT`` is invalid.
         """
         configured = self._configured_limit()
         return configured or eviction.default_limit(self.directory, self.total_size())
@@ -115,13 +114,13 @@ class ResultsCache:
         return self._limit or (eviction.parse_size(text) if text else None)
 
     def total_size(self, identity: str | None = None) -> int:
-        """Return the bytes of all entries, or of those of one identity, tables made of them included."""
+        """Return the bytes of all entries, or of one identity, including derived tables."""
         return sum(entry.disk_size for entry in self.entries(identity))
 
     def find(
         self, identity: str, request: ResultsRequest, on_bad: Callable[[str], None] = lambda _: None
     ) -> CacheEntry | None:
-        """Find an entry that holds at least what is asked for.
+        """Return an entry that serves a request, or None.
 
         Parameters
         ----------
@@ -129,7 +128,7 @@ class ResultsCache:
             Cache identity of the credentials.
         request : ResultsRequest
         on_bad : callable
-            Told in one sentence when an entry turned out damaged and was dropped.
+            Called with one sentence if an entry turned out damaged and was dropped.
         """
         damaged = False
         for folder in self._candidates(identity, request):
@@ -154,7 +153,7 @@ class ResultsCache:
         wait: bool = True,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[FileLock]:
-        """Let one process at a time fetch what is asked for; look into the cache again when it is our turn.
+        """Let one process at a time fetch a request; look into the cache again once the lock is held.
 
         Parameters
         ----------
@@ -162,23 +161,23 @@ class ResultsCache:
             Cache identity of the credentials.
         request : ResultsRequest
         on_notice : callable
-            Told in one sentence when there is somebody to wait for.
+            Called with one sentence if another process has the lock.
         wait : bool
-            Wait, for `limits.LOCK_SECONDS` at most; otherwise go on at once, with the lock or without.
+            Wait for at most `limits.LOCK_SECONDS`; otherwise continue at once, with or without the lock.
         sleep : callable
-            Waits for so many seconds; what it raises ends the wait.
+            Called with the seconds to sleep; an exception ends the wait.
         """
-        self._configured_limit()  # a wrong one is said before anything is fetched, not after
+        self._configured_limit()  # raise before the fetch if it is invalid
         name = _columns_name(request.job_id, inputs=request.inputs, logprobs=request.logprobs)
         lock = FileLock(
             self.directory / LOCKS_FOLDER / f"{identity}-{name}",
             limits.LOCK_SECONDS if wait else 0,
             lambda: on_notice(
-                f"This job is being fetched already; waiting for that (at most {limits.LOCK_SECONDS:.0f} s)…"
+                f"Another process is fetching this job; waiting for it (at most {limits.LOCK_SECONDS:.0f} s)…"
             ),
             sleep,
         )
-        with contextlib.suppress(OSError):  # there is no lock then
+        with contextlib.suppress(OSError):  # continue without a lock
             private_folder(self.directory, LOCKS_FOLDER)
         try:
             lock.acquire()
@@ -188,9 +187,9 @@ class ResultsCache:
 
     @contextlib.contextmanager
     def staging(self, identity: str | None = None, job_id: str = "") -> Iterator[Path]:
-        """Give a fresh private folder for one fetch; it is gone afterwards, whatever happens.
+        """Create a private folder for one fetch, and delete it afterwards.
 
-        With an identity and a job, `commit` replaces no entry of that job that came in the meantime.
+        With an identity and a job, `commit` does not replace entries of the job that were added in the meantime.
         """
         known = []
         if identity is not None:
@@ -202,7 +201,7 @@ class ResultsCache:
             folder = Path(tempfile.mkdtemp(dir=parent))  # created 0700
         except OSError as error:
             raise CacheError(
-                f"The cache folder {self.directory} cannot be written: {error.strerror}.",
+                f"The cache folder {self.directory} is not writable: {error.strerror}.",
                 hint=(
                     "Choose another with SUTRO_MAGIC_CACHE_DIR or ",
                     Hint("setting", name="cache_dir", value="..."),
@@ -228,19 +227,19 @@ class ResultsCache:
         typed: bool = True,
         on_notice: Callable[[str], None] = lambda _: None,
     ) -> CacheEntry:
-        """Move a staged ``results.parquet`` into the cache; narrower entries of the job go, and what was not used for long.
+        """Move a staged ``results.parquet`` into the cache; then remove entries that it replaces, and evict others.
 
         Parameters
         ----------
         staged : pathlib.Path
-            The staging folder, with ``results.parquet`` in it.
+            Staging folder with ``results.parquet``.
         on_notice : callable
-            Told in one sentence when the results alone are larger than the cache may be.
+            Called with one sentence if the results alone exceed the limit.
 
         Raises
         ------
         CacheError
-            When the results cannot be kept; the cache is then as it was.
+            If the results cannot be cached; the cache is then unchanged.
         """
         held = ResultsRequest(
             job_id=request.job_id,
@@ -271,24 +270,24 @@ class ResultsCache:
             entry = place(fresh, entry, known, aside=staged / "old")
         except OSError as error:
             raise CacheError(
-                f"The results could not be kept in {self.directory}: {error.strerror}.",
-                hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
+                f"The results could not be written to {self.directory}: {error.strerror}.",
+                hint="Free some disk space, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
             ) from None
-        for old in known or ():  # whatever their time says: clocks go wrong
+        for old in known or ():  # regardless of their times, because clocks may be wrong
             if old.folder != entry.folder and entry.serves(old.request) and read_entry(old.folder) == old:
                 self._discard(old.folder)
         self.make_room(entry, on_notice)
         return entry
 
     def make_room(self, entry: CacheEntry, on_notice: Callable[[str], None] = lambda _: None) -> None:
-        """Delete what was used longest ago until all fits into the limit; never what this process reads.
+        """Evict entries in least-recently-used order until all fit; entries that this process reads are kept.
 
         Parameters
         ----------
         entry : CacheEntry
-            One that stays in any case.
+            Entry that is kept in any case.
         on_notice : callable
-            Told in one sentence when that one alone is larger than the limit.
+            Called with one sentence if that entry alone exceeds the limit.
         """
         entries = self._tidy(entry)
         spare = eviction.held_folders() | {entry.folder}
@@ -301,13 +300,13 @@ class ResultsCache:
         own = demo if entry.folder.parent.name == eviction.DEMO_IDENTITY else limit
         if entry.size > own:
             on_notice(
-                f"The results of {entry.request.job_id} take {humanize.size(entry.size)}, more than the cache may "
-                f"({humanize.size(own)}). They are kept until other results come. "
-                + shown_hint((Hint("setting", name="cache_limit", value="50GB"), " grants more."))
+                f"The results of {entry.request.job_id} take {humanize.size(entry.size)}, more than the cache limit of "
+                f"{humanize.size(own)}. They are kept until other results come. "
+                + shown_hint((Hint("setting", name="cache_limit", value="50GB"), " raises the limit."))
             )
 
     def _evict(self, entries: list[CacheEntry], limit: int, spare: set[Path]) -> set[Path]:
-        """Bring entries below a limit, and return the folders of those that are gone."""
+        """Evict entries until the rest fits; return the folders of those that were deleted."""
         gone = set()
         for entry, whole in eviction.surplus(entries, limit, spare):
             if whole:
@@ -318,7 +317,7 @@ class ResultsCache:
         return gone
 
     def entries(self, identity: str | None = None) -> list[CacheEntry]:
-        """List readable entries, latest first; of one identity or of all."""
+        """Return the readable entries, of one identity or of all, latest first."""
         found = []
         for folder in self._entry_folders(identity):
             entry = read_entry(folder)
@@ -327,30 +326,30 @@ class ResultsCache:
         return sorted(found, key=lambda entry: entry.fetched, reverse=True)
 
     def verify(self, entry: CacheEntry, on_bytes: Callable[[int], None] = lambda _done: None) -> bool:
-        """Tell whether every byte of an entry is as it was fetched.
+        """Return whether every byte of an entry is as fetched.
 
         Parameters
         ----------
         entry : CacheEntry
         on_bytes : callable
-            Told how many bytes are done.
+            Called with the number of bytes done.
 
         Raises
         ------
         CacheError
-            When it cannot be read now, which says nothing of it.
+            If the file cannot be read now; it may still be intact.
         """
         return is_intact(entry, on_bytes)
 
     def keep_if_sound(self, entry: CacheEntry, on_bytes: Callable[[int], None] = lambda _done: None) -> bool:
-        """Tell whether every byte of an entry is as it was fetched; an entry that is not is deleted.
+        """Return whether every byte of an entry is as fetched; delete the entry if it is not.
 
-        Tables made from it have no checksum: they are deleted, and made again when they are needed.
+        Derived tables have no checksum: they are deleted, and rebuilt on demand.
 
         Raises
         ------
         CacheError
-            When it is damaged and cannot be deleted.
+            If it is damaged and cannot be deleted.
         """
         sound = self.verify(entry, on_bytes)
         if not sound:
@@ -365,13 +364,13 @@ class ResultsCache:
         Raises
         ------
         CacheError
-            When it cannot be deleted.
+            If it cannot be deleted.
         """
         self._discard(entry.folder)
         if read_entry(entry.folder) == entry:
             raise CacheError(
-                f"The results of {entry.request.job_id} in {self.directory} cannot be deleted: the folder can only be read.",
-                hint=(Hint("cache", command="path"), " says where they are."),
+                f"The results of {entry.request.job_id} in {self.directory} cannot be deleted: the folder is read-only.",
+                hint=(Hint("cache", command="path"), " shows the folder."),
             )
 
     def clear(
@@ -395,15 +394,15 @@ class ResultsCache:
             self.delete(entry)
         if before is None:
             Partials(self.directory).clear(identity, job_id)
-        if everything:  # damaged entries too
+        if everything:  # including damaged entries
             for folder in self._entry_folders(None):
                 self._discard(folder)
         return count, size
 
     def _tidy(self, latest: CacheEntry) -> list[CacheEntry]:
-        """Delete what nobody needs, and return the entries that are left.
+        """Delete what is not needed any more, and return the remaining entries.
 
-        That is entries of which the latest has all, entries that nobody can read, what was on its way out, old locks.
+        Deleted are entries that the latest one replaces, dead entries, entries marked for deletion, and stale locks.
         """
         entries = []
         for folder in self._entry_folders(None):
@@ -414,7 +413,7 @@ class ResultsCache:
             elif (
                 folder != latest.folder
                 and folder.parent == latest.folder.parent
-                and entry.fetched <= latest.fetched  # of two that come at once, one stays
+                and entry.fetched <= latest.fetched  # of two concurrent entries, one is kept
                 and latest.serves(entry.request)
             ):
                 self._discard(folder)
@@ -430,7 +429,7 @@ class ResultsCache:
         return entries
 
     def _discard(self, folder: Path) -> None:
-        # Moved away first: another process must not see half an entry and take it for a damaged one.
+        # Rename first: another process must not see half an entry and take it for a damaged one.
         aside = self.directory / STAGING_FOLDER / f"{_GONE}{secrets.token_hex(8)}"
         try:
             folder.rename(aside)
@@ -440,7 +439,7 @@ class ResultsCache:
             _remove(aside)
 
     def _candidates(self, identity: str, request: ResultsRequest) -> Iterator[Path]:
-        """Yield folders that may hold enough, the narrowest first."""
+        """Yield folders of entries that may serve a request, those with the fewest columns first."""
         for inputs in sorted({request.inputs, True}):
             for logprobs in sorted({request.logprobs, True}):
                 columns = _columns_name(request.job_id, inputs=inputs, logprobs=logprobs)

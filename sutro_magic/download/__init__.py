@@ -1,6 +1,6 @@
-"""Bring the bytes of one artifact to disk, over one connection or several, or read parts of it where it is.
+"""Download one artifact to disk over one or several connections, or read parts of it remotely.
 
-Must not know what the bytes mean.
+Must not know the content of the artifact.
 """
 
 from __future__ import annotations

@@ -1,47 +1,47 @@
-"""How many connections a download should have: one more step as long as the last one helped."""
+"""Number of connections of a download: doubled as long as the last step increased the rate."""
 
 from __future__ import annotations
 
 WINDOW_SECONDS = 0.25
-"""For so long the rate is measured before it is believed."""
+"""Time over which a rate is measured."""
 WORTH_SECONDS = 1.0
-"""A download that is over so soon needs no more connections."""
+"""A download with less time left gets no more connections."""
 NEEDED_SHARE = 0.4
-"""Of the gain that twice the connections could bring, so much must have come."""
+"""Required share of the ideal gain of the last step."""
 STRIKES = 3
-"""After so many windows without that gain, more connections do not help for now."""
+"""Windows without that gain after which the last step is undone."""
 SETTLED_SECONDS = 20.0
-"""Then it is tried again: lines and servers change."""
+"""Time until the next step after that; networks and servers change."""
 
 
-class Growth:
-    """Measures the rate of a download and says how many connections it should have."""
+class ConnectionScaler:
+    """Measures the rate of a download and decides on the number of connections."""
 
     def __init__(self) -> None:
         self._wanted = 1
         self._before: tuple[int, float] | None = None
-        """Connections, and their rate, before the last step."""
+        """Connections and rate before the last step."""
         self._strikes = 0
         self._settled_until = 0.0
         self._window: tuple[float, int] | None = None
 
     def settle(self, connections: int, now: float) -> None:
-        """Ask for no more than so many for a while."""
+        """Limit the number of connections for `SETTLED_SECONDS`."""
         self._wanted = min(self._wanted, connections)
         self._settled_until = now + SETTLED_SECONDS
         self._before, self._window = None, None
 
     def wanted(self, now: float, done: int, missing: int, connections: int) -> int:
-        """Return how many connections there should be.
+        """Return the number of connections that the download should have.
 
         Parameters
         ----------
         now : float
-            A time in seconds.
+            Monotonic time in seconds.
         done, missing : int
-            Bytes.
+            Bytes done and missing.
         connections : int
-            That there are.
+            Current number of connections.
         """
         if self._window is None or done < self._window[1]:
             self._window = now, done

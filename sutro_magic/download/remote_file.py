@@ -1,4 +1,4 @@
-"""A file at an object storage, read where it is: each read asks for the bytes it needs."""
+"""A remote object as a file: each read fetches the bytes that it needs."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from sutro_magic.download.transfer import Origin
 
 TAIL_BYTES = 64 << 10
-"""Read first: there a Parquet file says where everything is."""
+"""Size of the first read, from the end: the footer of a Parquet file is there."""
 NEAR_BYTES = 64 << 10
-"""Ranges no further apart than this are read as one."""
+"""Ranges with a smaller gap than this are fetched together."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
 class RemoteFile(io.RawIOBase):
-    """One version of an object, as a file.
+    """One version of a remote object as a read-only file.
 
     Parameters
     ----------
     origin : Origin
-        Where the object is.
+        Source of the object.
     budget : RetryBudget
 
     Attributes
     ----------
     size : int
-        Bytes of the object.
+        Size of the object in bytes.
     fetched : int
-        Bytes that were read of it over the network.
+        Bytes fetched so far.
 
     Raises
     ------
     PeekError
-        When the storage gives no parts of the object, or does not tell versions of it apart.
+        If the storage does not support ranges or sends no strong ETag.
     """
 
     def __init__(self, origin: Origin, budget: RetryBudget) -> None:
@@ -62,28 +62,28 @@ class RemoteFile(io.RawIOBase):
         self.fetched = 0
         self._fetch(f"-{TAIL_BYTES}")
 
-    # --- as a file ----------------------------------------------------------------------------
+    # --- file interface -----------------------------------------------------------------------
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Return the place of the next read."""
+        """Return the position of the next read."""
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place."""
+        """Set the position of the next read."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}[whence]
         self._place = max(0, base + offset)
         return self._place
 
     def read(self, size: int = -1) -> bytes:
-        """Read some bytes, or all to the end."""
+        """Return the next ``size`` bytes, or all to the end."""
         stop = self.size if size < 0 else min(self.size, self._place + size)
         if stop <= self._place:
             return b""
@@ -91,14 +91,14 @@ class RemoteFile(io.RawIOBase):
         if data is None:
             self._fetch(f"{self._place}-{stop - 1}")
             data = self._held(self._place, stop)
-        assert data is not None  # noqa: S101 - a part that is not the one asked for is an error
+        assert data is not None  # noqa: S101 - _fetch raises if it gets another range
         self._place = stop
         return data
 
-    # --- over the network ---------------------------------------------------------------------
+    # --- network ------------------------------------------------------------------------------
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Read ranges that will be needed, with as few requests as make sense."""
+        """Fetch ranges in advance, with few requests."""
         joined: list[tuple[int, int]] = []
         for start, stop in sorted(ranges):
             if joined and start - joined[-1][1] <= NEAR_BYTES:
@@ -143,8 +143,8 @@ class RemoteFile(io.RawIOBase):
         if self._etag is None and (response.status_code != PARTIAL or not found or not plain or etag is None):
             size = content_length(response) if response.status_code == OK else None
             raise PeekError(
-                f"A look at {self._origin.name} is not possible: its storage does not send parts of a file.",
-                hint=(Hint("results", job=self._origin.name), " fetches all of it, and keeps it."),
+                f"A preview of {self._origin.name} is not possible: its storage does not support byte ranges.",
+                hint=(Hint("results", job=self._origin.name), " fetches all of it and caches it."),
                 cost=size,
                 size=size,
             )
@@ -154,7 +154,7 @@ class RemoteFile(io.RawIOBase):
             or (self._etag is not None and etag != self._etag)
         ):
             raise ServiceError(
-                f"The results of {self._origin.name} changed while they were looked at.", hint="Look again."
+                f"The results of {self._origin.name} changed during the preview.", hint="Try again."
             )
         first, last, size = map(int, found.groups())
         if self._etag is None:
@@ -166,7 +166,7 @@ class RemoteFile(io.RawIOBase):
         )
         if size != self.size or (first, last) != wanted:
             raise ServiceError(
-                f"The storage sent another part of {self._origin.name} than was asked for.",
+                f"The storage sent another byte range of {self._origin.name} than requested.",
                 hint=(Hint("results", job=self._origin.name), " fetches all of it."),
             )
         return first, last
@@ -187,7 +187,7 @@ class RemoteFile(io.RawIOBase):
             pass
         if len(body) != length:
             raise ServiceUnreachableError(
-                f"A part of {self._origin.name} broke off: {len(body):,} of {length:,} bytes arrived.",
+                f"The connection broke while reading {self._origin.name}: {len(body):,} of {length:,} bytes arrived.",
                 hint=(Hint("again"), "."),
             )
         return bytes(body)

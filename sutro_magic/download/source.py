@@ -1,8 +1,8 @@
-"""Results of a job to a file on disk.
+"""Download the results of a job to a file.
 
-Parquet from a deployment comes by a signed URL of its object storage, where there is one; everything
-else from ``GET jobs/{id}/results``. What has been written is complete, or there is an error; where the
-server tells versions of its file apart, a fetch that stopped is gone on with by the next one.
+Parquet comes from the object storage of the deployment, by a signed URL, if it has one; everything else from
+``GET jobs/{id}/results``. The file is complete, or an error is raised. If the server sends a strong ETag, an
+interrupted download is resumed by the next one.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from sutro_magic.system.cancellation import CancelScope
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and, where it is known, the bytes in all."""
+"""Called with the bytes done and, if known, the total."""
 
 NO_SUCH_ROUTE = frozenset({404, 405})
 STORAGE_REFUSED = frozenset({400, 401, 403, 404, 410})
-"""What object storage answers to an expired signature (R2: 400, S3: 403), or when the object has moved."""
+"""Answers of object storages to an expired signature (R2: 400, S3: 403), or if the object has moved."""
 FRESH_URLS = 2
-"""A fresh one may have been signed for another thread, and have expired since."""
+"""Two, because a fresh URL may have been signed for another thread and have expired since."""
 STORAGE_OPENED = frozenset({OK, PARTIAL, UNSATISFIABLE})
 
 
@@ -52,33 +52,34 @@ def fetch(
     on_bytes: Progress,
     on_kept: Callable[[int], None] = lambda _count: None,
 ) -> Partial:
-    """Fetch the results of a job in the format asked for.
+    """Download the results of a job in the requested format.
 
     Parameters
     ----------
     client : Client
     request : ResultsRequest
     target : pathlib.Path
-        The file to make, on the file system of the partial downloads.
+        File to create, on the file system of the partial downloads.
     partials : Partials
-        Where a fetch that stopped is kept, and looked for.
+        Store of partial downloads, to resume one and to keep this one if it stops.
     budget : RetryBudget
-        The tries that are left.
+        Remaining retries.
     scope : CancelScope
-        The work that this is a part of.
-    on_bytes, on_kept : callable
-        Told the bytes that are there, what was kept of an earlier fetch included; told, when the fetch does
-        not succeed, how many bytes are kept.
+        Scope that can stop the download.
+    on_bytes : callable
+        Called with the bytes done, including those of a resumed download, and the total if known.
+    on_kept : callable
+        Called with the number of bytes kept if the download does not succeed.
 
     Returns
     -------
     Partial
-        What was fetched, once more: to be dropped when the results are safe, or kept for the next fetch.
+        A second copy of the download: drop it when the results are committed, or keep it for the next fetch.
 
     Raises
     ------
     SutroError
-        Of the kind that fits; ``target`` is not there then.
+        A subclass, by cause; ``target`` does not exist then.
     """
     origin = Origin(client, request, budget)
     partial = partials.claim(client.credentials.identity, request)
@@ -87,7 +88,7 @@ def fetch(
         partial.finish(target)
         scope.check()
     except CacheError:
-        partial.drop()  # on a full disk even the half of it is too much
+        partial.drop()  # the disk may be full
         raise
     except BaseException:
         on_kept(partial.keep())
@@ -96,7 +97,7 @@ def fetch(
 
 
 def announced_size(client: Client, request: ResultsRequest) -> int | None:
-    """Return the bytes that `fetch` would transfer, if the service says so; no body is read."""
+    """Return the bytes that `fetch` would transfer, or None if the service does not say; no body is read."""
     budget = client.retry_budget()
     origin = Origin(client, request, budget)
     while True:
@@ -109,16 +110,16 @@ def announced_size(client: Client, request: ResultsRequest) -> int | None:
 
 
 class Origin:
-    """Where the results of one request come from. Threads may share it.
+    """Source of the results of one request. Thread-safe.
 
     Parameters
     ----------
     client : Client
     request : ResultsRequest
     budget : RetryBudget
-        For the request for the address of the artifact.
+        For requesting the signed URL.
     signed : bool, optional
-        Whether to ask for a signed URL; by default where the deployment gives them.
+        Whether to request a signed URL; by default if the deployment supports it.
     """
 
     def __init__(
@@ -137,11 +138,11 @@ class Origin:
 
     @property
     def connections(self) -> int:
-        """How many connections there may be at most: one to the service itself."""
+        """Maximum number of connections; one for the service itself."""
         return limits.CONNECTIONS if self._signed else 1
 
     def open(self, headers: Mapping[str, str]) -> requests.Response:
-        """Ask for the results, in one try.
+        """Request the results in one attempt.
 
         Returns
         -------
@@ -174,12 +175,12 @@ class Origin:
         raise _refused(response)
 
     def length(self) -> int | None:
-        """Return the bytes of the artifact as the storage announces them, where it does."""
+        """Return the size of the artifact as reported by the storage, or None."""
         artifact = self._artifact
         return None if artifact is None else self._client.artifact_length(artifact)
 
     def _sign(self, expired: SignedArtifact | None) -> SignedArtifact:
-        """Return signed URLs: fresh ones if there are none, or these have expired; asked for by one thread."""
+        """Return signed URLs, signing again if there are none or they have expired; one thread at a time."""
         with self._lock:
             if self._artifact is None or self._artifact is expired:
                 self._artifact = self._client.sign_artifact(self._request, self._budget)
@@ -187,7 +188,7 @@ class Origin:
 
     def _open_instead(self, headers: Mapping[str, str]) -> requests.Response:
         response = self._client.open_results(self._request, headers)
-        # The job is there, so it was the route that was missing: do not ask for it again.
+        # The job exists, so the route is missing: do not use it again.
         self._signed = self._client.serves_results_url = False
         return response
 
@@ -206,6 +207,6 @@ def _refused(response: requests.Response) -> ServiceError:
             retry_after=retry_after(response),
         )
     return ServiceError(
-        f"The object storage answered {code} to a fresh download address.",
+        f"The object storage answered {code} to a newly signed URL.",
         hint=(Hint("again"), ", or try ", *_WITHOUT_STORAGE),
     )

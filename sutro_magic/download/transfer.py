@@ -1,10 +1,9 @@
-"""One object from a server to a file: by one connection, or by several that share its ranges.
+"""Transfer one object from a server to a file, over one or several connections that share its ranges.
 
-A manager looks ten times a second how the connections fare. It begins with one, and adds more as long as
-they help. A connection reads one range; a free one takes over half of the longest range that is under
-way. What a connection could not read goes back to be read by another. Bytes of two versions of an object
-never come together: every range is asked for on condition that the object is the same, and every answer
-is checked whether it is.
+A manager checks ten times per second. It starts with one connection and adds more as long as they increase the
+rate. Each connection reads one range; a new one takes the second half of the longest remaining range. Ranges that
+could not be read are assigned again. Bytes of two versions of an object are never mixed: every range is requested
+with If-Range, and the ETag of every response is checked.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import urllib3
 
 from sutro_magic.api.responses import content_length
 from sutro_magic.api.transport import RETRIED_STATUSES
-from sutro_magic.download.concurrency import Growth
+from sutro_magic.download.concurrency import ConnectionScaler
 from sutro_magic.errors import (
     CorruptResultsError,
     Hint,
@@ -40,11 +39,11 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 SMALLEST_SPLIT = 2 << 20
-"""A range shorter than this is not shared."""
+"""Shorter ranges are not split."""
 TICK_SECONDS = 0.1
 SAVE_SECONDS = 1.0
 ROOM_BYTES = 64 << 20
-"""The disk is looked at again after so many bytes of an object of unknown size."""
+"""Interval between checks of free disk space for an object of unknown size."""
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
@@ -52,27 +51,27 @@ _STRONG = re.compile(r'"[^"]*"')
 
 
 class Origin(Protocol):
-    """Where the object is."""
+    """Interface of the source of an object."""
 
     name: str
-    """Of the job, for messages."""
+    """Id of the job, for messages."""
 
     other_format: str
-    """A format that the job could be fetched in instead, for messages."""
+    """Alternative format, for messages."""
 
     @property
     def connections(self) -> int:
-        """How many connections it may have at most."""
+        """Maximum number of connections."""
 
     def open(self, headers: Mapping[str, str]) -> requests.Response:
-        """Ask for the object, in one try; statuses other than 200, 206 and 416 are errors."""
+        """Request the object in one attempt; statuses other than 200, 206 and 416 raise."""
 
     def length(self) -> int | None:
-        """Return the bytes of the object, if they can be told in another way."""
+        """Return the size of the object if it can be found out in another way."""
 
 
 class _TroubleError(Exception):
-    """A connection failed; another one may do better."""
+    """A connection failed; another attempt may succeed."""
 
     def __init__(self, reason: str, error: SutroError | None = None) -> None:
         super().__init__(reason)
@@ -81,12 +80,12 @@ class _TroubleError(Exception):
 
 
 class _ChangedError(_TroubleError):
-    """The object is another one than that of the bytes that are there."""
+    """The object has changed since the first bytes arrived."""
 
 
 @dataclass(eq=False)
 class _Reader:
-    """One connection and its range: ``place`` is what is written, ``taken`` what is being written."""
+    """One connection and its range: ``place`` is the end of the written bytes, ``taken`` of those being written."""
 
     start: int
     stop: int | None
@@ -103,17 +102,17 @@ class _Reader:
 
 
 class Transfer:
-    """Brings one object into a `Partial`.
+    """Downloads one object into a `Partial`.
 
     Parameters
     ----------
     origin : Origin
     partial : Partial
-        What is there of it already is not asked for again, if the object is still the same.
+        Its bytes are not requested again if the object has not changed.
     budget : RetryBudget
     scope : CancelScope
     on_bytes : callable
-        Told, in the thread that waits for the work, the bytes that are there and, where it is known, of how many.
+        Called with the bytes done and, if known, the total, in the thread that waits for the operation.
     """
 
     def __init__(
@@ -138,18 +137,18 @@ class Transfer:
         self._alone = False
         self._ended = False
         self._most_done = partial.done
-        self._told: tuple[int, int | None] | None = None
+        self._reported: tuple[int, int | None] | None = None
         self._saved = self._looked = time.monotonic()
         self._room_at = ROOM_BYTES
-        self._growth = Growth()
+        self._scaler = ConnectionScaler()
 
     def run(self) -> None:
-        """Return when the object is there.
+        """Download the object.
 
         Raises
         ------
         SutroError
-            What is there then is consistent, and can be gone on with.
+            The partial download is consistent then, and can be resumed.
         """
         if self._partial.size is not None:
             self._partial.check_room()
@@ -171,12 +170,12 @@ class Transfer:
                 self._manage()
         finally:
             self._end_readers()
-        self._tell()
+        self._report()
 
     # --- the manager --------------------------------------------------------------------------
 
     def _manage(self) -> None:
-        self._tell()
+        self._report()
         now = time.monotonic()
         with self._changed:
             over = self._partial.complete or self._ended
@@ -195,10 +194,10 @@ class Transfer:
         at_least = trouble.error.retry_after if isinstance(trouble.error, ServiceError) else 0.0
         if not self._budget.wait(trouble.reason, at_least):
             raise trouble.error or CorruptResultsError(
-                f"The download of {self._origin.name} broke off: {trouble.reason}.",
+                f"The download of {self._origin.name} failed: {trouble.reason}.",
                 hint=(
                     Hint("again"),
-                    "; if it stays, try ",
+                    "; if the error persists, try ",
                     Hint("option", format=self._origin.other_format),
                     ".",
                 ),
@@ -208,7 +207,7 @@ class Transfer:
         if not self._can_split():
             self._partial.restart(None, None)
             return 0, None
-        assert self._partial.size is not None  # noqa: S101 - as _can_split says
+        assert self._partial.size is not None  # noqa: S101 - checked by _can_split
         return self._partial.ranges.missing(self._partial.size)[0]
 
     def _can_split(self) -> bool:
@@ -218,7 +217,7 @@ class Transfer:
         if not self._can_split() or self._alone or self._partial.size is None:
             return
         missing = self._partial.size - self._partial.done
-        wanted = self._growth.wanted(now, self._partial.done, missing, len(self._readers))
+        wanted = self._scaler.wanted(now, self._partial.done, missing, len(self._readers))
         for _ in range(min(wanted, self._origin.connections) - len(self._readers)):
             found = self._spare_range()
             if found is None:
@@ -226,8 +225,8 @@ class Transfer:
             self._start(*found)
 
     def _spare_range(self) -> tuple[int, int] | None:
-        """Return a range that nobody reads, or the latter half of the longest one."""
-        assert self._partial.size is not None  # noqa: S101 - as _can_split says
+        """Return a range that no connection reads, or the second half of the longest one being read."""
+        assert self._partial.size is not None  # noqa: S101 - checked by _can_split
         under_way = sorted((r.place, r.stop or self._partial.size) for r in self._readers)
         for start, stop in self._partial.ranges.missing(self._partial.size):
             place = start
@@ -264,16 +263,16 @@ class Transfer:
                 reader.scope.stop()
             reader.began, reader.seen = now, reader.place
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         with self._changed:
             state = self._partial.done, self._partial.size
             fresh = state[0] - self._most_done
             self._most_done = max(self._most_done, state[0])
         if fresh > 0:
             self._budget.arrived(fresh)
-        if state != self._told:
-            self._told = state
-            self._scope.tell(self._on_bytes, *state)
+        if state != self._reported:
+            self._reported = state
+            self._scope.notify(self._on_bytes, *state)
 
     def _end_readers(self) -> None:
         for reader in list(self._readers):
@@ -310,8 +309,8 @@ class Transfer:
                 self._fatal = self._fatal or fatal
             if trouble is not None:
                 self._trouble = trouble
-                if self._readers:  # some servers grant a client only so many connections
-                    self._growth.settle(len(self._readers), time.monotonic())
+                if self._readers:  # some servers limit the connections per client
+                    self._scaler.settle(len(self._readers), time.monotonic())
                 self._alone = self._alone or isinstance(trouble, _ChangedError)
             self._changed.notify_all()
 
@@ -333,13 +332,13 @@ class Transfer:
         return response
 
     def _admit(self, response: requests.Response, reader: _Reader, *, ranged: bool) -> None:
-        """Check that a response is what was asked for; let a whole object begin anew."""
+        """Check that a response matches the request; restart the transfer if it is the whole object."""
         etag = strong_etag(response)
         if response.status_code == OK:
-            if self._readers != [reader]:  # what the others write is of the file before
-                raise _ChangedError("the storage sent the whole file where others read its parts")
+            if self._readers != [reader]:  # the others are reading the previous version
+                raise _ChangedError("the storage sent the whole file instead of a range")
             size = content_length(response)
-            # Without a length, nobody could tell later what is missing.
+            # Without a length, a later fetch could not tell what is missing.
             keeps = size is not None and self._takes_ranges(response)
             self._partial.restart(etag if keeps else None, size)
             reader.start = reader.place = reader.taken = reader.seen = 0
@@ -347,10 +346,10 @@ class Transfer:
             return
         if not ranged:
             self._distrust()
-            raise _TroubleError(f"the answer was {response.status_code} where the results were due")
+            raise _TroubleError(f"the answer was {response.status_code} instead of the results")
         if response.status_code == UNSATISFIABLE:
             self._distrust()
-            raise _TroubleError(f"the storage answered {response.status_code} to a request for a part")
+            raise _TroubleError(f"the storage answered {response.status_code} to a range request")
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         first, last, size = map(int, found.groups()) if found else (-1, -1, -1)
         plain = response.headers.get("Content-Encoding", "identity") == "identity"
@@ -364,22 +363,22 @@ class Transfer:
             return
         if self._readers == [reader]:
             self._distrust()
-        raise _ChangedError("the storage sent a part of another file than was asked for")
+        raise _ChangedError("the storage sent a range of another file")
 
     def _takes_ranges(self, response: requests.Response) -> bool:
-        """Tell whether parts can be asked for: object stores take that for granted, others have to say so."""
-        said = response.headers.get("Accept-Ranges", "bytes" if self._origin.connections > 1 else "none")
-        return said.strip().lower() == "bytes"
+        """Return whether ranges are supported: object storages imply it, other servers have to announce it."""
+        value = response.headers.get("Accept-Ranges", "bytes" if self._origin.connections > 1 else "none")
+        return value.strip().lower() == "bytes"
 
     def _distrust(self) -> None:
-        """Begin with the whole file anew; where that was of no use once, ask for no part of it any more."""
+        """Restart with the whole file; the second time, stop using ranges."""
         self._ranges_work = not self._misled
         self._misled = True
         self._partial.restart(None, None)
 
     def _pour(self, response: requests.Response, reader: _Reader) -> None:
         while True:
-            # As it arrives, so that progress moves on a slow line too.
+            # read1 returns bytes as they arrive, so that progress is reported on slow connections.
             chunk = response.raw.read1(CHUNK_BYTES, decode_content=True)
             if not chunk:
                 break
@@ -410,9 +409,9 @@ class Transfer:
         self._ended = True
 
     def _stalled(self) -> _TroubleError:
-        said = f"The download of {self._origin.name} stalled after {self._partial.done:,} bytes."
-        hint = (Hint("again"), "; what has arrived is kept where the storage allows it.")
-        return _TroubleError("the download stalled", ServiceUnreachableError(said, hint=hint))
+        message = f"The download of {self._origin.name} stalled after {self._partial.done:,} bytes."
+        hint = (Hint("again"), "; the bytes that arrived are kept if the storage supports ranges.")
+        return _TroubleError("the download stalled", ServiceUnreachableError(message, hint=hint))
 
     def _arrived(self) -> str:
         done, size = self._partial.done, self._partial.size
@@ -420,11 +419,11 @@ class Transfer:
 
 
 def is_passing(error: ServiceError) -> bool:
-    """Tell whether an error may be gone at the next try."""
+    """Return whether an error may disappear on retry."""
     return isinstance(error, ServiceUnreachableError) or error.status_code in RETRIED_STATUSES
 
 
 def strong_etag(response: requests.Response) -> str | None:
-    """Return the ETag of a response, if it stands for the very bytes."""
+    """Return the ETag of a response if it is a strong one."""
     etag = response.headers.get("ETag", "").strip()
     return etag if _STRONG.fullmatch(etag) else None

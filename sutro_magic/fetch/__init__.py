@@ -1,4 +1,4 @@
-"""Run a fetch from request to results: cache lookup, download, normalization, commit; and previews of first rows.
+"""Run a fetch from request to results: cache lookup, download, normalization, commit; also previews.
 
 Knows every package below. Must not know `Session`, which calls it.
 """

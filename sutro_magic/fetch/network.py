@@ -1,4 +1,4 @@
-"""The part of a fetch that needs the network, with one retry budget for all of it."""
+"""The network steps of a fetch, which share one retry budget."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ T = TypeVar("T")
 
 
 class NetworkSteps:
-    """The network steps of one fetch; each can be interrupted, and ends when the fetch is cancelled.
+    """The network steps of one fetch. Each can be interrupted, and stops when the fetch is cancelled.
 
-    Use it in a ``with`` block that ends when the results are in the cache: what has arrived of a fetch that
-    was stopped before is kept for the next one.
+    Use it as a context manager until the results are in the cache. If the fetch is stopped before, the bytes
+    that arrived are kept for the next fetch.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class NetworkSteps:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Keep what has arrived for the next fetch if this one was stopped before the results were safe."""
+        """Keep the bytes that arrived if the fetch was stopped before the commit."""
         fetched, self._fetched = self._fetched, None
         if fetched is None:
             return
@@ -75,12 +75,12 @@ class NetworkSteps:
             fetched.drop()
 
     def download(self, body: Path) -> JobNotFoundError | ServiceError | None:
-        """Fetch what the service sends to a file.
+        """Fetch the results into a file.
 
         Returns
         -------
         JobNotFoundError or ServiceError or None
-            The refusal, where it may be that of a job whose results are not there yet.
+            The refusal, if the job's results may not exist yet; None on success.
         """
         try:
             self._run(partial(self._download, body))
@@ -91,19 +91,19 @@ class NetworkSteps:
         return None
 
     def download_late(self, body: Path) -> None:
-        """Fetch right after success, when the results may not be written yet."""
+        """Fetch shortly after the job succeeded, while the results may not be written yet."""
         self._run(partial(self._download_late, body))
 
     def explain(self, refusal: JobNotFoundError | ServiceError) -> None:
-        """Return if the job succeeded, so that asking again makes sense; else raise the reason."""
+        """Return if the job succeeded and a second attempt makes sense; otherwise raise the reason."""
         self._run(lambda _scope: self._explain(refusal))
 
     def first_rows(self, rows: int) -> FirstRows:
-        """Fetch the first rows only."""
+        """Fetch only the first rows."""
         return self._run(lambda _scope: self._first_rows(rows))
 
     def details(self) -> Job | None:
-        """Return the job, or None: a service that has only the results route is enough."""
+        """Return the job, or None if the service does not provide it; the results route alone is enough."""
         try:
             return self._run(lambda _scope: self._client.get_job(self._request.job_id, best_effort=True))
         except FetchCancelledError:
@@ -124,7 +124,7 @@ class NetworkSteps:
             budget=self._budget,
             scope=scope,
             on_bytes=options.on_bytes,
-            on_kept=lambda count: scope.tell_at_end(options.on_kept, count),
+            on_kept=lambda count: scope.notify_at_end(options.on_kept, count),
         )
 
     def _download_late(self, body: Path, scope: CancelScope) -> None:
@@ -166,7 +166,7 @@ class NetworkSteps:
         except SutroError:
             if getattr(refusal, "status_code", None) == CONFLICT:
                 raise JobNotReadyError(
-                    f"The service has no results of {job_id} yet, or never will: {refusal.message}",
+                    f"The service has no results of {job_id}, or not yet: {refusal.message}",
                     job_id=job_id,
                     hint=(Hint("wait", job=job_id), " waits for it."),
                 ) from None
@@ -183,5 +183,5 @@ class NetworkSteps:
 
 
 def _is_unfinished(refusal: JobNotFoundError | ServiceError) -> bool:
-    """Tell whether a refusal may be that of a job whose results are not there yet."""
+    """Return whether a refusal may mean that the job's results do not exist yet."""
     return isinstance(refusal, JobNotFoundError) or refusal.status_code in REFUSED_UNFINISHED

@@ -1,4 +1,4 @@
-"""Options of a fetch, and what it needs of a session."""
+"""Options of a fetch and the interface of the session that it needs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def ignore(*_arguments: object) -> None:
-    """Do nothing; the default of every callback."""
+    """Do nothing; the default of all callbacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchOptions:
-    """Options and callbacks of `sutro_magic.Session.results`, which documents them.
+    """Options and callbacks of `sutro_magic.Session.results`, where they are documented.
 
     Attributes
     ----------
     on_retry : callable
-        Called with a few words when a request failed and is tried again.
+        Called with a short reason before a failed request is retried.
     """
 
     unfold: bool | None = None
@@ -51,7 +51,7 @@ class FetchOptions:
 
 
 class FetchContext(Protocol):
-    """What a fetch needs of a session; its credentials may change between fetches."""
+    """Interface of a session as a fetch needs it. The credentials may change between fetches."""
 
     cache: ResultsCache
 
@@ -64,4 +64,4 @@ class FetchContext(Protocol):
         """The HTTP client for these credentials."""
 
     def resolve(self, text: str, not_found: JobNotFoundError) -> str:
-        """Return the id that a prefix or a name stands for; raise ``not_found`` or a better error."""
+        """Return the job id for a prefix or a name; raise ``not_found`` or a more specific error."""

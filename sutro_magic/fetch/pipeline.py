@@ -38,7 +38,7 @@ class FetchPipeline:
     Parameters
     ----------
     context : FetchContext
-        A session, or what stands for one.
+        A session.
     options : FetchOptions
     """
 
@@ -48,7 +48,7 @@ class FetchPipeline:
         self._begin = time.monotonic()
 
     def run(self, request: ResultsRequest) -> Results:
-        """Return the results, from the cache or from the service; errors as in `sutro_magic.Session.results`.
+        """Return the results from the cache or the service; errors as in `sutro_magic.Session.results`.
 
         Parameters
         ----------
@@ -67,7 +67,7 @@ class FetchPipeline:
             return self._fetch_once(replace(request, job_id=job_id))
 
     def cached(self, request: ResultsRequest) -> Results | None:
-        """Return what the cache holds of a request, or None; nothing is asked of the service."""
+        """Return the cached results for a request, or None; the service is not contacted."""
         entry = self._find(request)
         return None if entry is None else self._results(entry, request, from_cache=True)
 
@@ -78,7 +78,7 @@ class FetchPipeline:
         return context.cache.find(context.credentials.identity, request, self._options.on_notice)
 
     def _fetch_once(self, request: ResultsRequest) -> Results:
-        """Fetch, unless another process is fetching the same: then wait for its result."""
+        """Fetch, or wait for another process that is fetching the same request."""
         options = self._options
         with self._context.cache.fetching(
             self._context.credentials.identity,
@@ -102,7 +102,7 @@ class FetchPipeline:
             body = staged / "body"
             refusal = network.download(body)
             if refusal is not None:
-                with lock.released():  # other processes may ask for the job while this one waits for it
+                with lock.released():  # other processes may request the job while this one waits
                     network.explain(refusal)
                 found = cache.find(identity, request, self._options.on_notice)
                 if found is not None:  # fetched by another process that waited as well
@@ -110,13 +110,13 @@ class FetchPipeline:
                 network.download_late(body)
             job = network.details()
             if job is not None and job.status is not JobStatus.UNKNOWN:
-                raise_unless_succeeded(job)  # only final results may be kept
+                raise_unless_succeeded(job)  # only final results may be cached
             return self._commit(client, request, staged, body, job)
 
     def _commit(
         self, client: Client, request: ResultsRequest, staged: Path, body: Path, job: Job | None
     ) -> CacheEntry:
-        """Normalize the body and put it into the cache."""
+        """Normalize the body and commit it to the cache."""
         options = self._options
         results = staged / RESULTS_FILE
         table = normalize.canonicalize(
@@ -151,6 +151,6 @@ class FetchPipeline:
         )
 
     def _fetch_again(self, request: ResultsRequest, on_bytes: Progress) -> Results:
-        """Fetch another request with the same way of unfolding."""
+        """Fetch another request with the same `unfold` option."""
         options = FetchOptions(unfold=self._options.unfold, on_bytes=on_bytes)
         return FetchPipeline(self._context, options).run(request)

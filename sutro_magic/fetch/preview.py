@@ -1,4 +1,4 @@
-"""A preview of a job: its first rows, from the cache if the results are there, else from the service."""
+"""Preview of a job: its first rows, from the cache if the results are there, else from the service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def preview(context: FetchContext, request: ResultsRequest, rows: int, options: 
     request : ResultsRequest
         Its ``job_id`` may be a prefix or a name.
     rows : int
-        At most so many.
+        Maximum number of rows.
     options : FetchOptions
     """
     begin = time.monotonic()

@@ -22,7 +22,7 @@ def prompt_loader(
     request: ResultsRequest,
     fetch: Callable[[ResultsRequest, Progress], Results],
 ) -> PromptLoader:
-    """Return what fetches the same results with their prompts, and how much that would transfer.
+    """Return a loader that fetches the same results with prompts and reports the transfer size.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def prompt_loader(
     request : ResultsRequest
         Without prompts.
     fetch : callable
-        Fetches a request; called with it and a callback for the bytes.
+        Called with a request and a callback for the bytes; returns the results.
     """
     wider = replace(request, inputs=True)
 

@@ -1,6 +1,6 @@
-"""Turn the wire formats (CSV in a zip, JSON, Parquet) into one canonical table, and read that back within bounds.
+"""Convert the wire formats (CSV in a ZIP, JSON, Parquet) to one canonical table, and read it with bounded memory.
 
-Must not know HTTP, jobs or the cache.
+Must not know about HTTP, jobs or the cache.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The canonical table: which columns a results file holds, and what they are called.
+"""The canonical table: roles and names of the columns of a results file.
 
-A file of results keeps the names and the order it came with; `CanonicalTable` says which of its
-columns is what. `sutro_magic.formats.reader` reads it, always in the same order and under the same names:
-carried columns as sent, then ``inputs``, ``outputs``, ``cumulative_logprobs``, ``confidence_score``,
-as far as they are there and asked for. Nothing here needs more than the standard library.
+A results file keeps its column names and order; `CanonicalTable` maps its columns to roles.
+`sutro_magic.formats.reader` reads them always in the same order and with the same names: carried columns as
+sent, then ``inputs``, ``outputs``, ``cumulative_logprobs``, ``confidence_score``, if present and requested.
+This module needs only the standard library.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Kind = Literal["carried", "inputs", "outputs", "cumulative_logprobs", "confidence_score"]
-"""What a column is, in canonical order; every kind but ``carried`` is a column name as well."""
+"""Roles of columns, in canonical order; every role but ``carried`` is also a column name."""
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _SPELLINGS: tuple[tuple[str, Kind], ...] = (
@@ -38,11 +38,11 @@ class Column:
     Attributes
     ----------
     source : int
-        Its place among the top-level columns of the file.
+        Index among the top-level columns of the file.
     name : str
-        Its canonical name, unique in the table.
+        Canonical name, unique in the table.
     kind : str
-        What it is.
+        Role of the column.
     """
 
     source: int
@@ -52,14 +52,14 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class CanonicalTable:
-    """What is known about a results file without opening it.
+    """Facts about a results file that are known without opening it.
 
     Attributes
     ----------
     num_rows : int
-        Rows of the file.
+        Number of rows of the file.
     columns : tuple of Column
-        Columns in canonical order. A column of the file that is not among them is no part of the table.
+        Columns in canonical order; other columns of the file are ignored.
     """
 
     num_rows: int
@@ -67,34 +67,36 @@ class CanonicalTable:
 
     @property
     def has_inputs(self) -> bool:
-        """Whether the file holds the prompts."""
+        """Whether the file contains the prompts."""
         return self._has("inputs")
 
     @property
     def has_logprobs(self) -> bool:
-        """Whether the file holds cumulative log probabilities."""
+        """Whether the file contains cumulative log probabilities."""
         return self._has("cumulative_logprobs")
 
     @property
     def has_carried(self) -> bool:
-        """Whether the file holds ID columns or others that the service does not name."""
+        """Whether the file contains ID columns or other columns that the service does not define."""
         return self._has("carried")
 
     def select(self, *, inputs: bool, logprobs: bool) -> tuple[Column, ...]:
-        """Columns of a view: all but the optional ones that are not asked for."""
+        """Return the columns of a view: all except optional ones that are not requested."""
         absent = {
-            kind for kind, asked in (("inputs", inputs), ("cumulative_logprobs", logprobs)) if not asked
+            kind
+            for kind, requested in (("inputs", inputs), ("cumulative_logprobs", logprobs))
+            if not requested
         }
         return tuple(column for column in self.columns if column.kind not in absent)
 
     def to_json(self) -> dict[str, Any]:
-        """Describe the table in values that JSON can hold."""
+        """Return a description that can be written as JSON."""
         columns = [{"source": c.source, "name": c.name, "kind": c.kind} for c in self.columns]
         return {"num_rows": self.num_rows, "columns": columns}
 
     @classmethod
     def from_json(cls, data: object) -> CanonicalTable:
-        """Read what `to_json` wrote; ValueError when it is anything else."""
+        """Return a table from the output of `to_json`; raise ValueError if it is invalid."""
         error = ValueError("not the description of a table")
         if not isinstance(data, Mapping) or not isinstance(data.get("columns"), list):
             raise error
@@ -118,24 +120,24 @@ class CanonicalTable:
 
 
 def output_names(job_id: str) -> tuple[str, ...]:
-    """Names by which the service, its documentation and its SDK call the outputs, best first."""
+    """Return the names of the output column used by the service, its documentation and its SDK, best first."""
     return (job_id, "outputs", f"{job_id} outputs", f"{job_id}_outputs", "inference_result")
 
 
 def map_columns(names: Sequence[str], job_id: str) -> tuple[Column, ...]:
-    """Find out which column is what, by the names it came with.
+    """Map column names to roles.
 
-    The outputs are the column with one of the `output_names`, or the only one of unknown name. A
-    carried column whose name is taken is renamed, never lost: ``outputs`` next to a column named by
-    the job id becomes ``outputs.carried``, the second ``id`` becomes ``id.2``. Only the row labels
-    that pandas stores in Parquet files, ``__index_level_0__``, are left out: no job has them.
+    The outputs are the column with one of the `output_names`, or the only one with an unknown name. A carried
+    column whose name is taken is renamed, never dropped: ``outputs`` next to a column named by the job id
+    becomes ``outputs.carried``, the second ``id`` becomes ``id.2``. Only pandas' index columns,
+    ``__index_level_0__``, are dropped: they are not part of a job.
 
     Parameters
     ----------
     names : sequence of str
         Column names in the order of the file; they need not be unique.
     job_id : str
-        The job whose results these are.
+        The job of the results.
 
     Returns
     -------
@@ -145,7 +147,7 @@ def map_columns(names: Sequence[str], job_id: str) -> tuple[Column, ...]:
     Raises
     ------
     CorruptResultsError
-        When no column, or more than one, can be the outputs.
+        If no column, or more than one, can be the outputs.
     """
     indices = [i for i, name in enumerate(names) if not _PANDAS_INDEX.fullmatch(name)]
     kinds: dict[int, Kind] = {_find_outputs(names, indices, job_id): "outputs"}
@@ -175,8 +177,8 @@ def _find_outputs(names: Sequence[str], indices: Sequence[int], job_id: str) -> 
     if not unknown:
         raise CorruptResultsError("No column holds outputs.")
     raise CorruptResultsError(
-        f"No column is named `outputs` or by the job id, and {len(unknown)} columns of other names are there: "
-        "which of them holds the outputs cannot be told."
+        f"No column is named `outputs` or like the job id, and {len(unknown)} other columns may be the outputs: "
+        "the output column cannot be determined."
     )
 
 

@@ -1,8 +1,8 @@
-"""Rows of the CSV inside a ZIP archive, streamed; every cell text or null, nothing guessed.
+"""Stream the rows of the CSV file in a ZIP archive; every cell is a string or null, without type inference.
 
-The archive is read in chunks that end where a row ends (outside quotes), and Arrow parses each
-chunk in one piece. Letting Arrow stream by itself would be shorter, but its reader drops the line
-feed of a quoted CR LF that lies across two of its blocks, and fails on a row longer than a block.
+The archive is read in chunks that end at the end of a row (outside quotes), and Arrow parses each chunk in one
+block. Arrow's own streaming would be shorter, but it drops the line feed of a quoted CR LF across two blocks,
+and fails on a row that is longer than a block.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 4 << 20
 MAX_HEADER_BYTES = 1 << 20
 
-# Deflate cannot pack more than 1032 to 1, results of a few labels reach some 100 to 1. Whatever is
-# below 1 GiB passes in any case: it is streamed, so it costs time but neither memory nor disk.
+# Deflate reaches at most 1032:1; results with a few labels reach about 100:1. Anything below 1 GiB is accepted:
+# it is streamed, so it costs time but neither memory nor disk.
 
 _LINE_FEED = re.compile(rb"\n")
 _BLANK_LINE = re.compile(rb"^\r?\n", re.MULTILINE)
@@ -48,7 +48,7 @@ _BROKEN_ARCHIVE = (
 
 @contextmanager
 def open_rows(archive: Path) -> Iterator[tuple[list[str], Iterator[pa.RecordBatch]]]:
-    """Open the CSV in a ZIP archive.
+    """Open the CSV file in a ZIP archive.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ def open_rows(archive: Path) -> Iterator[tuple[list[str], Iterator[pa.RecordBatc
     Yields
     ------
     names : list of str
-        The header.
+        The column names.
     batches : iterator of pyarrow.RecordBatch
-        The rows as text columns: an empty field is null, a quoted empty one an empty string.
+        The rows as string columns: an empty field is null, a quoted empty field is an empty string.
 
     Raises
     ------
     CorruptResultsError
-        When archive or CSV is cut, encrypted, not UTF-8, or its rows do not fit its header.
+        If the archive or the CSV is truncated, encrypted or not UTF-8, or rows do not match the header.
     """
     with ExitStack() as stack:
         file = stack.enter_context(_Archive(archive))
@@ -84,34 +84,34 @@ def _readable() -> Iterator[None]:
     try:
         yield
     except _BROKEN_ARCHIVE as error:
-        raise CorruptResultsError("The ZIP archive is cut off or damaged.") from error
+        raise CorruptResultsError("The ZIP archive is truncated or damaged.") from error
 
 
 class _Archive(io.FileIO):
-    """The file, of which the list of members is not read if it is absurdly long: it would be held whole."""
+    """ZIP file with a limit on the size of its directory, which `zipfile` reads into memory."""
 
     opened = False
 
     def read(self, size: int | None = -1, /) -> bytes | Any:
         if not self.opened and size is not None and size > limits.ZIP_DIRECTORY_BYTES:
-            raise ResultsTooLargeError("The archive lists far too many files.")
+            raise ResultsTooLargeError("The archive contains too many files.")
         return super().read(size)
 
 
 def _choose_member(archive: zipfile.ZipFile, limit: int) -> zipfile.ZipInfo:
     regular = [info for info in archive.infolist() if _is_regular(info)]
-    # The member's name is not documented; one that says it is something else (a README.txt) is no CSV.
+    # The member's name is not documented; a name with another suffix (README.txt) is not the CSV.
     members = [info for info in regular if info.filename.lower().endswith(".csv")]
     members += [info for info in regular if not PurePosixPath(info.filename).suffix]
     if not members:
-        raise CorruptResultsError("The archive holds no CSV.")
+        raise CorruptResultsError("The archive contains no CSV.")
     member = members[0]
     if member.flag_bits & _ENCRYPTED:
         raise CorruptResultsError("The archive is encrypted.")
-    # The reader stops at the declared size and then compares checksums, so a false one is no way around.
+    # The reader stops at the declared size and compares checksums, so a false size does not help an attacker.
     if member.file_size > limit:
         raise ResultsTooLargeError(
-            f"The archive would unpack to {member.file_size:,} bytes; up to {limit:,} are plausible."
+            f"The archive would unpack to {member.file_size:,} bytes; the limit is {limit:,}."
         )
     return member
 
@@ -121,20 +121,20 @@ def _is_regular(info: zipfile.ZipInfo) -> bool:
     return (
         not info.is_dir()
         and "__MACOSX" not in info.filename.split("/")
-        and not PurePosixPath(info.filename).name.startswith("._")  # of macOS, beside each file
+        and not PurePosixPath(info.filename).name.startswith("._")  # metadata of macOS
         and not (mode and stat.S_ISLNK(mode))
     )
 
 
 class _Rows:
-    """Header and rows of one CSV stream."""
+    """Header and rows of a CSV stream."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._pending = b""
         self._rows = 0
-        # Stands for a bare carriage return outside quotes, and, alone in a row, for the end of a
-        # chunk. Nobody can foresee it, so it cannot be in the text.
+        # Replaces a bare carriage return outside quotes; alone in a row, it marks the end of a chunk. It is random, so
+        # it cannot occur in the text.
         self._mark = secrets.token_hex(16)
         header = self._read_header()
         self._bare_return = re.compile(rb"\r(?!\n)" if header.endswith(b"\r\n") else rb"\r")
@@ -147,11 +147,11 @@ class _Rows:
         except (csv.Error, UnicodeDecodeError):
             lines = []
         if len(lines) != 1 or not lines[0]:
-            raise CorruptResultsError("The CSV does not begin with a row of column names.")
+            raise CorruptResultsError("The CSV does not start with a row of column names.")
         self.names = lines[0]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Parse chunk by chunk."""
+        """Yield batches, chunk by chunk."""
         more = True
         while more:
             end = _last_row_end(self._pending)
@@ -167,7 +167,7 @@ class _Rows:
             yield from self._parse(self._pending)
 
     def _read_more(self) -> bool:
-        # As much again as is left over, so that a very long row costs time in proportion to its length.
+        # Double the buffer, so that the time for a very long row stays proportional to its length.
         with _readable():
             data = self._stream.read(max(CHUNK_BYTES, len(self._pending)))
         self._pending += data
@@ -186,8 +186,8 @@ class _Rows:
         returns = list(_outside_quotes(self._bare_return, chunk))
         text = self._protect(chunk, returns) if returns else chunk
         if text.startswith(_BOM):
-            text = _BOM + text  # Arrow drops the first one, which here is part of the first cell
-        # A last row of marks comes out whole only if the chunk ended outside quotes.
+            text = _BOM + text  # Arrow drops a BOM, but this one is part of the first cell
+        # A last row of marks is read back intact only if the chunk ends outside quotes.
         last_row = ",".join([self._mark] * len(self.names)).encode() + b"\n"
         text += last_row if text.endswith(b"\n") else b"\n" + last_row
         columns = [str(i) for i in range(len(self.names))]  # names need not be unique
@@ -213,7 +213,7 @@ class _Rows:
             and min(column.null_count for column in table.columns)
             and next(_outside_quotes(_BLANK_LINE, chunk), None) is not None
         ):
-            raise CorruptResultsError(f"A line of the CSV is blank where {len(columns)} fields are due.")
+            raise CorruptResultsError(f"The CSV has a blank line where {len(columns)} fields are expected.")
         self._rows += table.num_rows
         for batch in table.to_batches():
             yield self._restore(batch) if returns else batch
@@ -225,16 +225,16 @@ class _Rows:
         return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
     def _protect(self, chunk: bytes, returns: list[int]) -> bytes:
-        """Put the mark in place of carriage returns that are neither quoted nor part of a line end.
+        """Replace carriage returns that are neither quoted nor part of a line end by the mark.
 
-        pandas does not quote them; Arrow would end the row there.
+        pandas does not quote them, but Arrow would end the row there.
         """
         starts = [0, *(place + 1 for place in returns)]
         ends = [*returns, len(chunk)]
         return self._mark.encode().join(chunk[start:end] for start, end in zip(starts, ends, strict=True))
 
     def _explain(self, error: Exception) -> CorruptResultsError:
-        # Arrow's own words quote the row.
+        # Not Arrow's message: it quotes the row.
         if "UTF8" in str(error):
             return CorruptResultsError(f"The CSV is not UTF-8, after row {self._rows:,}.")
         found = re.search(r"Row #(\d+): Expected \d+ columns, got (\d+)", str(error))
@@ -247,7 +247,7 @@ class _Rows:
 
 
 def _last_row_end(data: bytes) -> int:
-    """Where the last complete row ends: after the last line feed that an even number of quotes precedes."""
+    """Return the end of the last complete row: after the last line feed preceded by an even number of quotes."""
     end = len(data)
     quoted = data.count(b'"') % 2 == 1
     while True:
@@ -262,7 +262,7 @@ def _last_row_end(data: bytes) -> int:
 
 
 def _outside_quotes(pattern: re.Pattern[bytes], chunk: bytes) -> Iterator[int]:
-    """Find where a pattern matches outside quotes."""
+    """Yield the positions where a pattern matches outside quotes."""
     quotes = at = 0
     for match in pattern.finditer(chunk):
         quotes += chunk.count(b'"', at, match.start())

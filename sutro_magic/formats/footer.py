@@ -1,9 +1,10 @@
-"""A look at the footer of a Parquet file before Arrow reads it: how large, how deep, what they claim.
+"""Validate the footer of a Parquet file before Arrow reads it: size, nesting, row counts and column offsets.
 
-Arrow reads a footer whole, into memory many times its size; Arrow 21 follows a schema nested ten thousand
-deep until the process crashes; and to ask it for a column whose description is missing ends the process in every
-version. So nothing of a footer is believed that was not looked at here. It is Thrift in its compact protocol; the few fields looked at are those of
-``FileMetaData`` and ``SchemaElement`` in https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+Arrow reads a whole footer into memory, many times its size. Arrow 21 recurses through a schema nested ten
+thousand deep until the process crashes. In all versions, asking for a column without metadata aborts the
+process. So nothing in a footer is used before it is validated here. It is in Thrift's compact protocol; the fields
+read are those of ``FileMetaData`` and ``SchemaElement`` in
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
 from __future__ import annotations
@@ -29,39 +30,39 @@ if TYPE_CHECKING:
 
 
 TAIL_BYTES = 8
-"""A file ends with the footer's length, as 32 bits, and the magic number."""
+"""Trailer of a file: the footer's length (32 bits) and the magic number."""
 _MAGIC = b"PAR1"
 _MAGIC_BYTES = len(_MAGIC)
 
-# Numbers of fields.
+# Field numbers.
 _SCHEMA, _ROWS, _GROUPS = 2, 3, 4  # of FileMetaData
 _TYPE, _CHILDREN = 1, 5  # of SchemaElement
 _GROUP_COLUMNS, _GROUP_ROWS = 1, 3  # of RowGroup
 _CHUNK_FILE, _CHUNK_METADATA = 1, 3  # of ColumnChunk
 _CODEC, _UNPACKED, _PACKED, _FIRST_PAGE, _DICTIONARY = 4, 6, 7, 9, 11  # of ColumnMetaData
-_STATISTICS, _SIZES = 12, 16  # of ColumnMetaData, too
+_STATISTICS, _SIZES = 12, 16  # of ColumnMetaData
 _NULLS = 3  # of Statistics
 _DECODED = 1  # of SizeStatistics
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The values of one column in one row group, those inside others on their own.
+    """One column chunk: a column, possibly nested, in one row group.
 
-    To ask Arrow for it can end the process: what it then throws, its Python does not catch.
+    Read here, because asking Arrow for an invalid one can abort the process with an uncaught C++ exception.
 
     Attributes
     ----------
     start, end : int
-        Where they begin and end in the file.
+        Start and end in the file.
     unpacked : int
-        Bytes before compression, by the footer's word.
+        Declared bytes before compression.
     codec : int
-        Parquet's number of the compression.
+        Parquet's number of the codec.
     nulls : int, optional
-        How many of the values are null, by the footer's word.
+        Declared number of nulls.
     decoded : int, optional
-        Bytes of the texts, each as often as it stands in a row, by the footer's word; not every writer notes them.
+        Declared bytes of the strings, each as often as it occurs; not every writer declares them.
     """
 
     start: int
@@ -73,20 +74,20 @@ class Chunk:
 
 
 def check_footer(path: Path, check: Callable[[], None] = cancellation.check) -> None:
-    """Refuse a file whose footer cannot be read without harm, or does not fit the file.
+    """Raise an error for a file whose footer is unsafe to read or does not fit the file.
 
     Parameters
     ----------
     path : pathlib.Path
     check : callable, optional
-        Called again and again; raises when the work is to end.
+        Called repeatedly; raises to stop.
 
     Raises
     ------
     CorruptResultsError
-        When the footer is damaged, columns are nested absurdly deep, or rows or columns lie outside the file.
+        If the footer is damaged, columns are nested too deeply, or rows or columns are outside the file.
     ResultsTooLargeError
-        When the footer, its columns or its rows are beyond a limit.
+        If the footer, its columns or its rows exceed a limit.
     """
     with path.open("rb") as file:
         pages = 0
@@ -97,25 +98,25 @@ def check_footer(path: Path, check: Callable[[], None] = cancellation.check) -> 
 
 
 def read_chunks(file: File, size: int) -> list[list[Chunk]]:
-    """Read the footer of a file of so many bytes; returns and errors as in `check_metadata`."""
+    """Return the column chunks of a file of this size; returns and errors as in `check_metadata`."""
     return check_metadata(*_read_footer(file, size))
 
 
 class Chunks:
-    """Of each row group of a file its columns, read when they are asked for; the file was checked before.
+    """Column chunks of each row group, read on demand; the file must have been checked before.
 
-    A file of 20,000 row groups takes seconds to look through, and its first rows are in the first one.
+    Reading a footer with 20,000 row groups takes seconds, but the first rows are in the first one.
 
     Parameters
     ----------
     file : File
     size : int
-        Bytes of the file.
+        Size of the file in bytes.
 
     Raises
     ------
     CorruptResultsError, ResultsTooLargeError
-        As of `check_footer`, here or when a row group is asked for.
+        As in `check_footer`, here or when a row group is accessed.
     """
 
     def __init__(self, file: File, size: int) -> None:
@@ -124,13 +125,13 @@ class Chunks:
         self._columns, self._count = -1, 0
         self._found: list[list[Chunk]] = []
         self._reading = threading.Lock()
-        with _in_our_words():
+        with _as_corrupt():
             for field, kind in self._reader.fields():
                 if field == _SCHEMA and kind == LIST:
                     self._columns = _check_schema(self._reader)
                 elif field == _GROUPS and kind == LIST:
                     self._count, _ = self._reader.list_head()
-                    break  # what comes then is read later
+                    break  # the row groups are read later
                 else:
                     self._reader.skip(kind)
 
@@ -140,14 +141,14 @@ class Chunks:
     def __getitem__(self, group: int) -> list[Chunk]:
         if not 0 <= group < self._count:
             raise IndexError
-        with self._reading, _in_our_words():
+        with self._reading, _as_corrupt():
             while len(self._found) <= group:
                 self._found.append(_read_group(self._reader, self._columns, self._data_end)[1])
         return self._found[group]
 
 
 def _read_footer(file: File, size: int) -> tuple[bytes, int]:
-    """Return the footer of a file of so many bytes, and where it begins."""
+    """Return the footer of a file of this size, and its offset."""
     if size < _MAGIC_BYTES + TAIL_BYTES:
         raise _damaged()
     file.seek(size - TAIL_BYTES)
@@ -155,17 +156,17 @@ def _read_footer(file: File, size: int) -> tuple[bytes, int]:
     data_end = size - TAIL_BYTES - length
     if magic != _MAGIC or data_end < _MAGIC_BYTES:
         raise _damaged()
-    most = max(limits.FOOTER_BYTES, min(size // limits.FOOTER_SHARE, limits.LARGE_FOOTER_BYTES))
-    if length > most:
+    max_length = max(limits.FOOTER_BYTES, min(size // limits.FOOTER_SHARE, limits.LARGE_FOOTER_BYTES))
+    if length > max_length:
         raise ResultsTooLargeError(
-            f"The footer of the Parquet file has {length:,} bytes; {most:,} would be very many."
+            f"The footer of the Parquet file has {length:,} bytes; the limit is {max_length:,}."
         )
     file.seek(data_end)
     return file.read(length), data_end
 
 
 @contextmanager
-def _in_our_words() -> Iterator[None]:
+def _as_corrupt() -> Iterator[None]:
     try:
         yield
     except (IndexError, ThriftError):
@@ -173,24 +174,24 @@ def _in_our_words() -> Iterator[None]:
 
 
 def check_metadata(footer: bytes, data_end: int) -> list[list[Chunk]]:
-    """Check what a footer claims; errors as in `check_footer`.
+    """Check a footer and return its column chunks; errors as in `check_footer`.
 
     Parameters
     ----------
     footer : bytes
-        Without its length and the magic number.
+        The footer without its length and the magic number.
     data_end : int
-        Where it begins in the file.
+        Offset of the footer.
 
     Returns
     -------
     list of list of Chunk
-        Of each row group its columns; none of one without rows.
+        Column chunks of each row group; empty for a row group without rows.
     """
     reader = Reader(footer)
     groups: list[list[Chunk]] = []
     columns = rows = grouped = -1
-    with _in_our_words():
+    with _as_corrupt():
         for field, kind in reader.fields():
             if field == _SCHEMA and kind == LIST:
                 columns = _check_schema(reader)
@@ -206,7 +207,7 @@ def check_metadata(footer: bytes, data_end: int) -> list[list[Chunk]]:
                 reader.skip(kind)
     if rows > limits.MAX_ROWS:
         raise ResultsTooLargeError(
-            f"The Parquet file claims to have {rows:,} rows; up to {limits.MAX_ROWS:,} can be read."
+            f"The Parquet file declares {rows:,} rows; the limit is {limits.MAX_ROWS:,}."
         )
     if columns < 0 or rows < 0 or rows != grouped:
         raise _misfit()
@@ -214,13 +215,13 @@ def check_metadata(footer: bytes, data_end: int) -> list[list[Chunk]]:
 
 
 def _check_schema(reader: Reader) -> int:
-    """Return the number of columns that have values, those inside others included."""
+    """Return the number of leaf columns."""
     count, _ = reader.list_head()
     if count > limits.PARQUET_COLUMNS:
         raise ResultsTooLargeError(
-            f"The Parquet file claims to have {count:,} columns; up to {limits.PARQUET_COLUMNS:,} can be read."
+            f"The Parquet file declares {count:,} columns; the limit is {limits.PARQUET_COLUMNS:,}."
         )
-    open_groups: list[int] = []  # how many children each group that we are in still lacks
+    open_groups: list[int] = []  # remaining children of each enclosing group
     leaves = 0
     for _ in range(count):
         while open_groups and not open_groups[-1]:
@@ -236,20 +237,20 @@ def _check_schema(reader: Reader) -> int:
                 reader.skip(kind)
         if children < 0:
             raise _misfit()
-        # As Arrow sees it; old writers say of a column of values, too, how many children it has: none.
+        # As Arrow reads it; old writers declare 0 children for leaf columns as well.
         if typed and not children:
             leaves += 1
         else:
             open_groups.append(children)
         if len(open_groups) > limits.THRIFT_DEPTH:
             raise CorruptResultsError(
-                f"The columns of the Parquet file are nested more than {limits.THRIFT_DEPTH} deep: no results are."
+                f"The columns of the Parquet file are nested more than {limits.THRIFT_DEPTH} levels deep."
             )
     return leaves
 
 
 def _read_group(reader: Reader, columns: int, data_end: int) -> tuple[int, list[Chunk]]:
-    """Return the rows of a row group, and its columns; none if it has no rows."""
+    """Return the number of rows of a row group and its column chunks; none if it has no rows."""
     rows, found = -1, 0
     chunks: list[Chunk] = []
     for field, kind in reader.fields():
@@ -262,7 +263,7 @@ def _read_group(reader: Reader, columns: int, data_end: int) -> tuple[int, list[
             reader.skip(kind)
     if rows < 0 or found != columns:
         raise _misfit()
-    # Without rows there are no pages to point to.
+    # A row group without rows has no pages.
     if rows and any(chunk.start < _MAGIC_BYTES or chunk.end > data_end for chunk in chunks):
         raise _misfit()
     return rows, chunks if rows else []
@@ -283,18 +284,18 @@ def _read_chunk(reader: Reader) -> Chunk:
                 else:
                     reader.skip(inner_kind)
         elif field == _CHUNK_FILE and kind == BINARY:
-            raise CorruptResultsError("The Parquet file says that its values are in another file.")
+            raise CorruptResultsError("The Parquet file refers to values in another file.")
         else:
             reader.skip(kind)
     start, size, dictionary = facts[_FIRST_PAGE], facts[_PACKED], facts[_DICTIONARY]
-    if size < 0:  # no metadata; asking Arrow for them would end the process
+    if size < 0:  # without metadata; asking Arrow for them would abort the process
         raise _misfit()
     start = min(start, dictionary) if dictionary > 0 else start
     return Chunk(start, start + size, facts[_UNPACKED], facts[_CODEC], nulls, decoded)
 
 
 def _read_number(reader: Reader, number: int) -> int | None:
-    """Return one field of a struct."""
+    """Return one integer field of a struct, or None."""
     found = None
     for field, kind in reader.fields():
         if field == number and kind == I64:
@@ -305,7 +306,7 @@ def _read_number(reader: Reader, number: int) -> int | None:
 
 
 def _damaged() -> CorruptResultsError:
-    return CorruptResultsError("The Parquet file is cut off or damaged: its footer cannot be read.")
+    return CorruptResultsError("The Parquet file is truncated or damaged: its footer cannot be read.")
 
 
 def _misfit() -> CorruptResultsError:

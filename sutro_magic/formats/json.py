@@ -1,7 +1,7 @@
-"""Columns of a JSON body, read element by element, so that only Arrow data stays in memory.
+"""Read the columns of a JSON body element by element, so that only Arrow data stay in memory.
 
-The body is one object of arrays, alone or as ``{"results": {...}}``. Python's own decoder reads
-every element, so texts, big integers, ``NaN`` and escapes are what ``json.loads`` makes of them.
+The body is an object of arrays, alone or as ``{"results": {...}}``. Python's decoder reads every element, so
+strings, big integers, ``NaN`` and escapes are what ``json.loads`` returns.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 2 << 20
 MEMORY_FACTOR = 4
-"""So many times its body may JSON take in memory, most of it for the finished columns, and `MEMORY_FIXED` beside."""
+"""Memory needed per byte of the body, mostly for the finished columns, in addition to `MEMORY_FIXED`."""
 MEMORY_FIXED = 300 << 20
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DELIMITER = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
-_LONGEST_TOKEN = 16  # no literal or escape is longer: an error farther from the end is no matter of a cut
+_MAX_TOKEN_LENGTH = 16  # longest literal or escape: an error farther from the end is not due to truncation
 _EXACT_FLOAT = 2**53
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 _DECODER = json.JSONDecoder()
@@ -42,31 +42,30 @@ def read_columns(
 ) -> dict[str, pa.ChunkedArray]:
     """Read the arrays of a JSON body.
 
-    An array of texts becomes a text column, of integers int64, of numbers float64, of booleans bool;
-    arrays whose elements are lists of numbers, texts or booleans become list columns. In any other
-    mixture, with objects, and with integers beyond 64 bits, texts stay as they are and everything
-    else becomes JSON text.
+    Arrays of strings become string columns, of integers int64, of numbers float64, of booleans bool. Arrays of
+    lists of numbers, strings or booleans become list columns. In any other mixture, with objects, or with integers
+    beyond 64 bits, strings stay as they are and everything else becomes JSON text.
 
     Parameters
     ----------
     path : pathlib.Path
         The body.
     outputs : collection of str
-        Names of columns that must be arrays where they are there.
+        Names of columns that must be arrays if present.
     optional : collection of str
-        Names of columns that may also be null, which means that they are not there.
+        Names of columns that may also be null, which means that they are missing.
 
     Returns
     -------
     dict of str to pyarrow.ChunkedArray
-        By name, in the order of the body, all of one length.
+        Columns of equal length by name, in the order of the body.
 
     Raises
     ------
     CorruptResultsError
-        When the body is cut, not JSON, or not an object of arrays of one length.
+        If the body is truncated, not JSON, or not an object of arrays of equal length.
     ResultsTooLargeError
-        When the body or a value in it is too large.
+        If the body or a value in it is too large.
     """
     size = path.stat().st_size
     memory = resources.memory()
@@ -74,7 +73,7 @@ def read_columns(
     limit = min(limits.JSON_BYTES, room)
     if size > limit:
         raise ResultsTooLargeError(
-            f"The JSON body has {size:,} bytes; JSON is for small results, here up to {limit:,} bytes."
+            f"The JSON body has {size:,} bytes; JSON is for small results, and the limit here is {limit:,} bytes."
         )
     reader = _Reader(outputs, optional)
     try:
@@ -94,7 +93,7 @@ def read_columns(
 
 
 class _Source:
-    """The text of a stream, of which only the part not yet decoded is kept."""
+    """Text of a stream; only the part that is not yet decoded is kept."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -104,13 +103,13 @@ class _Source:
         self.at = 0
 
     def more(self) -> bool:
-        """Read on; as much again as is left over, so that a very long value costs time in proportion."""
+        """Read more; double the buffer, so that the time for a very long value stays proportional to its length."""
         if self.ended:
             return False
         rest = self.text[self.at :]
         if len(rest) > limits.JSON_VALUE_CHARACTERS:
             raise ResultsTooLargeError(
-                f"A value of the JSON has over {limits.JSON_VALUE_CHARACTERS:,} characters."
+                f"A value of the JSON has more than {limits.JSON_VALUE_CHARACTERS:,} characters."
             )
         data = self._stream.read(max(CHUNK_BYTES, len(rest)))
         self.ended = not data
@@ -122,7 +121,7 @@ class _Source:
         return True
 
     def peek(self) -> str:
-        """Return the next character that is not white space; empty at the end."""
+        """Return the next character that is not white space, or an empty string at the end."""
         while True:
             space = _SPACE.match(self.text, self.at)
             self.at = space.end() if space else self.at
@@ -132,7 +131,7 @@ class _Source:
                 return ""
 
     def expect(self, characters: str) -> str:
-        """Take the next character, which must be one of these."""
+        """Consume the next character, which must be one of these."""
         found = self.peek()
         if not found or found not in characters:
             self.fail()
@@ -140,31 +139,33 @@ class _Source:
         return found
 
     def value(self) -> Any:
-        """Take the next value whole; an object as text."""
+        """Consume and return the next value; objects as text."""
         self.peek()
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
-                at_end = error.msg.startswith("Unterminated") or error.pos > len(self.text) - _LONGEST_TOKEN
+                at_end = (
+                    error.msg.startswith("Unterminated") or error.pos > len(self.text) - _MAX_TOKEN_LENGTH
+                )
                 if at_end and self.more():
                     continue
                 self.fail()
             except ValueError:  # an integer of thousands of digits
                 self.fail()
-            # A number so near to the end may go on after it: "1e" decodes as 1.
-            if end <= len(self.text) - _LONGEST_TOKEN or not self.more():
+            # A number this close to the end may be incomplete: "1e" decodes as 1.
+            if end <= len(self.text) - _MAX_TOKEN_LENGTH or not self.more():
                 value, self.at = _as_sent(value, self.text, self.at, end), end
                 return value
 
     def fail(self) -> NoReturn:
-        """Say that this is not JSON; the decoder's own error would keep the text alive."""
-        what = "is cut off or malformed" if self.ended else "is malformed"
+        """Raise an error for invalid JSON; chaining the decoder's exception would keep the text in memory."""
+        what = "is truncated or malformed" if self.ended else "is malformed"
         raise CorruptResultsError(f"The JSON {what}.") from None
 
 
 class _Reader:
-    """Walks over the body's object and collects its columns."""
+    """Parses the object of the body and collects its columns."""
 
     def __init__(self, outputs: Collection[str], optional: Collection[str]) -> None:
         self._outputs = outputs
@@ -176,7 +177,7 @@ class _Reader:
             raise CorruptResultsError("The JSON is not an object of columns.")
         self._object(source, wrapped=False)
         if source.peek():
-            raise CorruptResultsError("The JSON goes on after its end.")
+            raise CorruptResultsError("The JSON has data after its end.")
 
     def _object(self, source: _Source, *, wrapped: bool) -> None:
         source.expect("{")
@@ -199,13 +200,13 @@ class _Reader:
                 return
 
     def _other(self, name: str, value: object) -> None:
-        """Pass over a message, a job id, a count; never over a column that should be an array."""
+        """Ignore other values, such as messages or counts; raise if the value should be an array."""
         if name in self._outputs or (name in self._optional and value is not None):
             raise CorruptResultsError(f"{_shown(name)} of the JSON is not an array.")
 
     def _array(self, source: _Source, name: str) -> None:
         if name in self.columns:
-            raise CorruptResultsError(f"The JSON has {_shown(name)} twice.")
+            raise CorruptResultsError(f"The JSON has {_shown(name)} more than once.")
         if any("\ud800" <= character <= "\udfff" for character in name):
             raise CorruptResultsError("A column name of the JSON is not valid Unicode.")
         column = self.columns[name] = _Column(name)
@@ -217,18 +218,18 @@ class _Reader:
         while not ended:
             batch, ended = _elements(source)
             if not ended:
-                # Where the text in memory ends; the rest of this element has to be read first.
+                # The buffer ends within this element: read the rest of it first.
                 batch.append(source.value())
                 ended = source.expect(",]") == "]"
             column.add(batch)
-            batch = []  # not two at a time in memory
+            batch = []  # free it before the next one is read
 
 
 def _elements(source: _Source) -> tuple[list[Any], bool]:
-    """Take the elements that are in memory whole, with the delimiters after them; say whether the array ended.
+    """Consume the elements that are complete in memory, with their delimiters; return them and whether the array ended.
 
-    Decoding them together is three times as fast as one by one. What stands before a comma is a list of
-    whole elements exactly if it decodes between brackets, so a badly guessed comma costs time only.
+    Decoding them together is three times as fast as one by one. The text before a comma is a list of complete
+    elements exactly if it decodes between brackets, so a wrongly guessed comma costs only time.
     """
     if source.peek() == "{":
         return _elements_one_by_one(source)
@@ -240,20 +241,20 @@ def _elements(source: _Source) -> tuple[list[Any], bool]:
             continue
         if dict in set(map(type, batch)):
             break
-        if batch:  # empty only where commas meet, which the slow way will tell
-            ended = end < comma - at + 2  # by a bracket of its own
+        if batch:  # empty only between two commas, which the slow path reports
+            ended = end < comma - at + 2  # by its own bracket
             source.at = at + end - 1 if ended else comma + 1
             return batch, ended
     return _elements_one_by_one(source)
 
 
 def tokens(text: str) -> list[str]:
-    """Return brackets, commas, colons, quoted strings, numbers and words of valid JSON, without white space."""
+    """Return the tokens of valid JSON, without white space."""
     return _TOKEN.findall(text)
 
 
 def _as_sent(value: Any, text: str, start: int, end: int) -> Any:
-    """Return an object as text, with all that was sent: a key that stands twice, digits that no float has."""
+    """Return an object as JSON text that keeps everything sent, such as duplicate keys and long numbers."""
     if not isinstance(value, dict):
         return value
     sent = text[start:end]
@@ -261,7 +262,7 @@ def _as_sent(value: Any, text: str, start: int, end: int) -> Any:
     if written == sent:
         return written
     escaped, separators = "\\u" in sent, None if '": ' in sent else (",", ":")
-    if json.dumps(value, ensure_ascii=escaped, separators=separators) == sent:  # nothing is lost
+    if json.dumps(value, ensure_ascii=escaped, separators=separators) == sent:  # lossless
         return written
     return "".join(_SPACED.get(token) or _unescaped(token) for token in tokens(sent))
 
@@ -292,13 +293,13 @@ def _elements_one_by_one(source: _Source) -> tuple[list[Any], bool]:
             at = found.end()
             ended = found[1] == "]"
     except ValueError:
-        pass  # cut by the end of the text, or malformed: `_Source.value` will tell
+        pass  # truncated or malformed: `_Source.value` decides
     source.at = at
     return batch, ended
 
 
 class _Column:
-    """One column, growing batch by batch."""
+    """One column, built batch by batch."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -311,7 +312,7 @@ class _Column:
         except UnicodeEncodeError:
             bad = next(i for i, value in enumerate(batch) if not _is_unicode(value))
             raise CorruptResultsError(
-                f"{_shown(self._name)} holds half a surrogate pair in row {self._rows + bad + 1:,}, which is no text."
+                f"{_shown(self._name)} has an unpaired surrogate in row {self._rows + bad + 1:,}, which is not valid text."
             ) from None
         self._rows += len(batch)
 
@@ -321,13 +322,13 @@ class _Column:
         try:
             if target is not None:
                 return pa.chunked_array([chunk.cast(target) for chunk in self._chunks], target)
-        except pa.ArrowInvalid:  # an integer that a float cannot hold
+        except pa.ArrowInvalid:  # an integer that a float cannot represent
             pass
         return pa.chunked_array([_chunk_text(chunk) for chunk in self._chunks], pa.string())
 
 
 def _common_type(kinds: set[pa.DataType]) -> pa.DataType | None:
-    """Return the type that holds all of these without changing a value; None where only text can."""
+    """Return a type that represents all of these without loss, or None if only text does."""
     if len(kinds) <= 1:
         return next(iter(kinds), pa.null())
     if kinds == {pa.int64(), pa.float64()}:
@@ -349,7 +350,7 @@ def _to_array(batch: list[Any]) -> pa.Array:
 
 
 def _scalar_type(values: list[Any], kinds: set[type] | None = None) -> pa.DataType | None:
-    """Return the type of these values; None where only text can hold them as they are."""
+    """Return the type of these values, or None if only text represents them without loss."""
     kinds = set(map(type, values)) - {type(None)} if kinds is None else kinds
     if kinds <= {int, float} and int in kinds:
         integers = [value for value in values if type(value) is int]
@@ -380,5 +381,5 @@ def _is_unicode(value: object) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Name a column in a message, without its control characters and not at any length."""
+    """Return a column name for a message, shortened and without control characters."""
     return "`" + "".join(c if c.isprintable() else "?" for c in name[:60]) + "`"

@@ -1,9 +1,9 @@
-"""Bodies as the service sends them -> one canonical Parquet file.
+"""Convert the bodies that the service sends to one canonical Parquet file.
 
-What a body is, its content says, not its headers: a Parquet file is checked and kept byte for byte,
-a ZIP archive with a CSV and a JSON object are rewritten as Parquet. Whatever else it is, or when it
-is cut, the outcome is an error and no file, never a short table. What the resulting file holds is a
-`CanonicalTable`; the functions of `sutro_magic.formats.reader`, here as well, read it.
+The kind of a body is detected from its content, not from headers. A Parquet file is checked and kept byte for
+byte; a ZIP archive with a CSV and a JSON object are rewritten as Parquet. Any other or truncated body is an
+error without a file, never a shorter table. A `CanonicalTable` describes the resulting file; the functions of
+`sutro_magic.formats.reader`, re-exported here, read it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _OPTIONAL = ("inputs", "cumulative_logprobs", "confidence_score", "confidence_sc
 
 
 class BodyKind(StrEnum):
-    """What a body is, going by its first bytes."""
+    """Kind of a body according to its first bytes."""
 
     ZIP = "zip"
     PARQUET = "parquet"
@@ -67,7 +67,7 @@ class BodyKind(StrEnum):
 
 
 def sniff(path: Path) -> BodyKind:
-    """Tell what a body is by its first bytes.
+    """Return the kind of a body.
 
     Parameters
     ----------
@@ -85,34 +85,34 @@ def canonicalize(
     expected_rows: int | None = None,
     check: Callable[[], None] = cancellation.check,
 ) -> CanonicalTable:
-    """Make a canonical Parquet file of a body.
+    """Convert a body to a canonical Parquet file.
 
     Parameters
     ----------
     body : pathlib.Path
-        What arrived. A Parquet body is moved to `target`, any other stays for the caller to delete.
+        The body. A Parquet body is moved to `target`; any other is left for the caller to delete.
     target : pathlib.Path
-        The file to make, on the same file system. After an error it does not exist.
+        File to create, on the same file system. It does not exist after an error.
     request : ResultsRequest
-        Job and columns that were asked for. The format is not looked at: content decides.
+        Job and requested columns. The format is ignored: the content decides.
     expected_rows : int, optional
-        Rows of the job, where known.
+        Number of rows of the job, if known.
     check : callable, optional
-        Called again and again; raises when the work is to end.
+        Called repeatedly; raises to stop.
 
     Returns
     -------
     CanonicalTable
-        What the file holds.
+        Description of the file.
 
     Raises
     ------
     CorruptResultsError
-        When the body is not the results that were asked for, whole.
+        If the body is not the complete requested results.
     ResultsTooLargeError
-        When it is, or claims to be, beyond what can be taken without harm.
+        If the body, or its declared size, exceeds a limit.
     CacheError
-        When the disk is full.
+        If the disk is full.
     """
     head = _head(body)
     kind = _kind(head)
@@ -120,9 +120,9 @@ def canonicalize(
         if kind is BodyKind.PARQUET:
             table = _describe_parquet(body, request, check)
             _check_rows(table, expected_rows)
-            os.replace(body, target)  # noqa: PTH105 - atomic on purpose, as in the docstring
+            os.replace(body, target)  # noqa: PTH105 - atomic
         elif kind in {BodyKind.ZIP, BodyKind.JSON}:
-            with _whole_or_absent(target), RowGroupWriter(target, keep_room=True) as writer:
+            with _removed_on_error(target), RowGroupWriter(target, keep_room=True) as writer:
                 table = (_convert_csv if kind is BodyKind.ZIP else _convert_json)(
                     body, writer, request, check
                 )
@@ -135,17 +135,17 @@ def canonicalize(
     except OSError as error:
         raise CacheError(
             f"The results could not be rewritten as Parquet: {error.strerror or error}.",
-            hint="Free some disk, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
+            hint="Free some disk space, or move the cache with SUTRO_MAGIC_CACHE_DIR.",
         ) from None
     return table
 
 
 def csv_keeps_types(path: Path, table: CanonicalTable) -> bool:
-    """Tell whether a table that came as CSV would be the same had it come in another format.
+    """Return whether a table that came as CSV is the same as in another format.
 
-    A CSV keeps no types: ID columns are text in it, and so are outputs that are lists (embeddings).
-    Texts that only look like lists are taken for them, which costs a second download and nothing else. So does an
-    empty text where nothing is null: there are writers that write null so, too.
+    A CSV keeps no types: ID columns become text, and so do outputs that are lists (embeddings). Text that only looks
+    like a list is treated as one, which costs a second download and nothing else. So does an empty string where
+    there are no nulls, because some writers write null as an empty string.
     """
     if table.has_carried:
         return False
@@ -160,9 +160,9 @@ def csv_keeps_types(path: Path, table: CanonicalTable) -> bool:
     return not empty
 
 
-def _are_lists(texts: pa.Array) -> bool:
-    lists = pc.and_(pc.starts_with(texts, "["), pc.ends_with(texts, "]"))
-    return bool(len(texts) and pc.all(lists).as_py())
+def _are_lists(strings: pa.Array) -> bool:
+    lists = pc.and_(pc.starts_with(strings, "["), pc.ends_with(strings, "]"))
+    return bool(len(strings) and pc.all(lists).as_py())
 
 
 def _convert_csv(
@@ -178,7 +178,7 @@ def _convert_json(
 ) -> CanonicalTable:
     columns = read_columns(body, outputs=output_names(request.job_id), optional=_OPTIONAL)
     if not columns:
-        raise CorruptResultsError("The JSON holds no columns; it may be an error message.")
+        raise CorruptResultsError("The JSON contains no columns; it may be an error message.")
     table = pa.table(columns)
     return _convert(table.schema, table.to_batches(ROW_GROUP_ROWS), writer, request, check)
 
@@ -203,14 +203,14 @@ def _convert(
 
 
 def _describe_parquet(path: Path, request: ResultsRequest, check: Callable[[], None]) -> CanonicalTable:
-    """Check what can be checked without decoding: footer, row counts, and that every column lies inside the file."""
+    """Check a file without decoding it: footer, row counts, and that every column lies inside the file."""
     try:
         check_footer(path, check)
         with pq.ParquetFile(path) as file:
             metadata, names = file.metadata, file.schema_arrow.names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptResultsError(
-            "The Parquet file is cut off or damaged: its footer cannot be read."
+            "The Parquet file is truncated or damaged: its footer cannot be read."
         ) from error
     return CanonicalTable(num_rows=metadata.num_rows, columns=_map_asked(names, request))
 
@@ -224,11 +224,11 @@ def _map_asked(names: Sequence[str], request: ResultsRequest) -> tuple[Column, .
     ):
         if asked and not there:
             error = CorruptResultsError(
-                f"`{name}` was asked for, but the service sent no such column.",
+                f"`{name}` was requested, but the service sent no such column.",
                 hint=(
                     "Leave out ",
                     Hint("option", **{flag: True}),
-                    ", or ask again: ",
+                    ", or fetch again: ",
                     Hint("results", job=request.job_id, **{flag: True}, refresh=True),
                 ),
             )
@@ -239,11 +239,11 @@ def _map_asked(names: Sequence[str], request: ResultsRequest) -> tuple[Column, .
 
 def _check_rows(table: CanonicalTable, expected_rows: int | None) -> None:
     if expected_rows is not None and table.num_rows != expected_rows:
-        raise CorruptResultsError(f"The job has {expected_rows:,} rows, the body holds {table.num_rows:,}.")
+        raise CorruptResultsError(f"The job has {expected_rows:,} rows, the body has {table.num_rows:,}.")
 
 
 @contextmanager
-def _whole_or_absent(path: Path) -> Iterator[None]:
+def _removed_on_error(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -269,12 +269,12 @@ def _kind(head: bytes) -> BodyKind:
 
 def _refuse(kind: BodyKind, head: bytes) -> CorruptResultsError:
     if kind is BodyKind.EMPTY:
-        return CorruptResultsError("The service sent an empty body where results were due.")
+        return CorruptResultsError("The service sent an empty body instead of results.")
     if kind is BodyKind.HTML:
         return CorruptResultsError(
-            f"The service sent a web page{_title(head)} where results were due.",
+            f"The service sent a web page{_title(head)} instead of results.",
             hint=(
-                "Check whether a proxy or a sign-in page is in between, and the deployment URL: ",
+                "Check whether a proxy or a sign-in page answers instead, and the deployment URL: ",
                 Hint("login", url=None),
                 " sets another one.",
             ),

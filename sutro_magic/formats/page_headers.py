@@ -1,8 +1,8 @@
-"""A look at the pages of a Parquet file before Arrow decodes them: how many, how large, what they can stand for.
+"""Validate the page headers of a Parquet file before Arrow decodes the pages: their number, sizes and value counts.
 
-Arrow takes the memory for a page before it unpacks anything, and a small page may stand for very much: a
-dictionary's one value of 20 MB in four hundred rows, or four hundred values that repeat the one before. What is
-wrong with a page in any other way is left to Arrow, which reads them one by one, and says so. The fields are those of ``PageHeader`` in
+Arrow allocates the memory of a page before it decompresses anything, and a small page may expand enormously: one
+dictionary value of 20 MB in four hundred rows, or four hundred values that repeat the previous one. Other faults of
+pages are left to Arrow, which reports them. The fields are those of ``PageHeader`` in
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
@@ -23,51 +23,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNKNOWN_BYTES = 256 << 20
-"""What is expected of a page that is not understood."""
+"""Assumed size of a page whose header cannot be read."""
 _HEADER_BYTES = 4096
-"""As much as is read of a page for its header, which has some dozens of bytes;"""
+"""Bytes read for a page header, which has a few dozen bytes;"""
 _LONG_HEADER_BYTES = 16 << 20
-"""and where that ends in the middle, since the header holds the longest texts of the page, as much as Arrow takes."""
+"""and if that is not enough, since a header holds minimum and maximum strings: the maximum that Arrow accepts."""
 
-# Numbers of fields.
+# Field numbers.
 _KIND, _UNPACKED, _PACKED, _VALUES, _DICTIONARY, _VALUES_V2 = 1, 2, 3, 5, 7, 8  # of PageHeader
 _DICTIONARY_KIND = 2
-_COUNT = 1  # of the headers inside
+_COUNT = 1  # of the nested headers
 _ENCODING = {_VALUES: 2, _DICTIONARY: 2, _VALUES_V2: 4}
-_COUNT_OF_VALUES, _ENCODED = -1, -2  # what is noted of those
+_COUNT_OF_VALUES, _ENCODED = -1, -2  # keys for their values
 _DELTA_LENGTH_BYTE_ARRAY, _DELTA_BYTE_ARRAY = 6, 7
-"""Encodings: all lengths, then all texts; and each value as the length of what it begins with of the one before, and the rest."""
+"""Encodings: all lengths, then all strings; and each string as the length of the prefix shared with the previous one, and the rest."""
 _LENGTHS = {_DELTA_LENGTH_BYTE_ARRAY: 4, _DELTA_BYTE_ARRAY: 8}
-"""Bytes for each value, for which Arrow takes the memory as soon as it opens a page; some bytes may claim any number of lengths."""
+"""Bytes per value that Arrow allocates when it opens a page; a few bytes may declare any number of lengths."""
 
-_MANY_TEXTS = 1_000_000
-"""A dictionary with more is taken for one long text."""
+_MANY_STRINGS = 1_000_000
+"""A dictionary with more values is treated as one long string."""
 _GUESSED_BYTES = 16 << 20
-"""Writers end dictionaries after a megabyte; a larger one has few texts, which are long."""
+"""Writers end dictionaries after a megabyte; a larger one has few, long strings."""
 _Guess = tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]
 _NO_GUESS: _Guess = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class File(Protocol):
-    """What pages are read from."""
+    """Source of pages."""
 
     def seek(self, offset: int, /) -> int:
-        """Go to a byte."""
+        """Set the position."""
 
     def read(self, size: int, /) -> bytes:
-        """Read some bytes."""
+        """Read bytes."""
 
 
 @dataclass(frozen=True)
 class DictionaryPage:
-    """The values to which other pages of the column only point.
+    """Dictionary page of a column.
 
     Attributes
     ----------
     start, packed, unpacked : int
-        Where it begins in the file, without its header; how many bytes it has there, and unpacked.
+        Offset of the data after the header; stored and decompressed size.
     count : int
-        Values.
+        Number of values.
     """
 
     start: int
@@ -78,20 +78,20 @@ class DictionaryPage:
 
 @dataclass(frozen=True)
 class ColumnPages:
-    """The pages of one column in one row group.
+    """Pages of one column in one row group.
 
     Attributes
     ----------
     count, unpacked : int
-        Pages, and the bytes to which they unpack.
+        Number of pages and their total decompressed size.
     values : int
-        Values, nulls included; those of a dictionary not.
+        Number of values, including nulls, without dictionary values.
     largest : int
-        Bytes that Arrow holds at once of the page that needs most; `UNKNOWN_BYTES` where a page is not understood.
+        Most bytes that Arrow needs for one page; `UNKNOWN_BYTES` if a header cannot be read.
     densest : int
-        Bytes a value has on average, in the page in which they have most.
+        Largest average size of a value in a page.
     prefixed : int
-        Bytes of the largest page whose values repeat parts of one another; `UNKNOWN_BYTES` where a page is not understood.
+        Bytes of the largest prefix-encoded page; `UNKNOWN_BYTES` if a header cannot be read.
     dictionary : DictionaryPage, optional
     """
 
@@ -107,35 +107,35 @@ class ColumnPages:
 def check_pages(
     file: File, start: int, end: int, check: Callable[[], None] = cancellation.check
 ) -> ColumnPages:
-    """Look at the headers of pages, and refuse those that would unpack to too much.
+    """Read page headers and raise for pages that would expand too much.
 
     Parameters
     ----------
     file : File
     start, end : int
-        Where the column's values begin and end.
+        Start and end of the column chunk.
     check : callable, optional
-        Called again and again; raises when the work is to end.
+        Called repeatedly; raises to stop.
 
     Raises
     ------
     ResultsTooLargeError
-        When a page would unpack to more than `limits.PAGE_BYTES` and `limits.PAGE_EXPANSION_RATIO` times as many, or there are more than `limits.CHUNK_PAGES`.
+        If a page expands to more than `limits.PAGE_BYTES` and by more than `limits.PAGE_EXPANSION_RATIO`, or there are more than `limits.CHUNK_PAGES` pages.
     """
     pages = unpacked = values = largest = densest = prefixed = 0
     dictionary = None
     while start < end:
         check()
-        reader, header = _look(file, start, end)
+        reader, header = _read_page_header(file, start, end)
         size, packed = max(0, header.get(_UNPACKED, 0)), header.get(_PACKED, -1)
         count = max(0, header.get(_COUNT_OF_VALUES, 0))
         lengths = count * _LENGTHS.get(header.get(_ENCODED, 0), 0)
         if size + lengths > max(limits.PAGE_BYTES, limits.PAGE_EXPANSION_RATIO * packed):
             raise ResultsTooLargeError(
-                f"A page of the Parquet file would unpack from {packed:,} to {size + lengths:,} bytes: no results pack that well."
+                f"A page of the Parquet file would unpack from {packed:,} to {size + lengths:,} bytes, which is not plausible."
             )
         if not 0 <= packed <= end - start - reader.at:
-            prefixed = largest = UNKNOWN_BYTES  # Arrow may see more there than we do
+            prefixed = largest = UNKNOWN_BYTES  # Arrow may read more than this check
             break
         pages += 1
         if pages > limits.CHUNK_PAGES:
@@ -143,7 +143,7 @@ def check_pages(
         unpacked += size
         start += reader.at
         if header.get(_KIND) == _DICTIONARY_KIND:
-            if dictionary is None:  # Arrow takes no second one
+            if dictionary is None:  # Arrow ignores a second one
                 dictionary = DictionaryPage(start, packed, size, count)
         else:
             values += count
@@ -155,25 +155,25 @@ def check_pages(
     return ColumnPages(pages, unpacked, values, largest, densest, prefixed, dictionary)
 
 
-def longest_text(page: bytes, count: int) -> int:
-    """Return the bytes of the longest text in an unpacked dictionary, or more where it has very many.
+def longest_string(page: bytes, count: int) -> int:
+    """Return the bytes of the longest string of a decompressed dictionary; an upper bound for very many strings.
 
     Parameters
     ----------
     page : bytes
-        Each text preceded by its length in 32 bits.
+        Strings, each preceded by its length in 32 bits.
     count : int
-        How many texts Arrow will read.
+        Number of strings that Arrow will read.
     """
     size, longest, at = len(page), 0, 0
-    if count > _MANY_TEXTS:
+    if count > _MANY_STRINGS:
         return size
-    starts, lengths, breaks = _guess_texts(page) if size <= _GUESSED_BYTES else _NO_GUESS
+    starts, lengths, breaks = _guess_strings(page) if size <= _GUESSED_BYTES else _NO_GUESS
     read = struct.Struct("<I").unpack_from
     while count > 0 and size - at - 4 > longest:
         guess = int(starts.searchsorted(at))
         if guess < len(starts) and starts[guess] == at:
-            # From here on, each guess begins where the one before ends, up to a break: so they are right.
+            # From here on, each guess starts where the previous one ends, up to a break: so they are right.
             end = min(guess + count, int(breaks[breaks.searchsorted(guess)]) + 1)
             longest = max(longest, int(lengths[guess:end].max()))
             at = int(starts[end - 1]) + 4 + int(lengths[end - 1])
@@ -186,36 +186,38 @@ def longest_text(page: bytes, count: int) -> int:
     return min(longest, size)
 
 
-def _guess_texts(page: bytes) -> _Guess:
-    """Guess where texts begin, much faster than by going from one to the next.
+def _guess_strings(page: bytes) -> _Guess:
+    """Guess the offsets of strings, much faster than by following the lengths.
 
-    A length of less than 65,536 ends in two zero bytes, which texts hardly hold.
+    A length below 65,536 ends in two zero bytes, which are rare in text.
 
     Returns
     -------
     tuple of numpy.ndarray
-        Where lengths may be; the lengths; and the numbers of those after which the next does not follow.
+        Possible offsets of lengths; the lengths; and the indices of those after which the next does not follow.
     """
     data = np.frombuffer(page, np.uint8)
     zero = data == 0
     found = zero[2:-1] & zero[3:]
-    found[:-1] &= ~found[1:]  # of a length of less than 256, three bytes are zero
+    found[:-1] &= ~found[1:]  # a length below 256 has three zero bytes
     starts = np.flatnonzero(found)
     lengths = data[starts].astype(np.int64) + 256 * data[starts + 1].astype(np.int64)
     follows = starts[:-1] + 4 + lengths[:-1] == starts[1:]
     return starts, lengths, np.append(np.flatnonzero(~follows), len(starts) - 1)
 
 
-def too_many_pages(most: int) -> ResultsTooLargeError:
-    """Say that there are more pages than any writer makes."""
-    return ResultsTooLargeError(f"The Parquet file has more than {most:,} pages where some would do.")
+def too_many_pages(max_pages: int) -> ResultsTooLargeError:
+    """Return the error for too many pages."""
+    return ResultsTooLargeError(
+        f"The Parquet file has more than {max_pages:,} pages, which is not plausible."
+    )
 
 
-def _look(file: File, start: int, end: int) -> tuple[Reader, dict[int, int]]:
-    """Read the header of a page; nothing of one that makes no sense."""
-    for most in (_HEADER_BYTES, _LONG_HEADER_BYTES):
+def _read_page_header(file: File, start: int, end: int) -> tuple[Reader, dict[int, int]]:
+    """Read the header of a page; an empty dict if it is invalid."""
+    for max_bytes in (_HEADER_BYTES, _LONG_HEADER_BYTES):
         file.seek(start)
-        reader = Reader(file.read(min(most, end - start)))
+        reader = Reader(file.read(min(max_bytes, end - start)))
         try:
             return reader, _read_header(reader)
         except IndexError:

@@ -1,6 +1,6 @@
-"""Views of a results file: canonical names, order and types, whatever the file has.
+"""Read views of a results file: with canonical names, order and types.
 
-Views are read in batches, so memory does not grow with the file.
+Views are read in batches, so memory does not grow with the file size.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ _REFRESH = ("Fetch the job again with ", Hint("option", refresh=True), ".")
 def canonical_schema(
     table: CanonicalTable, wire: pa.Schema, *, inputs: bool, logprobs: bool, plain: bool = False
 ) -> pa.Schema:
-    """Names and types of a view, without the metadata of whoever wrote the file.
+    """Return the schema of a view, without the writer's metadata.
 
-    Carried columns keep their type. Outputs that are lists of numbers, booleans or texts stay lists;
-    all other inputs and outputs are text.
+    Carried columns keep their type. Outputs that are lists of numbers, booleans or strings stay lists; all other
+    inputs and outputs are strings.
 
     Parameters
     ----------
     table : CanonicalTable
-        What is known about the file.
+        Description of the file.
     wire : pyarrow.Schema
         Schema of the file.
     inputs, logprobs : bool
-        Whether the view has these columns, if the file has.
+        Whether the view includes these columns, if the file has them.
     plain : bool
-        Values instead of dictionaries, of which an Arrow file holds only one for each column.
+        Decode dictionaries; an Arrow file can hold only one per column.
     """
     columns = table.select(inputs=inputs, logprobs=logprobs)
     if any(column.source >= len(wire) for column in columns):
         raise CorruptResultsError("The stored results have lost a column.", hint=_REFRESH)
     if any(_has_negative_list(wire.field(column.source).type) for column in columns):
-        raise CorruptResultsError("The Parquet file is damaged: it has lists of fewer than no values.")
+        raise CorruptResultsError("The Parquet file is damaged: it has lists of negative size.")
     types = [_view_type(column.kind, wire.field(column.source).type) for column in columns]
     return pa.schema(
         [
@@ -63,7 +63,7 @@ def canonical_schema(
 
 
 def without_dictionaries(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the same values without dictionaries, those inside lists and structs included."""
+    """Return the type without dictionaries, also inside lists and structs."""
     kinds = pa.types
     if kinds.is_dictionary(kind):
         return without_dictionaries(kind.value_type)
@@ -78,13 +78,13 @@ def without_dictionaries(kind: pa.DataType) -> pa.DataType:
 def read_schema(
     path: Path, table: CanonicalTable, *, inputs: bool, logprobs: bool, plain: bool = False
 ) -> pa.Schema:
-    """Return the schema of a view, from the footer alone; parameters and errors as in `read_batches`."""
+    """Return the schema of a view from the footer; parameters and errors as in `read_batches`."""
     with opened(path) as (file, _):
         return canonical_schema(table, file.schema_arrow, inputs=inputs, logprobs=logprobs, plain=plain)
 
 
 def stored_size(path: Path) -> int:
-    """Return the bytes of a results file before compression, from the footer alone."""
+    """Return the bytes of a results file before compression, from the footer."""
     with opened(path) as (file, _):
         metadata = file.metadata
         return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
@@ -100,20 +100,20 @@ def read_batches(
     row_groups: Sequence[int] | None = None,
     plain: bool = False,
 ) -> Iterator[pa.RecordBatch]:
-    """Read a view of a results file batch by batch.
+    """Yield the batches of a view of a results file.
 
     Parameters
     ----------
     path : pathlib.Path
         The Parquet file.
     table : CanonicalTable
-        What is known about it.
+        Description of the file.
     inputs, logprobs : bool
-        Whether the view has these columns, if the file has.
+        Whether the view includes these columns, if the file has them.
     batch_size : int
-        Most rows in a batch; it has fewer where rows are long.
+        Maximum number of rows in a batch; long rows make smaller batches.
     row_groups : sequence of int, optional
-        Read only these; `table` then has the number of their rows.
+        Read only these row groups; `table` then has the number of their rows.
     plain : bool
         As in `canonical_schema`.
 
@@ -125,7 +125,7 @@ def read_batches(
     Raises
     ------
     CorruptResultsError
-        When the file cannot be read, or is not the one that `table` describes.
+        If the file cannot be read or does not match `table`.
     """
     columns = table.select(inputs=inputs, logprobs=logprobs)
     rows = 0
@@ -143,8 +143,8 @@ def read_batches(
         for batch in decode(
             file, chunks, data, names=names, kept=kept, batch_size=batch_size, row_groups=row_groups
         ):
-            # By name, since the reader keeps to an order of its own and takes a name as a prefix as
-            # well: "a" also reads a flat column "a.b".
+            # By name, because the reader has an order of its own and treats a name as a prefix: "a" also reads a
+            # flat column "a.b".
             places = [batch.schema.get_field_index(name) for name in names or ()]
             places = places or [column.source for column in columns]
             for view in convert(batch, places, schema, first_row=rows):
@@ -152,16 +152,16 @@ def read_batches(
                 yield view
     if rows != table.num_rows:
         raise CorruptResultsError(
-            f"The stored results have {rows:,} rows where there were {table.num_rows:,}.", hint=_REFRESH
+            f"The stored results have {rows:,} rows, but had {table.num_rows:,}.", hint=_REFRESH
         )
 
 
-def held(batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int) -> pa.Table | None:
-    """Hold batches in memory as a table; None when they have more than so many bytes."""
+def held(batches: Iterable[pa.RecordBatch], schema: pa.Schema, max_bytes: int) -> pa.Table | None:
+    """Return batches as a table in memory, or None if they exceed a size in bytes."""
     taken, size = [], 0
     for batch in batches:
         size += batch.nbytes
-        if size > most:
+        if size > max_bytes:
             return None
         taken.append(batch)
     return pa.Table.from_batches(taken, schema)
@@ -170,21 +170,21 @@ def held(batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int) -> pa.
 def convert(
     batch: pa.RecordBatch, places: Sequence[int], schema: pa.Schema, *, first_row: int = 0
 ) -> Iterator[pa.RecordBatch]:
-    """Bring one batch into the names, order and types of a view.
+    """Convert one batch to the names, order and types of a view.
 
-    A batch too large for one Arrow text column comes out as several. A value that cannot be
-    converted is a CorruptResultsError that names its row.
+    A batch too large for one Arrow string column is split. A value that cannot be converted raises a
+    CorruptResultsError with its row.
 
     Parameters
     ----------
     batch : pyarrow.RecordBatch
-        Rows as they came.
+        Rows as read.
     places : sequence of int
-        For each field of `schema`, which column of `batch` it is.
+        Index in `batch` of each field of `schema`.
     schema : pyarrow.Schema
         The view.
     first_row : int
-        Rows of the job before this batch, for messages.
+        Number of rows before this batch, for messages.
     """
     name = ""
     try:
@@ -195,7 +195,7 @@ def convert(
     except (pa.ArrowException, UnicodeError) as error:
         if batch.num_rows <= 1:
             raise CorruptResultsError(
-                f"`{name}` cannot be read in row {first_row + 1:,}: no such value fits there."
+                f"`{name}` cannot be read in row {first_row + 1:,}: the value does not fit the column."
             ) from error
         half = batch.num_rows // 2
         yield from convert(batch.slice(0, half), places, schema, first_row=first_row)
@@ -205,12 +205,14 @@ def convert(
 
 
 def expand(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Take the values of a batch out of dictionaries, few rows at once where they are long; `schema` has none."""
+    """Decode the dictionaries of a batch, few rows at a time if values are long; `schema` has no dictionaries."""
     if batch.schema.equals(schema):
         yield batch
         return
-    texts = [column.dictionary for column in batch.columns if pa.types.is_dictionary(column.type)]
-    longest = sum(pc.max(pc.binary_length(text)).as_py() or 0 for text in texts if _is_text(text.type))
+    dictionaries = [column.dictionary for column in batch.columns if pa.types.is_dictionary(column.type)]
+    longest = sum(
+        pc.max(pc.binary_length(values)).as_py() or 0 for values in dictionaries if _is_text(values.type)
+    )
     rows = max(1, DECODED_BYTES // max(1, longest))
     for start in range(0, batch.num_rows, rows):
         yield from convert(batch.slice(start, rows), range(len(schema)), schema, first_row=start)
@@ -226,42 +228,42 @@ def decode(
     batch_size: int,
     row_groups: Sequence[int] | None,
 ) -> Iterator[pa.RecordBatch]:
-    """Decode a Parquet file batch by batch, no more rows at once than memory should hold.
+    """Decode a Parquet file batch by batch, with bounded memory.
 
     Parameters
     ----------
     parquet : pyarrow.parquet.ParquetFile
     chunks : Chunks or sequence of sequence of Chunk
-        Of each row group its columns, as in its footer.
+        Column chunks of each row group, from the footer.
     data : File
         The same file as bytes.
     names : list of str, optional
-        Columns; all, if not given.
+        Columns; all by default.
     kept : collection of str
-        Columns that stay dictionaries.
+        Columns that stay dictionary-encoded.
     batch_size : int
-        Most rows in a batch.
+        Maximum number of rows in a batch.
     row_groups : sequence of int, optional
-        Only these.
+        Row groups; all by default.
 
     Raises
     ------
     ResultsTooLargeError
-        When one row may be beyond what can be held.
+        If one row may need too much memory.
     """
     metadata = parquet.metadata
     rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     leaves = [metadata.schema.column(place) for place in range(metadata.num_columns)]
     if len(chunks) != len(rows):
-        raise _two_ways()
+        raise _ambiguous_footer()
     wanted = None if names is None else set(names)
     chosen = {i: leaf for i, leaf in enumerate(leaves) if wanted is None or _is_read(leaf.path, wanted)}
-    least = sum(
+    min_row_bytes = sum(
         width_of_nulls(field.type)
         for field in parquet.schema_arrow
         if wanted is None or _is_read(field.name, wanted)
     )
-    # Arrow makes no batch of two row groups whose dictionaries are inside lists or structs.
+    # Arrow cannot combine row groups in a batch if dictionaries are nested in lists or structs.
     nested = any(
         not pa.types.is_dictionary(field.type) and without_dictionaries(field.type) != field.type
         for field in parquet.schema_arrow
@@ -270,17 +272,17 @@ def decode(
     for run in runs(rows, numbers, 1 if nested else batch_size):
         found = [(rows[group], chunks[group]) for group in run]
         if any(count and len(columns) != len(leaves) for count, columns in found):
-            raise _two_ways()
-        size = rows_at_once(data, found, chosen, batch_size, kept=kept, least=least)
+            raise _ambiguous_footer()
+        size = rows_at_once(data, found, chosen, batch_size, kept=kept, min_row_bytes=min_row_bytes)
         yield from parquet.iter_batches(size, row_groups=run, columns=names)
 
 
-def _two_ways() -> CorruptResultsError:
-    return CorruptResultsError("The Parquet file is damaged: its footer can be read in two ways.")
+def _ambiguous_footer() -> CorruptResultsError:
+    return CorruptResultsError("The Parquet file is damaged: its footer is ambiguous.")
 
 
 def json_text(value: Any) -> str | None:
-    """Write a value of a mixed column as text: text as it is, null as null, anything else as JSON."""
+    """Return a value of a mixed column as text: strings as they are, null as null, anything else as JSON."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, default=str)
@@ -288,7 +290,7 @@ def json_text(value: Any) -> str | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
-    """Open a results file, also as bytes; what is wrong with it is then said in our words, except that it is gone."""
+    """Open a results file, also as bytes; errors other than a missing file become `CorruptResultsError`."""
     try:
         with pa.OSFile(str(path)) as data, pq.ParquetFile(data) as file:
             yield file, data
@@ -296,7 +298,7 @@ def opened(path: Path) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
         error.suggest(_REFRESH)
         raise
     except FileNotFoundError:
-        raise  # the caller knows whose results are gone
+        raise  # the caller can name the results
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise CorruptResultsError(
             "The stored results cannot be read: the file is damaged.", hint=_REFRESH
@@ -305,25 +307,25 @@ def opened(path: Path) -> Iterator[tuple[pq.ParquetFile, pa.NativeFile]]:
 
 @lru_cache(maxsize=2)
 def _chunks(path: str, size: int, _modified: int) -> Chunks:
-    """Read the footer once for all parts of a file that are read one by one."""
+    """Return the column chunks of a file; cached, so that reading it in parts reads the footer once."""
     with Path(path).open("rb") as file:
         return Chunks(file, size)
 
 
 def _is_read(leaf: str, names: Collection[str]) -> bool:
-    """Tell whether a value inside a column is read; both, and also what parts their names, may hold dots."""
+    """Return whether a leaf column is read; its name and the separator of nested names may both contain dots."""
     return leaf in names or any(leaf[:place] in names for place, letter in enumerate(leaf) if letter == ".")
 
 
 def _names_to_read(wire: pa.Schema, columns: Sequence[Column]) -> list[str] | None:
-    """Names for the Parquet reader; None, for all of them, where names do not tell columns apart."""
+    """Return the names for the Parquet reader, or None for all columns if names are not unique."""
     if len(set(wire.names)) < len(wire):
         return None
     return [wire.field(column.source).name for column in columns]
 
 
 def _has_negative_list(kind: pa.DataType) -> bool:
-    """Tell whether a type has lists of a negative size, which Arrow finds in no footer, and then makes no array of."""
+    """Return whether a type has lists of negative size: Arrow accepts them in a footer, but cannot build an array."""
     if isinstance(kind, pa.BaseExtensionType):
         return _has_negative_list(kind.storage_type)
     if pa.types.is_fixed_size_list(kind) and kind.list_size < 0:
@@ -332,7 +334,7 @@ def _has_negative_list(kind: pa.DataType) -> bool:
 
 
 def _view_type(kind: Kind, wire: pa.DataType) -> pa.DataType:
-    if kind == "carried":  # views are what Arrow's own functions and Dask cannot work with
+    if kind == "carried":  # Arrow's own functions and Dask do not support views
         return (
             pa.large_string()
             if wire == pa.string_view()
@@ -348,7 +350,7 @@ def _view_type(kind: Kind, wire: pa.DataType) -> pa.DataType:
 
 
 def _is_plain_list(wire: pa.DataType) -> bool:
-    """Whether values are embeddings or samplings: lists of numbers, booleans or texts."""
+    """Return whether values are embeddings or samplings: lists of numbers, booleans or strings."""
     kinds = pa.types
     is_list = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list, kinds.is_list_view)
     if not any(test(wire) for test in is_list):
@@ -373,8 +375,8 @@ def _as_type(array: pa.Array, target: pa.DataType) -> pa.Array:
     if array.type == target:
         return array
     if target == pa.float64() and _is_text(array.type):
-        # Numbers of a CSV; an empty field is no number, quoted or not. (Comparing with a Python text
-        # would import pandas.)
+        # Numbers of a CSV; an empty field is not a number, quoted or not. (Comparing with a Python string would
+        # import pandas.)
         text = pc.utf8_trim_whitespace(array.cast(pa.string()))
         empty = pc.match_substring_regex(text, pattern="^$")
         array = pc.if_else(empty, pa.nulls(1, pa.string())[0], text)
@@ -382,13 +384,13 @@ def _as_type(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def _as_text(array: pa.Array) -> pa.Array:
-    """Text as it is, anything else as JSON text."""
+    """Return strings as they are, anything else as JSON text."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     if _is_text(array.type):
-        array.validate(full=True)  # neither the Parquet reader nor a cast looks whether text is UTF-8
+        array.validate(full=True)  # neither the Parquet reader nor a cast validates UTF-8
         if pa.types.is_dictionary(array.type):
-            # Arrow before 26 does not notice when decoded text outgrows its type; this cast does.
+            # Arrow before 26 does not detect that decoded strings exceed the type; this cast does.
             array = array.dictionary.cast(pa.large_string()).take(array.indices)
         return array if array.type == pa.string() else array.cast(pa.string())
     if pa.types.is_integer(array.type):

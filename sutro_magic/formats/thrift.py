@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, as far as Parquet needs it: read field by field, with nothing believed.
+"""Reader of Thrift's compact protocol for untrusted Parquet metadata.
 
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT, UUID = range(1, 14)
 _BYTES = {BYTE: 1, DOUBLE: 8, UUID: 16}
 _LONG_LIST = 15
-_LONGEST_VARINT = 10
+_MAX_VARINT_BYTES = 10
 
 
 class ThriftError(Exception):
-    """The data are not what they should be."""
+    """The data are invalid."""
 
 
 class Reader:
-    """Reads values one after the other; `IndexError` where the data end, `ThriftError` where they make no sense."""
+    """Reads values sequentially; raises `IndexError` at the end of the data and `ThriftError` for invalid data."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -32,46 +32,46 @@ class Reader:
 
     @property
     def at(self) -> int:
-        """How many bytes are read."""
+        """Number of bytes read."""
         return self._at
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """Yield number and type of each field of a struct; who takes one reads or skips its value."""
+        """Yield number and type of each field of a struct; the caller reads or skips each value."""
         number = 0
         seen: set[int] = set()
         while head := self._byte():
             delta, kind = head >> 4, head & 0x0F
             number = number + delta if delta else self.signed()
-            # Of a field that stands twice, or has a number beyond 16 bits, others may take another value than we do.
+            # Of a duplicate field, or a number beyond 16 bits, other readers may use another value than this one.
             if number in seen or not -(1 << 15) <= number < 1 << 15:
                 raise ThriftError
             seen.add(number)
             yield number, kind
 
     def signed(self) -> int:
-        """Read an integer."""
+        """Return an integer."""
         value = self._varint()
         return (value >> 1) ^ -(value & 1)
 
     def signed32(self) -> int:
-        """Read an integer of 32 bits."""
+        """Return an integer of 32 bits."""
         value = self.signed()
         if not -(1 << 31) <= value < 1 << 31:
             raise ThriftError
         return value
 
     def list_head(self) -> tuple[int, int]:
-        """Read how many elements a list has, and their type."""
+        """Return the number of elements of a list and their type."""
         head = self._byte()
         count = head >> 4
         return (self._varint() if count == _LONG_LIST else count), head & 0x0F
 
     def skip(self, kind: int, depth: int = 0, *, in_list: bool = False) -> None:
-        """Pass over a value."""
+        """Skip a value."""
         if depth > limits.THRIFT_DEPTH:
             raise ThriftError
         if kind in {TRUE, FALSE}:
-            self._at += in_list  # elsewhere the type is the value
+            self._at += in_list  # as a field, the type is the value
         elif kind in _BYTES:
             self._at += _BYTES[kind]
         elif kind in {I16, I32, I64}:
@@ -94,7 +94,7 @@ class Reader:
 
     def _skip_all(self, count: int, kinds: tuple[int, ...], depth: int) -> None:
         for _ in range(count):
-            self._peek()  # a list that claims more than there is ends here
+            self._peek()  # raises for a list that is longer than the data
             for kind in kinds:
                 self.skip(kind, depth + 1, in_list=True)
 
@@ -108,7 +108,7 @@ class Reader:
 
     def _varint(self) -> int:
         value = shift = 0
-        for _ in range(_LONGEST_VARINT):
+        for _ in range(_MAX_VARINT_BYTES):
             byte = self._byte()
             value |= (byte & 0x7F) << shift
             if byte < 0x80:  # noqa: PLR2004 - the last byte

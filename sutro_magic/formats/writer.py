@@ -1,4 +1,4 @@
-"""Parquet files of row groups of about 100,000 rows, written from batches of any size."""
+"""Write Parquet files with row groups of about 100,000 rows from batches of any size."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 ROW_GROUP_ROWS = 100_000
 ROW_GROUP_BYTES = 128 << 20
-"""Rows wait in memory until a row group is full, so long texts make groups of fewer rows."""
+"""Rows are buffered until a row group is full, so long strings make groups of fewer rows."""
 
 
 class RowGroupWriter:
-    """Writes batches into row groups of the right size.
+    """Writes batches as row groups of a suitable size.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file. If it is not there, it is made such that only its owner can read it.
+        Created with mode 0600 if it does not exist.
     keep_room : bool
-        Stop with an `OSError` when the disk is nearly full, for a file that nobody knows the size of beforehand.
+        Raise `OSError` if the disk is nearly full, for output of unknown size.
     group_bytes : int, optional
-        Rows of so many bytes make a row group, however few they are; `ROW_GROUP_BYTES` by default.
+        Size at which a row group ends, however few its rows are; `ROW_GROUP_BYTES` by default.
     statistics : bool
-        Note the least and the largest value of each column; of very long texts, that takes time and memory.
+        Write minimum and maximum of each column; for very long strings, that takes time and memory.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class RowGroupWriter:
                 self._writer.close()
 
     def open(self, schema: pa.Schema) -> None:
-        """Begin the file."""
-        # Made beforehand, so that nobody else can read it even for a moment.
+        """Create the file."""
+        # Created in advance, so that other users cannot read it even for a moment.
         os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
         self._writer = pq.ParquetWriter(
             self._path, schema, compression="zstd", write_statistics=self._statistics
         )
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Write some rows, now or with those that follow."""
+        """Add rows; they are written when a row group is full."""
         self.num_rows += batch.num_rows
         while self._waiting_rows + batch.num_rows >= ROW_GROUP_ROWS:
             room = ROW_GROUP_ROWS - self._waiting_rows

@@ -1,6 +1,6 @@
-"""Find, list, watch and wait for jobs.
+"""Look up, list, poll and watch jobs.
 
-Must not know results or files of them.
+Must not know about results or their files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The jobs of a service as somebody scrolls through them: read page by page, kept up to date."""
+"""Job list for scrolling: read page by page and refreshed."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ if TYPE_CHECKING:
     from sutro_magic.models import Job, JobStatus
 
 QUICK = RetryPolicy(tries=2, seconds=5.0)
-"""Whoever looks at a list looks again soon; a long silence would only keep them from being told."""
-MOST_PAGES_AT_ONCE = 5
-"""After a long sleep there may be so many new jobs that it is better to begin anew."""
+"""Short, because the caller refreshes the list soon anyway and should see errors quickly."""
+MAX_REFRESH_PAGES = 5
+"""If more pages are new, the list starts again."""
 
 
 class JobFeed:
-    """Jobs, newest first, as far as they have been read; may be used from several threads.
+    """Jobs read so far, newest first. Thread-safe.
 
-    With another client it starts again.
+    Starts again when the client changes.
 
     Parameters
     ----------
     connect : callable
-        Returns the client in use, a new one after a change of deployment or key.
+        Returns the client in use; another one after a change of deployment or key.
     """
 
     def __init__(self, connect: Callable[[], Client]) -> None:
         self._connect = connect
         self._lock = threading.RLock()
         self._client: Client | None = None
-        self._jobs: dict[str, Job] = {}  # replaced, never changed: whoever shows them waits for no service
-        self._told: dict[str, tuple[float, Job]] = {}
+        self._jobs: dict[str, Job] = {}  # replaced, never modified: readers need no lock
+        self._updates: dict[str, tuple[float, Job]] = {}
         self._cursor: str | None = None
         self.begun = False
-        """Whether anything has been read."""
+        """Whether any page has been read."""
 
     @property
     def complete(self) -> bool:
-        """Whether there are no older jobs to be read."""
+        """Whether all older jobs have been read."""
         return self.begun and self._cursor is None
 
     def jobs(self, search: str = "", status: JobStatus | None = None) -> list[Job]:
-        """Return what has been read, newest first.
+        """Return the jobs read so far, newest first.
 
         Parameters
         ----------
         search : str
-            Only jobs whose id, name, description or model contains this, in any case.
+            Only jobs whose id, name, description or model contains this string; case is ignored.
         status : JobStatus, optional
             Only jobs with this status.
         """
@@ -66,30 +66,30 @@ class JobFeed:
         ]
 
     def job(self, job_id: str) -> Job | None:
-        """Return a job that has been read."""
+        """Return a job that has been read, or None."""
         job = self._jobs.get(job_id)
         return job and self._newest(job)
 
     def learn(self, job: Job) -> None:
-        """Take in how a job is now, from somebody who has asked; it holds until the service says it anew."""
-        self._told[job.job_id] = (time.monotonic(), job)
+        """Update one job; valid until the service reports a newer state."""
+        self._updates[job.job_id] = (time.monotonic(), job)
 
     def _newest(self, job: Job) -> Job:
-        _, told = self._told.get(job.job_id, (0.0, job))
-        return job if job.status.is_final and not told.status.is_final else told
+        _, update = self._updates.get(job.job_id, (0.0, job))
+        return job if job.status.is_final and not update.status.is_final else update
 
-    def _forget_told(self, job_ids: Iterable[str], before: float) -> None:
+    def _drop_updates(self, job_ids: Iterable[str], before: float) -> None:
         for job_id in job_ids:
-            if self._told.get(job_id, (before, None))[0] < before:
-                self._told.pop(job_id, None)
+            if self._updates.get(job_id, (before, None))[0] < before:
+                self._updates.pop(job_id, None)
 
     def read_on(self) -> None:
-        """Read the next page of older jobs; the first one if none has been read.
+        """Read the next page of older jobs, or the first page.
 
         Raises
         ------
         SutroError
-            What has been read stays.
+            The jobs read so far are kept.
         """
         with self._lock:
             client = self._client_now()
@@ -100,33 +100,33 @@ class JobFeed:
             self._cursor, self.begun = cursor, True
 
     def refresh(self, unfinished: list[str] | None = None) -> None:
-        """Read what is new, and how the jobs of the newest page are now.
+        """Read new jobs and update those of the newest page.
 
         Parameters
         ----------
         unfinished : list of str, optional
-            Ids of older jobs to be looked at as well.
+            Ids of older jobs to update as well.
         """
         with self._lock:
             client, begin = self._client_now(), time.monotonic()
             fresh: dict[str, Job] = {}
             cursor: str | None = None
-            for _ in range(MOST_PAGES_AT_ONCE if self._jobs else 1):
+            for _ in range(MAX_REFRESH_PAGES if self._jobs else 1):
                 jobs, cursor = client.job_page(cursor, RetryBudget(QUICK))
                 fresh.update((job.job_id, job) for job in jobs)
                 if cursor is None or any(job.job_id in self._jobs for job in jobs):
                     break
             overlaps = bool(self._jobs.keys() & fresh.keys())
-            if cursor is None or not overlaps:  # that is all there is, or too much has happened
+            if cursor is None or not overlaps:  # all jobs were read, or too many are new
                 self._jobs, self._cursor = fresh, cursor
             else:
                 self._jobs = fresh | self._older_than(fresh)
             self.begun = True
             for job_id in unfinished or ():
                 if job_id in self._jobs and job_id not in fresh:
-                    looked = client.get_job(job_id, budget=RetryBudget(QUICK))
-                    self._jobs = self._jobs | {job_id: looked}
-            self._forget_told([*fresh, *(unfinished or ())], begin)
+                    latest = client.get_job(job_id, budget=RetryBudget(QUICK))
+                    self._jobs = self._jobs | {job_id: latest}
+            self._drop_updates([*fresh, *(unfinished or ())], begin)
 
     def reload(self, job_id: str) -> Job:
         """Read one job again."""
@@ -135,7 +135,7 @@ class JobFeed:
         return job
 
     def _older_than(self, fresh: dict[str, Job]) -> dict[str, Job]:
-        """Return the jobs behind the newest pages; one that should be among them, and is not, was deleted."""
+        """Return the jobs after the newest pages; those missing from these pages were deleted."""
         known = list(self._jobs)
         last = max(place for place, job_id in enumerate(known) if job_id in fresh)
         return {job_id: self._jobs[job_id] for job_id in known[last + 1 :]}
@@ -143,5 +143,5 @@ class JobFeed:
     def _client_now(self) -> Client:
         client = self._connect()
         if client is not self._client:
-            self._client, self._jobs, self._told, self._cursor, self.begun = client, {}, {}, None, False
+            self._client, self._jobs, self._updates, self._cursor, self.begun = client, {}, {}, None, False
         return client

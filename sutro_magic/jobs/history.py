@@ -1,4 +1,4 @@
-"""The jobs that a session has met, so that completion can offer them without asking anybody."""
+"""History of jobs that a session has encountered, so that completion needs no request."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class RememberedJob(NamedTuple):
-    """What is remembered of a job: nothing of its content.
+    """Remembered facts of a job, without its content.
 
     Attributes
     ----------
     time : datetime.datetime or None
-        When it was created, in UTC; of a cached job without that, when it was fetched.
+        Creation time in UTC; for a cached job without one, the time of the fetch.
     """
 
     job_id: str
@@ -35,19 +35,19 @@ class RememberedJob(NamedTuple):
 
 
 class JobHistory:
-    """Jobs in memory, apart for each deployment and key; safe to use from several threads."""
+    """Jobs in memory, separate for each deployment and key. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = ThreadLock()
         self._jobs: dict[tuple[str, str], RememberedJob] = {}
 
     def add(self, identity: str, job: Job) -> None:
-        """Remember a job as the service describes it now.
+        """Remember a job in its current state.
 
         Parameters
         ----------
         identity : str
-            Cache identity of the credentials it was seen with.
+            Cache identity of the credentials that it was read with.
         job : Job
         """
         if not job.job_id:
@@ -59,45 +59,45 @@ class JobHistory:
                 del self._jobs[next(iter(self._jobs))]
 
     def of(self, identity: str) -> list[RememberedJob]:
-        """Return what is remembered of one deployment and key."""
+        """Return the remembered jobs of one identity."""
         with self._lock:
-            return [job for (whose, _), job in self._jobs.items() if whose == identity]
+            return [job for (owner, _), job in self._jobs.items() if owner == identity]
 
 
 @dataclass(frozen=True)
 class KnownJobs:
-    """Jobs that were met or are in the cache; nobody is asked for them.
+    """Jobs from the history and the cache; the service is not contacted.
 
     Parameters
     ----------
     identity : str
         Cache identity of the credentials in use.
     directory : pathlib.Path
-        Folder of the cache.
-    seen : JobHistory
-        What the session has met.
+        Cache folder.
+    history : JobHistory
+        History of the session.
     """
 
     identity: str
     directory: Path
-    seen: JobHistory
+    history: JobHistory
 
     def jobs(self) -> list[RememberedJob]:
-        """Return all, newest first."""
+        """Return all jobs, newest first."""
         jobs = {job.job_id: job for job in _cached_jobs(self.identity, self.directory)}
-        for job in self.seen.of(self.identity):
+        for job in self.history.of(self.identity):
             jobs[job.job_id] = job._replace(cached=job.job_id in jobs)
         return sorted(jobs.values(), key=lambda job: job.time or _LONG_AGO, reverse=True)
 
     def columns(self, job_id: str) -> list[str]:
-        """Return the names of a job's columns, unfolded if they were; none if the cache does not have it."""
+        """Return the column names of a cached job, unfolded if they were; empty if it is not cached."""
         names: list[str] = []
         for folder, entry in _entries(self.identity, self.directory):
             with suppress(ValueError, LookupError, TypeError, RecursionError):
                 if entry["job_id"] != job_id:
                     continue
                 held = [str(column["name"]) for column in entry["table"]["columns"]]
-                with suppress(OSError):  # nobody has unfolded it
+                with suppress(OSError):  # not unfolded yet
                     note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
                     if note["unfolded"]:
                         place = held.index("outputs")
@@ -107,9 +107,9 @@ class KnownJobs:
 
 
 def _entries(identity: str, directory: Path) -> Iterator[tuple[Path, Any]]:
-    """Read what is noted of each entry; the cache itself would first load pyarrow."""
+    """Read the metadata of each entry without the cache module, which would load pyarrow."""
     for folder in directory.glob(entry_pattern(identity)):
-        with suppress(OSError, ValueError, RecursionError):  # damaged: whoever asks for it is told
+        with suppress(OSError, ValueError, RecursionError):  # damaged entries are reported when they are used
             yield folder, json.loads((folder / ENTRY_FILE).read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""What people type: a job by id, prefix or name; a format; a status."""
+"""Resolve what users type: a job by id, prefix or name; a format; a status."""
 
 from __future__ import annotations
 
@@ -28,84 +28,84 @@ if TYPE_CHECKING:
 
 _LIST = (Hint("jobs"), " lists the jobs of this key.")
 _LIST_ALL = (Hint("jobs"), " lists all.")
-LONGEST_LIST = 5
-MOST_GUESSES = 3
-SHORTEST_WORD = 3
-"""A shorter text is in too many names to say which one is meant."""
-LEAST_OF_AN_ID = 6
-"""A shorter one may stand in a text by chance."""
-LEAST_RATIO = 0.6
-LEAST_OF_A_WORD = 0.75
-"""One word is like many others."""
+MAX_LISTED_JOBS = 5
+MAX_GUESSES = 3
+MIN_WORD_LENGTH = 3
+"""A shorter string occurs in too many names."""
+MIN_ID_LENGTH = 6
+"""A shorter id may occur in a string by chance."""
+MIN_RATIO = 0.6
+MIN_WORD_RATIO = 0.75
+"""Higher for single words, which resemble each other more."""
 
 
 def clean_job(job_id: object) -> str:
-    """Return what the user calls a job, without spaces around it; raise `ArgumentError` for nonsense."""
+    """Return the job reference without surrounding spaces; raise `ArgumentError` if it is invalid."""
     if not isinstance(job_id, str):
-        raise ArgumentError(f"A job id is text, not {type(job_id).__name__}.", hint="Put it in quotes.")
+        raise ArgumentError(
+            f"A job id must be a string, not {type(job_id).__name__}.", hint="Put it in quotes."
+        )
     if not job_id.strip():
         raise ArgumentError("No job was given.", hint=_LIST)
     text = job_id.strip()
     if len(text) > limits.MAX_JOB_ID_LENGTH:
         raise ArgumentError(
-            f"{shorten(text, 40)!r} has {len(text):,} characters: no job id or name is that long.",
+            f"{shorten(text, 40)!r} has {len(text):,} characters; job ids and names are shorter.",
             hint=_LIST,
         )
     if not text.isprintable():
         raise ArgumentError(
-            f"{shorten(ascii(text)[1:-1], 40)} holds characters that no job id or name has.",
+            f"{shorten(ascii(text)[1:-1], 40)} contains characters that are not allowed in a job id or name.",
             hint=_LIST,
         )
     return text
 
 
 def check_types(api_url: object, api_key: Secret | None, cache_dir: object) -> None:
-    """Raise `ArgumentError` for what a session cannot be made of."""
+    """Raise `ArgumentError` if an argument of `Session` has the wrong type."""
     for name, fits, kind in (
-        ("api_url", isinstance(api_url, str | None), "text"),
-        ("api_key", api_key is None or isinstance(api_key.reveal(), str), "text"),
-        ("cache_dir", isinstance(cache_dir, str | PathLike | None), "the path of a folder"),
+        ("api_url", isinstance(api_url, str | None), "a string"),
+        ("api_key", api_key is None or isinstance(api_key.reveal(), str), "a string"),
+        ("cache_dir", isinstance(cache_dir, str | PathLike | None), "a path"),
     ):
         if not fits:
-            raise ArgumentError(
-                f"`{name}` is {kind}, nothing else.", hint="Session() takes what is configured."
-            )
+            raise ArgumentError(f"`{name}` must be {kind}.", hint="Session() uses the configured values.")
 
 
 def clean_rows(rows: object) -> int:
-    """Return a number of rows to look at; raise `ArgumentError` for nonsense."""
+    """Return the number of rows of a preview; raise `ArgumentError` if it is invalid."""
     hint = "Give a number from 1."
     if isinstance(rows, bool) or not hasattr(rows, "__index__"):
         raise ArgumentError(f"{shorten(repr(rows))} is not a number of rows.", hint=hint)
     count = index(rows)
     if count < 1:
-        raise ArgumentError(f"A look at {shorten(str(count))} rows shows nothing.", hint=hint)
+        raise ArgumentError(f"A preview needs at least 1 row, not {shorten(str(count))}.", hint=hint)
     if count > limits.MAX_ROWS:
-        raise ArgumentError(f"No results have so many rows; up to {limits.MAX_ROWS:,} can be.", hint=hint)
+        raise ArgumentError(f"Too many rows: the maximum is {limits.MAX_ROWS:,}.", hint=hint)
     return count
 
 
 def may_be_an_id(text: str) -> bool:
-    """Tell whether a text can stand in a URL as an id; names may hold anything."""
+    """Return whether a string can be an id, as part of a URL; names may contain anything."""
     return not any(c in "/\\" or c.isspace() for c in text) and text.strip(".") != ""
 
 
 def unknown_job(text: str, place: str) -> JobNotFoundError:
-    """Return the error that a deployment knows no such job."""
+    """Return the error for a job that the deployment does not have."""
     return JobNotFoundError(
-        f"{place} knows no job {shorten(text)!r}.",
+        f"{place} has no job {shorten(text)!r}.",
         job_id=text,
         hint=_LIST,
     )
 
 
 def match_job(text: str, jobs: Iterable[Job]) -> str | None:
-    """Return the id of the only job with this name, or whose id begins with this text.
+    """Return the id of the only job with this name, or with an id that begins with this string.
 
     Raises
     ------
     ArgumentError
-        When several jobs fit.
+        If several jobs match.
     """
     known = list(jobs)
     named = [job.job_id for job in known if job.name == text]
@@ -113,15 +113,15 @@ def match_job(text: str, jobs: Iterable[Job]) -> str | None:
     matches = named or started
     if len(matches) > 1:
         what = "are named" if named else "begin with"
-        shown = ", ".join(matches[:LONGEST_LIST]) + (", …" if len(matches) > LONGEST_LIST else "")
+        shown = ", ".join(matches[:MAX_LISTED_JOBS]) + (", …" if len(matches) > MAX_LISTED_JOBS else "")
         raise ArgumentError(
-            f"{len(matches)} jobs {what} {shorten(text)!r}: {shown}.", hint="Give a whole id."
+            f"{len(matches)} jobs {what} {shorten(text)!r}: {shown}.", hint="Give the full id."
         )
     return matches[0] if matches else None
 
 
 def parse_format(text: object) -> WireFormat:
-    """Read the name of a wire format; raise `ArgumentError` naming the choices."""
+    """Return a wire format by name; raise `ArgumentError` listing the choices."""
     name = str(text).strip().lower()
     if name not in WIRE_FORMATS:
         raise ArgumentError(
@@ -132,7 +132,7 @@ def parse_format(text: object) -> WireFormat:
 
 
 def parse_status(status: str | JobStatus | None) -> JobStatus | None:
-    """Read the name of a status; raise `ArgumentError` naming the choices."""
+    """Return a status by name; raise `ArgumentError` listing the choices."""
     if status is None:
         return None
     parsed = JobStatus.parse(status)
@@ -146,18 +146,18 @@ def parse_status(status: str | JobStatus | None) -> JobStatus | None:
 
 
 def mentions(job: Job, text: str) -> bool:
-    """Tell whether id, name, description or model of a job contain a text, in any case."""
+    """Return whether id, name, description or model of a job contain a string, ignoring case."""
     words = (job.job_id, job.name, job.description, job.model)
     return any(text.casefold() in word.casefold() for word in words if word)
 
 
 def resolve_job(text: str, jobs: Sequence[Job], not_found: JobNotFoundError) -> str:
-    """Return the id that a prefix or a name stands for, among these jobs.
+    """Return the id of the job with a prefix or a name.
 
     Raises
     ------
     JobNotFoundError
-        ``not_found``, or one that says what comes close.
+        ``not_found``, or an error that suggests similar jobs.
     """
     job_id = match_job(text, jobs)
     if job_id is not None:
@@ -165,9 +165,9 @@ def resolve_job(text: str, jobs: Sequence[Job], not_found: JobNotFoundError) -> 
     names = {name for job in jobs for name in (job.job_id, job.name) if name}
     if text in names:
         raise JobNotFoundError(
-            f"{text} is among the jobs, but the service has no results of it.",
+            f"{text} is in the list of jobs, but the service has no results for it.",
             job_id=text,
-            hint=(Hint("status", job=text), " says how it is; results are kept for a limited time."),
+            hint=(Hint("status", job=text), " shows its state; results are kept for a limited time."),
         )
     raise meant_instead(not_found, [(job.job_id, job.name) for job in jobs]) from None
 
@@ -177,7 +177,7 @@ def meant_instead(
     jobs: Sequence[tuple[str, str | None]],
     otherwise: HintText = _LIST_ALL,
 ) -> JobNotFoundError:
-    """Return the error that a job is not there, with the jobs that may have been meant.
+    """Return a "not found" error that suggests the jobs that were probably meant.
 
     Parameters
     ----------
@@ -185,13 +185,13 @@ def meant_instead(
     jobs : sequence of tuple
         Ids and names.
     otherwise : str, Hint or tuple of both
-        What lists the jobs.
+        Hint that lists the jobs.
     """
     found = likely(not_found.job_id, jobs)
     if not found:
         return not_found
     guesses: list[str | Hint] = []
-    for word in found[:MOST_GUESSES]:
+    for word in found[:MAX_GUESSES]:
         guesses += [", "] * bool(guesses) + [Hint("value", value=word)]
     error = JobNotFoundError(
         not_found.message,
@@ -199,7 +199,7 @@ def meant_instead(
         hint=(
             "Did you mean one of " if len(found) > 1 else "Did you mean ",
             *guesses,
-            ", …? " if len(found) > MOST_GUESSES else "? ",
+            ", …? " if len(found) > MAX_GUESSES else "? ",
             *(otherwise if isinstance(otherwise, tuple) else (otherwise,)),
         ),
     )
@@ -208,7 +208,7 @@ def meant_instead(
 
 
 def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
-    """Return the jobs that a text may stand for: those that have all its words, else those most like it.
+    """Return the jobs that a string may refer to: those with all its words, else the most similar ones.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
     Returns
     -------
     list of str
-        Names or, where a name is not there, is not the only one or cannot be typed, ids.
+        Names; ids where a name is missing, ambiguous or cannot be typed.
     """
     usable = [(job_id, name) for job_id, name in jobs if can_be_typed(job_id)]
     number = Counter(name for _, name in usable)
@@ -228,15 +228,15 @@ def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
         for job_id, name in usable
     }
     words, looks_like_an_id = text.casefold().split(), "-" in text or "_" in text
-    inside = [job_id for job_id, _ in usable if len(job_id) >= LEAST_OF_AN_ID and job_id in text]
-    if len(inside) == 1:  # as in an address
+    inside = [job_id for job_id, _ in usable if len(job_id) >= MIN_ID_LENGTH and job_id in text]
+    if len(inside) == 1:  # for example in a URL
         return inside
     found = [
         job_id if looks_like_an_id else called[job_id]
         for job_id, name in usable
         if all(word in f"{job_id} {name or ''}".casefold() for word in words)
     ]
-    if found and len(text) >= SHORTEST_WORD:
+    if found and len(text) >= MIN_WORD_LENGTH:
         return found
     known = {name.casefold(): called[job_id] for job_id, name in usable if name}
     known |= {job_id.casefold(): job_id for job_id, _ in usable}
@@ -248,15 +248,15 @@ def likely(text: str, jobs: Iterable[tuple[str, str | None]]) -> list[str]:
     word = closest(
         text.casefold(),
         {word for name in known for word in re.findall(r"[^\W\d_]{4,}", name)},
-        LEAST_OF_A_WORD,
+        MIN_WORD_RATIO,
     )
     return likely(word, usable) if word else []
 
 
 def _are_alike(text: str, other: str) -> bool:
-    """Tell whether two texts are alike beyond the words that both begin with: ``job-demo-`` says nothing."""
+    """Return whether two strings are similar beyond their common first words; ``job-demo-`` is no evidence."""
     common = next((i for i, pair in enumerate(zip(text, other, strict=False)) if len(set(pair)) > 1), 0)
     start = max(text.rfind(mark, 0, common) for mark in "-_ ") + 1
     import difflib  # here, because it costs a quarter of the loading time
 
-    return difflib.SequenceMatcher(None, text[start:], other[start:]).ratio() >= LEAST_RATIO
+    return difflib.SequenceMatcher(None, text[start:], other[start:]).ratio() >= MIN_RATIO

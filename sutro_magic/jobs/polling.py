@@ -1,4 +1,4 @@
-"""Waiting for a job to be final: its status is asked for again and again, and that alone counts."""
+"""Poll a job until it is final; only its status counts."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from sutro_magic.models import Job, JobProgress
 
 FIRST_POLL_SECONDS = 0.5
-SLOWEST_POLL_SECONDS = 5.0
+MAX_POLL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PollCallbacks:
-    """Who is told while a job is waited for, in the thread that wants its outcome.
+    """Callbacks of polling, called in the thread that waits for the job.
 
     Attributes
     ----------
     on_poll, on_progress : callable
         As in `sutro_magic.Session.wait`.
     on_outage : callable
-        Told in a few words when the service does not answer.
+        Called with a short reason when the service does not answer.
     """
 
     on_poll: Callable[[Job], None]
@@ -43,11 +43,11 @@ class PollCallbacks:
 
 
 def check_timeout(timeout: float | None) -> None:
-    """Raise `ArgumentError` for seconds that nobody can wait."""
+    """Raise `ArgumentError` for an invalid timeout."""
     if timeout is not None and not 0 <= timeout < math.inf:
         raise ArgumentError(
-            f"{timeout:g} s is no time to wait.",
-            hint="Give a number of seconds, or none to wait for ever.",
+            f"{timeout:g} s is not a valid timeout.",
+            hint="Give a number of seconds, or no timeout to wait without limit.",
         )
 
 
@@ -59,34 +59,34 @@ def wait_for(
     timeout: float | None = None,
     budget: RetryBudget | None = None,
 ) -> Job:
-    """Wait until a job is final; return it when it succeeded.
+    """Wait until a job is final; return it if it succeeded.
 
     Parameters
     ----------
     client : Client
     job : Job
-        As it was last seen.
+        The job in its last known state.
     listeners : PollCallbacks
     timeout : float, optional
-        Seconds; for ever by default.
+        Seconds; unlimited by default.
     budget : RetryBudget, optional
-        Of the work that this is a part of.
+        Retry budget of the enclosing operation.
 
     Raises
     ------
     JobFailedError, JobCancelledError, WaitTimeoutError
     """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    cancellation.tell(listeners.on_poll, job)
+    cancellation.notify(listeners.on_poll, job)
     if not job.status.is_final:
         job = _poll(client, job, listeners, deadline, budget)
     if timeout is not None and not job.status.is_final:
         raise WaitTimeoutError(
             f"{job.title} is still {job.status.value} after {timeout:g} s.",
             job_id=job.job_id,
-            hint=("The job goes on. ", Hint("wait", job=job.job_id), " waits on."),
+            hint=("The job goes on. ", Hint("wait", job=job.job_id), " waits again."),
         )
-    # Its last word: the reason of a failure, the number of rows.
+    # Read the job once more, for the failure reason and the number of rows.
     job = client.get_job(job.job_id, budget=budget)
     raise_unless_succeeded(job)
     return job
@@ -106,22 +106,22 @@ def _poll(
             except ServiceError as error:
                 if not may_pass(error) or time.monotonic() - answered > limits.OUTAGE_SECONDS:
                     raise
-                cancellation.tell(listeners.on_outage, error.message.rstrip("."))
+                cancellation.notify(listeners.on_outage, error.message.rstrip("."))
             else:
                 answered = time.monotonic()
                 job = replace(job, status=status, failure_reason=reason or job.failure_reason)
-                cancellation.tell(listeners.on_poll, job)
+                cancellation.notify(listeners.on_poll, job)
             if budget is not None:
                 budget.renew()
-            pause = min(pause * 1.5, SLOWEST_POLL_SECONDS)
+            pause = min(pause * 1.5, MAX_POLL_SECONDS)
     return job
 
 
 def _listen(watch: JobWatch, job: Job, until: float, listeners: PollCallbacks) -> None:
-    """Pass on what the stream tells until it is time to ask for the status."""
+    """Report progress from the stream until the next poll is due."""
     while (left := until - time.monotonic()) > 0:
         cancellation.check()
         if watch.wait(min(left, cancellation.TICK_SECONDS)) and watch.progress is not None:
-            cancellation.tell(listeners.on_progress, job, watch.progress)
-        if watch.take_end():  # perhaps the job is done
+            cancellation.notify(listeners.on_progress, job, watch.progress)
+        if watch.take_end():  # the job may be done: poll at once
             return

@@ -1,4 +1,4 @@
-"""Following a running job by its progress stream, beside whoever polls its status."""
+"""Watch a running job by its progress stream, in addition to polling."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from sutro_magic.api.client import Client
 
 FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 15.0
-LONGEST_LINE = 65_536
-"""Bytes; a line of the stream has some hundred."""
+MAX_PAUSE_SECONDS = 15.0
+MAX_LINE_BYTES = 65_536
+"""Lines of the stream have a few hundred bytes."""
 SERVER_ERROR = 500
 
 
 class JobWatch:
-    """Reads the progress stream of one job on a thread of its own, again when it breaks, until it is closed.
+    """Reads the progress stream of one job in a thread, reconnecting when it breaks, until it is closed.
 
-    Where the service has no such stream it ends without a word: nobody may depend on it.
+    Ends silently if the service has no such stream: it is optional.
 
     Parameters
     ----------
     client : Client
     job_id : str
     on_progress : callable, optional
-        Told of all progress, on that thread.
+        Called with the progress whenever it changes, in that thread.
     on_end : callable, optional
-        Called there when the stream has ended: perhaps the job has, too.
+        Called in that thread when the stream has ended; the job may be done then.
     """
 
     def __init__(
@@ -56,29 +56,29 @@ class JobWatch:
         self._changed = threading.Event()
         self._response: requests.Response | None = None
         self.progress: JobProgress | None = None
-        """What was heard last; None while nothing was."""
+        """Latest progress, or None."""
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="sutro-watch", daemon=True)
         self._thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for news; tell whether there are any."""
-        news = self._changed.wait(seconds)
+        """Wait for a change; return whether there was one."""
+        changed = self._changed.wait(seconds)
         self._changed.clear()
-        return news
+        return changed
 
     def take_end(self) -> bool:
-        """Tell whether the stream has ended since this was asked last: a good moment to look at the status."""
+        """Return whether the stream has ended since the last call: a good moment to poll the status."""
         ended, self._ended = self._ended, False
         return ended
 
     def close(self) -> None:
-        """Stop listening; does not wait for the thread, which ends at once."""
+        """Stop the thread, without waiting for it; it ends at once."""
         self._closed.set()
         response = self._response
         if response is not None:
-            with suppress(Exception):  # it may end by itself in this moment
-                response.raw.shutdown()  # wakes the thread that reads it
+            with suppress(Exception):  # it may end concurrently
+                response.raw.shutdown()  # wakes the reading thread
 
     def _run(self) -> None:
         pause = FIRST_PAUSE_SECONDS
@@ -97,7 +97,7 @@ class JobWatch:
             self._ended = True
             self._changed.set()
             self._on_end()
-            pause = FIRST_PAUSE_SECONDS if heard else min(2 * pause, LONGEST_PAUSE_SECONDS)
+            pause = FIRST_PAUSE_SECONDS if heard else min(2 * pause, MAX_PAUSE_SECONDS)
             self._closed.wait(pause)
 
     def _take(self, line: bytes) -> bool:
@@ -117,10 +117,10 @@ class JobWatch:
             self._response = response
             kept = b""
             try:
-                while not self._closed.is_set() and (piece := response.raw.read1(LONGEST_LINE)):
+                while not self._closed.is_set() and (piece := response.raw.read1(MAX_LINE_BYTES)):
                     *whole, kept = (kept + piece).split(b"\n")
                     yield from (line for line in whole if line.strip())
-                    kept = kept[-LONGEST_LINE:]
+                    kept = kept[-MAX_LINE_BYTES:]
             except (urllib3.exceptions.HTTPError, OSError, ValueError):
                 return  # broken, or closed by us
             finally:
@@ -128,5 +128,5 @@ class JobWatch:
 
 
 def may_pass(error: ServiceError) -> bool:
-    """Tell whether what went wrong may be over in a while."""
+    """Return whether an error may be temporary."""
     return isinstance(error, ServiceUnreachableError) or (error.status_code or 0) >= SERVER_ERROR

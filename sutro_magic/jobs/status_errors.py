@@ -1,4 +1,4 @@
-"""How jobs end, and what to say of those without results."""
+"""Errors of jobs that have no results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def raise_unless_succeeded(job: Job) -> None:
-    """Raise the error that says why a job has no results, unless it has."""
+    """Raise the error for a job without results; return if it succeeded."""
     if job.status is JobStatus.SUCCEEDED:
         return
     if job.status is JobStatus.FAILED:
@@ -47,7 +47,7 @@ def raise_unless_succeeded(job: Job) -> None:
 
 
 def just_succeeded(job: Job) -> bool:
-    """Tell whether a job succeeded so lately that its results may not be written yet."""
+    """Return whether a job succeeded so recently that its results may not be written yet."""
     if job.completed is None:
         return False
     return abs((datetime.now(UTC) - job.completed).total_seconds()) < limits.JUST_SUCCEEDED_SECONDS

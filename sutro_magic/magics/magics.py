@@ -68,7 +68,7 @@ class SutroMagics(Magics, Settings):
         session = self._session
         if session is None:
             return KnownJobs(resolve().identity, cache_folder(self.cache_dir), JobHistory())
-        return KnownJobs(session.credentials.identity, session.cache.directory, session.seen)
+        return KnownJobs(session.credentials.identity, session.cache.directory, session.history)
 
     def close(self) -> None:
         """Close job browsers, stop the demo service, close connections."""

@@ -1,6 +1,6 @@
 """Query tables of any size with DuckDB: pages, sorting, search, filters and summaries.
 
-Knows Arrow tables. Must not know jobs, results or widgets.
+Knows Arrow tables. Must not know about jobs, results or widgets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one DuckDB database behind all tables: in memory, within limits, with no reach beyond the process."""
+"""The shared DuckDB database: in memory, with limited resources, without access to files or the network."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WAIT_SECONDS = 0.02
-"""How often somebody who waits for a cancelled query looks whether it has ended."""
+"""Interval at which a waiting query interrupts the running one."""
 TICK_SECONDS = 0.1
-"""How often somebody who waits for all queries of some work looks whether it has ended."""
+"""Interval at which `interruptibly` checks for the end of its work."""
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class _Database:
         with self._lock:
             if self._connection is None:
                 spill = Path(tempfile.gettempdir()) / f"sutro-magic-{os.getpid()}-{secrets.token_hex(4)}"
-                # DuckDB makes the folder when it needs it, and deletes it at the end.
+                # DuckDB creates the folder on demand and deletes it at the end.
                 self._connection = duckdb.connect(
                     ":memory:",
                     config={
@@ -64,7 +64,7 @@ class _Database:
                         **self._limits(),
                     },
                 )
-                # Not among the above, since it would forbid to set the folder.
+                # After connecting, because the option would forbid setting the temporary folder.
                 self._connection.execute("set enable_external_access = false")
                 atexit.register(self.close)
             return self._connection.cursor()
@@ -73,7 +73,7 @@ class _Database:
         before = self.threads, self.memory_limit
         self.threads, self.memory_limit = threads, memory_limit
         if self._connection is None:
-            return  # what is configured before the first table costs no import of DuckDB
+            return  # configuring before the first query does not import DuckDB
         import duckdb
 
         cursor = self.cursor()
@@ -83,7 +83,7 @@ class _Database:
             self.threads, self.memory_limit = before
             self._apply(cursor)
             raise ConfigurationError(
-                f"threads {threads} and memory_limit {shorten(memory_limit, 40)!r} cannot be.",
+                f"threads {threads} and memory_limit {shorten(memory_limit, 40)!r} are not valid limits.",
                 hint=Hint("setting", name="memory_limit", value="2GB"),
             ) from None
 
@@ -99,7 +99,7 @@ class _Database:
 
     def forget(self) -> None:
         with self._lock:
-            # Not closed: that would close the cursors of tables that are still there.
+            # Not closed, because that would close the cursors of tables that still exist.
             self._connection = None
             self.threads, self.memory_limit = 0, ""
         atexit.unregister(self.close)
@@ -115,41 +115,42 @@ _database = _Database()
 
 
 def configure(threads: int = 0, memory_limit: str = "") -> None:
-    """Set the limits of DuckDB, and Arrow's threads; 0 and an empty text stand for what the container or the machine has.
+    """Set the limits of DuckDB and of Arrow's threads; 0 and an empty string mean the available resources.
 
     Parameters
     ----------
     threads : int
     memory_limit : str
-        As DuckDB writes it: ``2GB``, ``500MiB``.
+        In DuckDB's notation: ``2GB``, ``500MiB``.
 
     Raises
     ------
     ConfigurationError
-        For a limit that is none; the earlier ones stay.
+        If a limit is invalid; the previous ones stay in effect.
     """
     _database.configure(threads, memory_limit)
-    if "pyarrow" in sys.modules:  # else it is told when it is needed: a setting costs nothing
+    if "pyarrow" in sys.modules:  # otherwise limited when pyarrow is imported
         limit_arrow()
 
 
 def default_threads() -> int:
-    """Return the cores that are ours."""
+    """Return the number of available cores."""
     return resources.cores()
 
 
 def default_memory() -> int:
-    """Return DuckDB's share of the memory that is ours, in bytes."""
-    most = limits.DUCKDB_MOST_MEMORY * limits.DUCKDB_MEMORY_SHARE
+    """Return DuckDB's share of the available memory, in bytes."""
+    max_memory = limits.DUCKDB_MAX_MEMORY_BYTES * limits.DUCKDB_MEMORY_SHARE
     return max(
-        limits.DUCKDB_LEAST_MEMORY, min(most, resources.memory() or most) // limits.DUCKDB_MEMORY_SHARE
+        limits.DUCKDB_MIN_MEMORY_BYTES,
+        min(max_memory, resources.memory() or max_memory) // limits.DUCKDB_MEMORY_SHARE,
     )
 
 
 def limit_arrow() -> None:
-    """Let Arrow use no more cores than are ours, or than `configure` said: by itself it knows no container's quota.
+    """Limit Arrow's threads to the available cores or the configured number; Arrow ignores a container's CPU quota.
 
-    Where all that it counts are ours, it is left as it is.
+    Do nothing if all cores that Arrow detects are available.
     """
     import pyarrow as pa
 
@@ -165,11 +166,11 @@ def limit_arrow() -> None:
 
 
 _arrow: list[int] = []
-"""Arrow's threads for work and for waiting, as they were found."""
+"""Arrow's original numbers of CPU and I/O threads."""
 
 
 def forget() -> None:
-    """Let go of the database and the limits, Arrow's too: it ends with the last table that still uses it."""
+    """Drop the database and the limits, also Arrow's; the database ends with the last table that uses it."""
     _database.forget()
     if _arrow:
         import pyarrow as pa
@@ -180,15 +181,15 @@ def forget() -> None:
 
 
 def interruptibly(queue: QueryQueue, work: Callable[[], T], on_tick: Callable[[], None] = lambda: None) -> T:
-    """Do work that uses a query queue, such that Ctrl-C ends it at once: a query that runs here would hear of none.
+    """Run a function that uses a query queue such that Ctrl-C stops it: a query in the main thread would block the signal.
 
     Parameters
     ----------
     queue : QueryQueue
     work : callable
-        Done in a thread of its own.
+        Runs in a thread of its own.
     on_tick : callable
-        Called in this thread, several times a second, for as long as the work goes on.
+        Called in this thread several times per second while the function runs.
     """
     found: Future[T] = Future()
     stop = threading.Event()
@@ -197,10 +198,10 @@ def interruptibly(queue: QueryQueue, work: Callable[[], T], on_tick: Callable[[]
         try:
             if not stop.is_set():
                 found.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised where somebody waits
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
             found.set_exception(error)
 
-    # A thread of our own: a pool that is interrupted while it starts one may forget it.
+    # Not from a pool: a pool that is interrupted while it starts a thread may lose it.
     thread = threading.Thread(target=run, name="sutro-queries", daemon=True)
     try:
         thread.start()
@@ -209,7 +210,7 @@ def interruptibly(queue: QueryQueue, work: Callable[[], T], on_tick: Callable[[]
     except BaseException:
         stop.set()
         while thread.is_alive():
-            queue.cancel()  # again and again: it may have been between two queries
+            queue.cancel()  # repeatedly: it may be between two queries
             thread.join(TICK_SECONDS)
         raise
     thread.join()
@@ -217,7 +218,7 @@ def interruptibly(queue: QueryQueue, work: Callable[[], T], on_tick: Callable[[]
 
 
 class QueryQueue:
-    """Queries that run one after the other, in which a newer query can cancel an older one."""
+    """Serializes queries; a newer query can cancel older ones."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -226,23 +227,23 @@ class QueryQueue:
         self._cursor: duckdb.DuckDBPyConnection | None = None
 
     def ticket(self) -> int:
-        """Announce a query that makes all earlier ones with a ticket pointless."""
+        """Return a ticket for a query that makes all queries with earlier tickets obsolete."""
         self._newest += 1
         return self._newest
 
     @contextmanager
     def turn(self, ticket: int | None = None) -> Iterator[None]:
-        """Wait for our turn; with a ticket, cancel what runs.
+        """Wait until no other query runs; with a ticket, cancel the running one.
 
         Raises
         ------
         SupersededError
-            When somebody has taken a newer ticket.
+            If a newer ticket was taken.
         """
         while not self._lock.acquire(timeout=WAIT_SECONDS):
             self._raise_if_stale(ticket)
             if ticket is not None and self._current is not None and self._cursor is not None:
-                # Again and again, since the query may not have begun a moment ago.
+                # Repeatedly, because the query may not have started yet.
                 self._cursor.interrupt()
         try:
             self._current = ticket
@@ -255,12 +256,12 @@ class QueryQueue:
     def query(
         self, sql: str, tables: Mapping[str, pa.Table], parameters: list[Any] | None = None
     ) -> dict[str, Any]:
-        """Run one query over Arrow tables, in our turn.
+        """Run one query over Arrow tables; call within `turn`.
 
         Returns
         -------
         dict of str to numpy.ndarray
-            Columns; those with nulls are masked.
+            Columns; those with nulls are masked arrays.
         """
         found: dict[str, Any] = self._run(
             tables, lambda cursor: cursor.execute(sql, parameters or []).fetchnumpy()
@@ -270,7 +271,7 @@ class QueryQueue:
     def rows(
         self, sql: str, tables: Mapping[str, pa.Table], parameters: list[Any] | None = None
     ) -> list[tuple[Any, ...]]:
-        """Run one query over Arrow tables, in our turn, whose few rows become Python values."""
+        """Run one query over Arrow tables and return its few rows as Python values; call within `turn`."""
         found: list[tuple[Any, ...]] = self._run(
             tables, lambda cursor: cursor.execute(sql, parameters or []).fetchall()
         )
@@ -283,16 +284,16 @@ class QueryQueue:
         parameters: Mapping[str, Any],
         take: Callable[[pa.RecordBatchReader], T],
     ) -> T:
-        """Run somebody's query over Arrow tables, in our turn; it can change nothing.
+        """Run a user's query over Arrow tables in a read-only transaction; call within `turn`.
 
         Parameters
         ----------
         sql : str
         tables : mapping of str to pyarrow.Table
         parameters : mapping of str to object
-            Values of ``$name``.
+            Values of ``$name`` parameters.
         take : callable
-            Takes the rows while they are made, so that they need not fit into memory.
+            Called with a reader of the rows, so that they need not fit into memory.
         """
 
         def work(cursor: duckdb.DuckDBPyConnection) -> T:
@@ -305,7 +306,7 @@ class QueryQueue:
         return self._run(tables, work)
 
     def cancel(self) -> None:
-        """Cancel what runs, and all queries that have a ticket."""
+        """Cancel the running query and all queries with a ticket."""
         self.ticket()
         if self._lock.locked() and self._cursor is not None:
             self._cursor.interrupt()
@@ -329,8 +330,11 @@ class QueryQueue:
             raise SupersededError("A newer query has cancelled this one.") from None
         except duckdb.OutOfMemoryException:
             raise ResourceError(
-                "There is not enough memory for that, and no room on the disk to do without.",
-                hint=(Hint("setting", name="memory_limit", value="2GB"), " grants more; or free some disk."),
+                "Out of memory, and no disk space left to spill to.",
+                hint=(
+                    Hint("setting", name="memory_limit", value="2GB"),
+                    " raises the limit; or free some disk space.",
+                ),
             ) from None
 
     def _raise_if_stale(self, ticket: int | None) -> None:
@@ -341,7 +345,7 @@ class QueryQueue:
 _NO_TYPES = re.compile(
     r"(?:^|[ (])(UHUGEINT|BIT|BIGNUM|VARINT|VARIANT|UNION|TIME WITH TIME ZONE)(?=$|[\[\](),])", re.ASCII
 )
-"""Types of DuckDB that would arrive as bytes, with another value, or without their zone; or that nobody else has."""
+"""Types of DuckDB that Arrow would return as bytes, with another value or without their time zone, or that others do not support."""
 
 
 def _refuse_types(columns: list[str], kinds: list[Any]) -> None:
@@ -349,13 +353,15 @@ def _refuse_types(columns: list[str], kinds: list[Any]) -> None:
         if _NO_TYPES.search(re.sub(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"", "", kind)):
             raise QueryError(
                 f"The column {shorten(column, 60)} is of type {shorten(kind, 60)}, which only DuckDB has.",
-                hint="Make a text or a number of it: select …::varchar, or …::double.",
+                hint="Convert it to text or a number: select …::varchar, or …::double.",
             )
 
 
 def _stream(cursor: Any, sql: str, parameters: dict[str, Any]) -> pa.RecordBatchReader:
-    """Begin a query whose rows are made as they are read."""
-    if hasattr(cursor, "fetch_record_batch"):  # before DuckDB 2, where a relation would make all rows at once
+    """Start a query whose rows are computed as they are read."""
+    if hasattr(
+        cursor, "fetch_record_batch"
+    ):  # before DuckDB 2, where a relation would compute all rows at once
         found = cursor.execute(sql, parameters)
         _refuse_types(*map(list, zip(*((name, kind) for name, kind, *_ in found.description), strict=True)))
         return found.fetch_record_batch(BATCH_ROWS)

@@ -1,7 +1,7 @@
-"""A results file as an Arrow file beside it, so that any row of it can be read at once.
+"""A memory-mapped Arrow copy of a results file, for access to any row.
 
-Parquet is read by row groups of some 100,000 rows; a page of a sorted table has rows of all of them. What
-is small is simply held in memory. ``raw.arrow`` can be made again at any time, and is thrown away with its entry.
+Parquet is read by row groups of about 100,000 rows, but a page of a sorted table has rows from all of them. Small
+results are simply held in memory. ``raw.arrow`` can be rebuilt at any time, and is deleted with its entry.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from sutro_magic.cache.store import CacheEntry, ResultsCache
 
 VERSION = 1
-"""Of what is written."""
+"""Version of the file."""
 SMALL_BYTES = 48 * 2**20
-"""Results of so many bytes before compression are read into memory instead,"""
+"""Results up to this size before compression are read into memory instead,"""
 HELD_BYTES = 256 * 2**20
-"""unless they turn out to have more than this: a dictionary's text may stand in many rows."""
+"""unless they exceed this size in memory: a dictionary's string may occur in many rows."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -44,25 +44,25 @@ def open_mapped(
     small: int = SMALL_BYTES,
     on_rows: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> pa.Table:
-    """Return a view of a results file of which each row can be read at once.
+    """Return a view of a results file with fast access to any row.
 
     Parameters
     ----------
     cache : ResultsCache
     entry : CacheEntry
     inputs, logprobs : bool
-        Whether the view has these columns, if the file has.
+        Whether the view includes these columns, if the file has them.
     small : int
-        Bytes, before compression, that may be held in memory.
+        Bytes before compression that may be held in memory.
     on_rows : callable
-        Told how many rows of how many are written.
+        Called with the rows written and the total.
 
     Raises
     ------
     CorruptResultsError
-        When the results cannot be read.
+        If the results cannot be read.
     CacheError
-        When there is no room for the file anywhere.
+        If there is no disk space for the file.
     """
     if reader.stored_size(entry.path) <= small:
         schema = reader.read_schema(entry.path, entry.table, inputs=inputs, logprobs=logprobs)
@@ -84,15 +84,15 @@ def _open_whole(cache: ResultsCache, entry: CacheEntry, on_rows: Callable[[int, 
         with cache.staging() as folder:
             made = folder / RAW_TABLE_FILE
             _write(entry, made, token, on_rows)
-            with suppress(OSError):  # the entry was replaced or cleared meanwhile, or is only to be read
+            with suppress(OSError):  # the entry was replaced or deleted, or is read-only
                 made.chmod(0o600)
                 made.replace(kept)
                 table = read_unfolded(kept, token)
                 cache.make_room(entry)
                 return table
-            return read_unfolded(made, token)  # its folder may go while it is mapped
+            return read_unfolded(made, token)  # its folder may be deleted while it is mapped
     except CacheError:
-        pass  # the cache can only be read
+        pass  # the cache is read-only
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
@@ -100,7 +100,7 @@ def _open_whole(cache: ResultsCache, entry: CacheEntry, on_rows: Callable[[int, 
 
 
 def _in_scratch(entry: CacheEntry, token: str, on_rows: Callable[[int, int], None]) -> pa.Table:
-    """Lay the table out in a temporary folder, for as long as it is used."""
+    """Write the table to a temporary folder, which exists as long as the table is used."""
     try:
         with tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True) as name:
             made = Path(name) / RAW_TABLE_FILE
@@ -110,7 +110,8 @@ def _in_scratch(entry: CacheEntry, token: str, on_rows: Callable[[int, int], Non
         if error.errno not in _NO_ROOM:
             raise
         raise CacheError(
-            f"There is no room to lay out the table: {error.strerror}.", hint="Free some disk, and try again."
+            f"Not enough disk space to prepare the table: {error.strerror}.",
+            hint="Free some disk space, and try again.",
         ) from None
 
 
@@ -126,6 +127,6 @@ def _write(entry: CacheEntry, path: Path, token: str, on_rows: Callable[[int, in
 
 
 def _token(entry: CacheEntry) -> str:
-    """Tell the results of an entry from those that another fetch may put in their place."""
+    """Return a token that identifies the results of an entry, which another fetch may replace."""
     facts = f"{VERSION} {entry.fetched.isoformat()} {entry.size} {entry.table.to_json()}"
     return hashlib.sha256(facts.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""Pages of a table of any size: sorted, searched, filtered, shuffled, over all of its rows.
+"""Pages of a table of any size: sorted, searched, filtered or shuffled over all of its rows.
 
-A query becomes row numbers once: an order is a permutation of all rows, a search the rows that it finds.
-Both are kept, so that turning pages only picks some rows from a table that is mapped into memory.
+A query is evaluated once to row numbers: a sort is a permutation of all rows, a search the list of rows found. Both
+are cached, so that paging only takes rows from a memory-mapped table.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.integer[Any]]
 
 KEPT_BYTES = 128 * 2**20
-"""Row numbers that are kept for the next page, at most; the newest are always kept."""
+"""Maximum size of cached row numbers; the newest are always kept."""
 FEW = 20
-"""Where a search leaves less than one row in so many, only those are sorted."""
+"""If a search finds less than one row in this many, only these are sorted."""
 SLICED_ROWS = 1_000
 COPIED_BYTES = 32 * 2**20
-"""Up to so many rows with texts of more than that are not copied."""
+"""Up to `SLICED_ROWS` rows with more text than this are sliced instead of copied."""
 
 T = TypeVar("T")
 
 
 class Pages:
-    """A table to be looked at page by page; may be asked from several threads.
+    """Access to a table page by page. Thread-safe.
 
     Parameters
     ----------
     open_table : callable
-        Returns the table; called once, at the first query.
+        Returns the table; called at the first query.
     """
 
     def __init__(self, open_table: Callable[[], pa.Table]) -> None:
@@ -50,7 +50,7 @@ class Pages:
         self._numbers: Rows | None = None
         self._kept: OrderedDict[Hashable, Rows | None] = OrderedDict()
         self.queue = QueryQueue()
-        """Takes the queries for rows; whoever asks anew takes a ticket."""
+        """Runs the queries; each new request takes a ticket."""
 
     @property
     def table(self) -> pa.Table:
@@ -58,18 +58,18 @@ class Pages:
         return self._picking().table
 
     def rows(self, query: TableQuery, ticket: int | None = None) -> Rows | None:
-        """Return the numbers of the rows that a query asks for, in its order; None for all as they come.
+        """Return the row numbers of a query in its order; None for all rows in the original order.
 
         Parameters
         ----------
         query : TableQuery
         ticket : int, optional
-            Of the queue: cancels what runs, and is cancelled by newer ones.
+            Ticket of the queue: cancels the running query, and is cancelled by newer ones.
 
         Raises
         ------
         SupersededError
-            When a newer query came.
+            If a newer query was started.
         """
         if query == TableQuery():
             return None
@@ -77,20 +77,20 @@ class Pages:
             return self._remember(("view", query), lambda: self._view(query))
 
     def count(self, query: TableQuery, ticket: int | None = None) -> int:
-        """Return how many rows a query finds."""
+        """Return the number of rows that a query finds."""
         found = self.rows(query, ticket)
         return self.table.num_rows if found is None else len(found)
 
     def page(self, query: TableQuery, start: int, length: int, ticket: int | None = None) -> Rows:
-        """Return the numbers of the rows on a page.
+        """Return the row numbers of a page.
 
         Parameters
         ----------
         query : TableQuery
         start : int
-            Place of the first one in the order of the query, from 0.
+            Position of its first row in the order of the query, from 0.
         length : int
-            At most so many.
+            Maximum number of rows.
         """
         found = self.rows(query, ticket)
         if found is None:
@@ -98,7 +98,7 @@ class Pages:
         return found[start : start + length]
 
     def place(self, query: TableQuery, row: int, ticket: int | None = None) -> int | None:
-        """Return where in the order of a query a row stands, from 0; None if it was not found."""
+        """Return the position of a row in the order of a query, from 0, or None if it is not found."""
         found = self.rows(query, ticket)
         if found is None:
             return row if 0 <= row < self.table.num_rows else None
@@ -106,33 +106,33 @@ class Pages:
         return int(places[0]) if len(places) else None
 
     def take(self, rows: Rows | Sequence[int]) -> pa.Table:
-        """Return some rows, in the order given."""
+        """Return rows by number, in the given order."""
         return self._picking().take(np.asarray(rows, dtype=np.int64))
 
     def rest(self) -> None:
-        """Let go of all memory when nothing runs: nobody looks for now; the next query opens the table anew."""
+        """Free the memory when no query runs; the next query opens the table again."""
         with self.queue.turn(), self._opening:
             self._table = self._numbers = None
             self._kept.clear()
 
-    def runs(self, rows: Rows, most: int) -> Iterator[Rows]:
-        """Cut rows into runs with at most so many bytes of text, unless a single row has more."""
+    def runs(self, rows: Rows, max_bytes: int) -> Iterator[Rows]:
+        """Split rows into runs with a maximum number of bytes of text; a longer row is a run of its own."""
         total = np.cumsum(self._picking().text_bytes(np.asarray(rows, dtype=np.int64)))
         first = 0
         while first < len(rows):
             before = int(total[first - 1]) if first else 0
-            end = max(first + 1, int(np.searchsorted(total, before + most, side="right")))
+            end = max(first + 1, int(np.searchsorted(total, before + max_bytes, side="right")))
             yield rows[first:end]
             first = end
 
     def close(self) -> None:
-        """Cancel what runs, and let go of all memory; the next query opens the table anew."""
+        """Cancel the running query and free the memory; the next query opens the table again."""
         self.queue.cancel()
         with self._opening:
             self._table = self._numbers = None
             self._kept.clear()
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- internals ----------------------------------------------------------------------------
 
     def _picking(self) -> PickableTable:
         with self._opening:
@@ -163,7 +163,7 @@ class Pages:
         return _in_order(self._remember(key, lambda: self._sort(query.order, None)), found)
 
     def _found(self, query: TableQuery) -> Rows | None:
-        """Return the rows that fulfil all conditions, in the job's order; None where there is no condition."""
+        """Return the rows that meet all conditions, in the job's order; None without conditions."""
         table = self.table
         where, parameters, columns = condition(query, table.schema)
         if not where:
@@ -173,7 +173,7 @@ class Pages:
         def find() -> Rows:
             asked = self._numbered(queryable(table, columns))
             rows: Rows = np.asarray(
-                self.queue.query(f"select _row from t where {where}", {"t": asked}, parameters)["_row"]  # noqa: S608 - names of our own
+                self.queue.query(f"select _row from t where {where}", {"t": asked}, parameters)["_row"]  # noqa: S608 - fixed names
             )
             rows.sort()
             return rows
@@ -188,7 +188,7 @@ class Pages:
             table = self.take(among)
             numbered = queryable(table, columns).append_column("_row", pa.array(among))
         keys = sort_keys(order, table.schema)
-        sql = f"select _row from t order by {keys}"  # noqa: S608 - names of our own
+        sql = f"select _row from t order by {keys}"  # noqa: S608 - fixed names
         return np.asarray(self.queue.query(sql, {"t": numbered})["_row"])
 
     def _shuffled(self, seed: int) -> Rows:
@@ -196,7 +196,7 @@ class Pages:
             return np.random.default_rng(seed).permutation(self._row_numbers())
 
         found = self._remember(("shuffle", seed), shuffle)
-        assert found is not None  # noqa: S101 - it is what was made
+        assert found is not None  # noqa: S101 - shuffle returns rows
         return found
 
     def _numbered(self, table: pa.Table) -> pa.Table:
@@ -213,7 +213,7 @@ class Pages:
 
 
 class PickableTable:
-    """A table from which any rows are taken in no time, however many chunks it has.
+    """A table with fast access to any rows, however many chunks it has.
 
     Parameters
     ----------
@@ -226,10 +226,10 @@ class PickableTable:
         self._ends = np.cumsum([batch.num_rows for batch in self._batches], dtype=np.int64)
 
     def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
-        """Return some rows, in the order given.
+        """Return rows by number, in the given order.
 
-        Arrow's own ``take`` may join all chunks of a text column first. A few very long rows are not copied at all:
-        a page of them shows no more than their beginnings.
+        Arrow's ``take`` may concatenate all chunks of a string column first. A few very long rows are not copied at all:
+        a page shows only their beginnings.
         """
         if not len(rows):
             return self.table.slice(0, 0)
@@ -249,7 +249,7 @@ class PickableTable:
         return picked if np.array_equal(order, back) and len(parts) == 1 else picked.take(pa.array(back))
 
     def text_bytes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return how many bytes of text each of some rows has."""
+        """Return the bytes of text of each row."""
         found = np.zeros(len(rows), dtype=np.int64)
         if len(rows):
             for group, batch, places in self._by_chunk(rows):
@@ -259,7 +259,7 @@ class PickableTable:
     def _by_chunk(
         self, rows: npt.NDArray[np.int64]
     ) -> list[tuple[Rows, pa.RecordBatch, npt.NDArray[np.int64]]]:
-        """Return for each chunk that has some of the rows: which of them, the chunk, and their places in it."""
+        """Return for each chunk with any of the rows: their indices, the chunk, and their positions in it."""
         chunks = np.searchsorted(self._ends, rows, side="right")
         order = np.argsort(chunks, kind="stable")
         bounds = np.flatnonzero(np.diff(chunks[order])) + 1
@@ -272,16 +272,16 @@ class PickableTable:
 
 
 def _text_bytes(batch: pa.RecordBatch, rows: npt.NDArray[np.int64]) -> int:
-    """Return how many bytes the texts of some rows have, without a look at the texts."""
+    """Return the bytes of text of some rows, from the offsets."""
     return int(sum(_spans(column, rows, rows + 1).sum() for column in batch.columns))
 
 
 def _spans(column: pa.Array, starts: Rows, ends: Rows) -> npt.NDArray[np.int64]:
-    """Return how many bytes some runs of values have, texts inside lists and structs included, from their offsets."""
+    """Return the bytes of text of runs of values, including strings in lists and structs, from the offsets."""
     kinds, kind = pa.types, column.type
     starts, ends = starts + column.offset, ends + column.offset
     if kinds.is_struct(kind):
-        # They come with the struct's offset.
+        # They include the struct's offset.
         inner = (column.field(number) for number in range(kind.num_fields))
         spans = [_spans(field, starts - column.offset, ends - column.offset) for field in inner]
         return np.sum(spans, axis=0, dtype=np.int64) if spans else np.zeros(len(starts), np.int64)

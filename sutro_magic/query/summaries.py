@@ -1,4 +1,4 @@
-"""What a column holds, in a few numbers: nulls, distinct values, range and histogram, or the commonest values."""
+"""Summaries of columns: nulls, distinct values, range and histogram, or the most frequent values."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     from sutro_magic.query.table_query import Kind
 
 BINS = 16
-COMMONEST = 5
-LISTED = 100
-"""A list of values to be ticked has at most so many."""
-LISTED_NUMBERS = 24
-"""For numbers a range is handier, except for a few."""
-LONGEST_VALUE = 1_000
-"""Texts with more characters are not values to be listed."""
+TOP_VALUES = 5
+MAX_LISTED = 100
+"""Maximum number of values in a list of checkboxes."""
+MAX_LISTED_NUMBERS = 24
+"""Fewer for numbers, for which a range is more useful."""
+MAX_VALUE_LENGTH = 1_000
+"""Longer strings are not listed."""
 COUNTED_ROWS = 1_000_000
 COUNTED_VALUES = 100_000
-"""With more rows and more values, different values are estimated: counting ten million takes eight times as long as
-all the rest of a summary."""
+"""With more rows and more distinct values, the number is estimated: counting ten million values takes eight times as
+long as the rest of a summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a column holds.
+    """Summary of a column.
 
     Attributes
     ----------
     kind : str
     rows, nulls, nans : int
     distinct : int or None
-        How many values there are; None where values are not compared.
+        Number of distinct values, nulls excluded; None for types that are not compared.
     is_estimate : bool
-        Whether `distinct` is only about right (HyperLogLog).
+        Whether `distinct` is an estimate (HyperLogLog).
     lowest, highest, mean : object
-        Of numbers and times; None for others.
+        For numbers and times; None for others.
     bins : list of int
-        Rows in each of `BINS` equal parts of the range, for numbers; infinite ones are in none.
+        Numbers of rows in each of `BINS` equal parts of the range, for numbers; infinite values are in none.
     commonest : list of (object, int)
-        Values and their rows, for text and booleans.
+        Most frequent values and their numbers of rows, for text and booleans.
     """
 
     kind: Kind
@@ -62,7 +62,7 @@ class Summary:
 
 
 def summarize(queue: QueryQueue, table: pa.Table, column: int) -> Summary:
-    """Summarize one column of a table, over all its rows.
+    """Return the summary of one column of a table, over all its rows.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def summarize(queue: QueryQueue, table: pa.Table, column: int) -> Summary:
         Runs the queries.
     table : pyarrow.Table
     column : int
-        Its place.
+        Index of the column.
     """
     kind = table.schema.field(column).type
     rows, nulls = table.num_rows, table.column(column).null_count
@@ -79,15 +79,15 @@ def summarize(queue: QueryQueue, table: pa.Table, column: int) -> Summary:
     if common["kind"] in {"nested", "other"}:
         return Summary(**common)
     with queue.turn():
-        about = int(queue.rows(f"select approx_count_distinct({what}) from t", asked)[0][0])  # noqa: S608 - names of our own
+        about = int(queue.rows(f"select approx_count_distinct({what}) from t", asked)[0][0])  # noqa: S608 - fixed names
         common["is_estimate"] = rows > COUNTED_ROWS and about > COUNTED_VALUES
         common["distinct"] = min(about, rows - nulls) if common["is_estimate"] else _count(queue, asked, what)
         if common["kind"] in {"text", "bool"}:
-            return Summary(**common, commonest=_commonest(queue, asked, what, COMMONEST, kind))
+            return Summary(**common, commonest=_commonest(queue, asked, what, TOP_VALUES, kind))
         floating = pa.types.is_floating(kind)
         real = f"where not isnan({what}) and {what} is not null" if floating else f"where {what} is not null"
         number = common["kind"] == "number"
-        # As floats: the sum of integers with 38 digits has no type in DuckDB.
+        # Average as float: the sum of integers with 38 digits has no type in DuckDB.
         mean = (
             f"avg({f'cast({what} as double)' if pa.types.is_decimal(kind) else what})" if number else "null"
         )
@@ -104,27 +104,27 @@ def summarize(queue: QueryQueue, table: pa.Table, column: int) -> Summary:
 
 
 def _count(queue: QueryQueue, asked: dict[str, pa.Table], what: str) -> int:
-    return int(queue.rows(f"select count(distinct {what}) from t", asked)[0][0])  # noqa: S608 - names of our own
+    return int(queue.rows(f"select count(distinct {what}) from t", asked)[0][0])  # noqa: S608 - fixed names
 
 
 def list_values(queue: QueryQueue, table: pa.Table, column: int) -> list[tuple[Any, int]] | None:
-    """Return the values of a column and how many rows have each, the commonest first; null is one of them.
+    """Return the values of a column with their numbers of rows, the most frequent first, null included.
 
-    None where the column has too many or too long values for a list to tick.
+    Return None if the column has too many or too long values for a list of checkboxes.
     """
     kind = table.schema.field(column).type
     if kind_of(kind) not in {"text", "bool", "number"} or pa.types.is_floating(kind):
         return None
     what, asked = expression(column, kind), {"t": queryable(table, [column])}
     with queue.turn():
-        # A look at the first rows saves counting the values of a column that has millions of them.
+        # Checking the first rows avoids counting the values of a column with millions of them.
         first = {"t": asked["t"].slice(0, 20_000)}
-        sql = f"select count(distinct {what}) from t"  # noqa: S608 - names of our own
-        most = LISTED_NUMBERS if kind_of(kind) == "number" else LISTED
-        if queue.rows(sql, first)[0][0] > most:
+        sql = f"select count(distinct {what}) from t"  # noqa: S608 - fixed names
+        max_values = MAX_LISTED_NUMBERS if kind_of(kind) == "number" else MAX_LISTED
+        if queue.rows(sql, first)[0][0] > max_values:
             return None
-        found = _commonest(queue, asked, what, most + 1, kind, nulls=True)
-    if len(found) > most or any(isinstance(v, str) and len(v) > LONGEST_VALUE for v, _ in found):
+        found = _commonest(queue, asked, what, max_values + 1, kind, nulls=True)
+    if len(found) > max_values or any(isinstance(v, str) and len(v) > MAX_VALUE_LENGTH for v, _ in found):
         return None
     return found
 
@@ -140,7 +140,7 @@ def _commonest(
 ) -> list[tuple[Any, int]]:
     where = "" if nulls else f"where {what} is not null"
     if kind_of(kind) == "text" and not nulls:
-        what = f"substr({what}, 1, {LONGEST_VALUE})"  # long texts are not carried around to be counted
+        what = f"substr({what}, 1, {MAX_VALUE_LENGTH})"  # avoids copying long strings
     sql = f"select {what} as v, count(*) as n from t {where} group by v order by n desc, v nulls last limit {limit}"  # noqa: S608
     return [(value, int(count)) for value, count in queue.rows(sql, asked)]
 

@@ -1,4 +1,4 @@
-"""What a person may ask of a table: an order, a search, filters; and how each is said in SQL."""
+"""Queries of a table (order, search, filters) and their SQL."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Kind = Literal["text", "number", "bool", "time", "duration", "nested", "other"]
-"""What the values of a column are, for whoever asks."""
+"""Kinds of column values that queries distinguish."""
 
 FilterKind = Literal["contains", "equals", "starts", "values", "range", "null", "not null", "empty"]
 FILTER_KINDS: tuple[FilterKind, ...] = get_args(FilterKind)
 
-_MOST_DIGITS = 38
-"""Of DuckDB's numbers."""
+_MAX_DIGITS = 38
+"""Digits of DuckDB's decimals."""
 
 _IN_SQL: dict[str, str] = {
     "contains": "contains(lower({}), lower(?))",
@@ -40,7 +40,7 @@ _WITH_TEXT = frozenset({"contains", "equals", "starts"})
 
 @dataclass(frozen=True)
 class Order:
-    """One key to sort by: place of the column, and the direction."""
+    """One sort key: index of the column and direction."""
 
     column: int
     descending: bool = False
@@ -53,13 +53,12 @@ class Filter:
     Attributes
     ----------
     column : int
-        Place of the column.
+        Index of the column.
     kind : str
-        ``contains`` (in any case), ``equals``, ``starts`` (as written), ``empty`` for text; ``range`` for
-        numbers and times; ``values`` for one of several; ``null`` and ``not null`` for all.
+        ``contains`` (ignoring case), ``equals``, ``starts`` (exactly), ``empty`` for text; ``range`` for numbers
+        and times; ``values`` for one of several; ``null`` and ``not null`` for all kinds.
     values : tuple
-        The text; the lower and the upper bound, None where there is none; or the values, None among them
-        for null.
+        The text; the lower and the upper bound, None if unbounded; or the values, with None for null.
     """
 
     column: int
@@ -69,19 +68,19 @@ class Filter:
 
 @dataclass(frozen=True)
 class TableQuery:
-    """Which rows, and in which order.
+    """Selection and order of rows.
 
     Attributes
     ----------
     order : tuple of Order
-        Keys, the first is the strongest; empty for the job's order. Ties are in the job's order, nulls are
-        last, NaN before them; text is ordered by code points.
+        Sort keys, the most significant first; empty for the job's order. Ties are in the job's order; nulls are last,
+        NaN before them; text is ordered by code points.
     search : str
-        Rows in which a text column contains this, in any case.
+        Selects rows in which a text column contains this, ignoring case.
     filters : tuple of Filter
-        All must hold.
+        Conditions that must all hold.
     seed : int or None
-        Shuffle by this seed; ``order`` is then ignored.
+        Seed of a shuffle; ``order`` is then ignored.
     """
 
     order: tuple[Order, ...] = ()
@@ -94,7 +93,7 @@ _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 def kind_of(kind: pa.DataType) -> Kind:  # noqa: PLR0911 - one line for each
-    """Tell what values of an Arrow type are."""
+    """Return the kind of the values of an Arrow type."""
     types = pa.types
     if types.is_dictionary(kind):
         return "text" if _is_text(kind.value_type) else "other"
@@ -114,19 +113,19 @@ def kind_of(kind: pa.DataType) -> Kind:  # noqa: PLR0911 - one line for each
 
 
 def is_sortable(kind: pa.DataType) -> bool:
-    """Tell whether a table can be sorted by a column of this type; nested values go by their text."""
+    """Return whether a table can be sorted by a column of this type; nested values are sorted by their text."""
     types = pa.types
     binary = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
     return kind_of(kind) != "other" or any(test(kind) for test in binary)
 
 
 def is_searchable(kind: pa.DataType) -> bool:
-    """Tell whether the search box looks into a column of this type: text, and nested values with text."""
+    """Return whether the search covers a column of this type: text, and nested values with text."""
     return kind_of(kind) == "text" or (kind_of(kind) == "nested" and _holds_text(kind))
 
 
 def queryable(table: pa.Table, columns: Sequence[int]) -> pa.Table:
-    """Take columns as DuckDB reads them without loss and without a copy, named ``c0``, ``c1``… by their place."""
+    """Return columns in types that DuckDB reads without loss or copies, named ``c0``, ``c1``… by index."""
     arrays = []
     for place in columns:
         column = table.column(place)
@@ -142,13 +141,13 @@ def queryable(table: pa.Table, columns: Sequence[int]) -> pa.Table:
 
 
 def expression(place: int, kind: pa.DataType) -> str:
-    """Return the SQL expression of a column: text for dictionaries and nested values, else as it is."""
+    """Return the SQL expression of a column, cast to text for dictionaries and nested values."""
     name = f"c{place}"
     return f"cast({name} as varchar)" if pa.types.is_dictionary(kind) or pa.types.is_nested(kind) else name
 
 
 def sort_keys(order: Sequence[Order], schema: pa.Schema) -> str:
-    """Return what stands behind ORDER BY, the place in the job last."""
+    """Return the expressions for ORDER BY, the row number last."""
     keys = []
     for key in order:
         kind = schema.field(key.column).type
@@ -160,7 +159,7 @@ def sort_keys(order: Sequence[Order], schema: pa.Schema) -> str:
 
 
 def condition(query: TableQuery, schema: pa.Schema) -> tuple[str, list[Any], list[int]]:
-    """Return what stands behind WHERE (empty if nothing is asked), its parameters, and the columns it needs."""
+    """Return the condition for WHERE (empty if there is none), its parameters, and the columns it uses."""
     parts: list[str] = []
     parameters: list[Any] = []
     columns: set[int] = set()
@@ -195,23 +194,23 @@ def _filter_condition(asked: Filter, kind: pa.DataType) -> tuple[str, list[Any]]
     return " and ".join(bounds or [f"{what} is not null"]), [v for v in values if v is not None]
 
 
-# --- what a browser sends --------------------------------------------------------------------------
+# --- messages of the browser -----------------------------------------------------------------------
 
 
 def parse_query(data: Mapping[str, Any], schema: pa.Schema) -> TableQuery:
-    """Read a query as a browser sends it.
+    """Return the query that a browser sent.
 
     Parameters
     ----------
     data : mapping
         ``order``: list of [column, "asc" or "desc"]; ``search``: text; ``filters``: list of mappings with
-        ``column``, ``kind`` and ``text``, ``min`` and ``max`` (texts), or ``values``; ``seed``: int or None.
+        ``column``, ``kind`` and ``text``, ``min`` and ``max`` (as text), or ``values``; ``seed``: int or None.
     schema : pyarrow.Schema
 
     Raises
     ------
     ArgumentError
-        For a bound that is not a number or a time, and for what no browser of ours sends.
+        If a bound is not a number or a time, or the message is invalid.
     """
     try:
         order = tuple(
@@ -221,16 +220,14 @@ def parse_query(data: Mapping[str, Any], schema: pa.Schema) -> TableQuery:
         seed = None if data.get("seed") is None else int(data["seed"])
         search = str(data.get("search", ""))
     except (KeyError, TypeError, ValueError):
-        raise ArgumentError(
-            "The table asked something that makes no sense.", hint=(Hint("again"), ".")
-        ) from None
+        raise ArgumentError("The table sent an invalid query.", hint=(Hint("again"), ".")) from None
     if not all(is_sortable(schema.field(key.column).type) for key in order):
-        raise ArgumentError("That column has no order.", hint="Sort by another column.")
+        raise ArgumentError("That column cannot be sorted.", hint="Sort by another column.")
     return TableQuery(order, search, filters, seed)
 
 
 def parse_bound(text: str | None, kind: pa.DataType, *, upper: bool = False) -> Any:
-    """Read the bound of a range; None for an empty text. A day as the upper bound is meant with all its hours."""
+    """Return the bound of a range, or None for an empty string. A date as the upper bound includes the whole day."""
     text = (text or "").strip()
     if not text:
         return None
@@ -242,26 +239,24 @@ def parse_bound(text: str | None, kind: pa.DataType, *, upper: bool = False) -> 
         what = "a time, like 2026-01-31 or 2026-01-31 12:00" if kind_of(kind) == "time" else "a number"
         raise ArgumentError(f"{shorten(text, 40)!r} is not {what}.", hint="Correct the bound.") from None
     if not number.is_finite():
-        raise ArgumentError(
-            f"{shorten(text, 40)!r} is not a number to compare with.", hint="Correct the bound."
-        )
+        raise ArgumentError(f"{shorten(text, 40)!r} is not a finite number.", hint="Correct the bound.")
     if pa.types.is_floating(kind):
         return float(number)
-    if number.adjusted() >= _MOST_DIGITS or len(number.as_tuple().digits) > _MOST_DIGITS:
+    if number.adjusted() >= _MAX_DIGITS or len(number.as_tuple().digits) > _MAX_DIGITS:
         raise ArgumentError(f"{shorten(text, 40)} has too many digits.", hint="Correct the bound.")
     return number
 
 
 def _ungrouped(text: str) -> str:
-    """Take away the commas that part groups of three digits; ``2,5`` is no number here, nor is it 25."""
+    """Return a number without thousands separators; ``2,5`` is neither 2.5 nor 25, but an error."""
     if _GROUPED.fullmatch(text):
         return text.replace(",", "")
-    if "_" in text:  # Python's own way, which nobody means here
+    if "_" in text:  # Decimal accepts underscores; users do not mean them
         raise ValueError(text)
     if "," in text:
         raise ArgumentError(
-            f"{shorten(text, 40)!r} can be read in two ways.",
-            hint="Write a point before decimals, like 2.5; commas part groups of three digits, like 1,234,567.",
+            f"{shorten(text, 40)!r} is ambiguous.",
+            hint="Use a point for decimals, like 2.5, and commas only between groups of three digits, like 1,234,567.",
         )
     return text
 
@@ -279,11 +274,11 @@ def _parse_filter(entry: Mapping[str, Any], schema: pa.Schema) -> Filter:
         upper = parse_bound(entry.get("max"), column_type, upper=True)
         if lower is not None and upper is not None and lower > upper:
             raise ArgumentError(
-                f"Nothing lies from {shorten(str(entry['min']), 40)} to {shorten(str(entry['max']), 40)}.",
+                f"No value is between {shorten(str(entry['min']), 40)} and {shorten(str(entry['max']), 40)}.",
                 hint="Swap the bounds.",
             )
         if pa.types.is_integer(column_type):
-            # Whole numbers are compared with whole numbers, so that none is rounded.
+            # Compare integers with integers, so that no value is rounded.
             lower = None if lower is None else math.ceil(lower)
             upper = None if upper is None else math.floor(upper)
         return Filter(place, "range", (lower, upper))
@@ -309,7 +304,7 @@ def _parse_time(text: str, kind: pa.DataType, *, upper: bool) -> date | datetime
 
 
 def _in_utc(moment: datetime, zone: str, *, upper: bool) -> datetime:
-    """Read a time as cells show it, in the zone of its column; of an hour that there is twice, take it all."""
+    """Return a time in UTC from the local time of its column's zone; an ambiguous hour is included completely."""
     first, last = ("latest", "earliest") if upper else ("earliest", "latest")
     naive = pa.scalar(moment, pa.timestamp("us"))
     local = pc.assume_timezone(naive, zone, ambiguous=first, nonexistent=last)

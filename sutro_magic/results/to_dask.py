@@ -228,7 +228,7 @@ def _parts(sizes: list[int]) -> tuple[list[int], list[int]]:
 
 
 def _may_hold_null(groups: list[list[Chunk]], place: int) -> bool:
-    """Tell whether a column of a Parquet file may hold a null; only its statistics can say that it does not."""
+    """Return whether a column of a Parquet file may hold a null; only its statistics can say that it does not."""
     return any(group[place].nulls != 0 for group in groups if group)
 
 

@@ -1,6 +1,6 @@
-"""Run SQL over jobs and over frames of the notebook.
+"""Run SQL over jobs and over tables of the notebook.
 
-Knows the session, which resolves jobs. Must not know IPython: variables come as a mapping.
+Knows the session, which resolves jobs. Must not know about IPython: variables are passed as a mapping.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The answer to a query as an Arrow table: in memory, or in a file where it is large, in types that everybody has."""
+"""The answer to a query as an Arrow table, in memory or in a file, with widely supported types."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-MOST_DAYS = 100_000_000
-"""Of a duration, which counts microseconds in 64 bits."""
+MAX_DAYS = 100_000_000
+"""Days of a duration, which counts microseconds in 64 bits."""
 
 
 def collect(reader: pa.RecordBatchReader, count: Callable[[int], None]) -> pa.Table:
-    """Take rows as they are made; many of them into a file."""
+    """Return the rows of a reader as a table; a large one is written to a memory-mapped file."""
     batches: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in reader:
@@ -48,13 +48,14 @@ def _in_a_file(
                 rows += batch.num_rows
                 count(rows)
         with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).read_all()  # stays mapped when the file has no name any more
+            return pa.ipc.open_file(source).read_all()  # stays mapped after the file is deleted
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """Return an answer without DuckDB's own types: sums that fit are 64-bit integers, intervals durations or text.
+    """Return an answer without types of DuckDB: sums as 64-bit integers if they fit, intervals as durations or text.
 
-    Intervals may stand at any depth: neither Polars nor Parquet has them there either. A name that stands twice gets a number.
+    Intervals are converted at any depth, because neither Polars nor Parquet supports them there. Duplicate names get a
+    number.
     """
     for place, field in enumerate(table.schema):
         column = table.column(place)
@@ -75,7 +76,7 @@ def plain(table: pa.Table) -> pa.Table:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Return names of which each is there once: of two columns ``title`` the second becomes ``title_2``."""
+    """Return unique names: of two columns ``title`` the second becomes ``title_2``."""
     taken, found = set(names), []
     seen: set[str] = set()
     for name in names:
@@ -89,14 +90,14 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def _is_odd(kind: pa.DataType) -> bool:
-    """Tell whether there is an interval at any depth of a type, or a map whose keys have no type: ``map {}``."""
+    """Return whether a type contains an interval, or a map whose keys have no type: ``map {}``."""
     if kind == pa.month_day_nano_interval() or (pa.types.is_map(kind) and pa.types.is_null(kind.key_type)):
         return True
     return any(_is_odd(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def _usual(chunks: list[Any], kind: pa.DataType) -> tuple[list[Any], pa.DataType]:
-    """Return the chunks of a column, or what is inside them, in a type that everybody has; all get the same."""
+    """Return the chunks of a column with a widely supported type, the same for all."""
     if not _is_odd(kind):
         return chunks, kind
     if kind == pa.month_day_nano_interval():
@@ -117,7 +118,7 @@ def _usual(chunks: list[Any], kind: pa.DataType) -> tuple[list[Any], pa.DataType
     if pa.types.is_map(kind):
         keys, key = _usual([chunk.keys for chunk in chunks], kind.key_type)
         items, item = _usual([chunk.items for chunk in chunks], kind.item_type)
-        if pa.types.is_null(key):  # as a key that may not be null, which Parquet refuses
+        if pa.types.is_null(key):  # Parquet does not support keys of type null
             key = pa.string()
             keys = [array.cast(key) for array in keys]
         new = pa.map_(kind.key_field.with_type(key), kind.item_field.with_type(item), kind.keys_sorted)
@@ -134,7 +135,7 @@ def _usual(chunks: list[Any], kind: pa.DataType) -> tuple[list[Any], pa.DataType
 
 
 def _lists(chunks: list[Any], kind: pa.DataType, inner: list[Any]) -> tuple[list[Any], pa.DataType]:
-    """Return lists or maps with other values inside: where each begins and which are null stays, so nothing is copied."""
+    """Return lists or maps with other values; offsets and validity are shared, so nothing is copied."""
     own = 1 if pa.types.is_fixed_size_list(kind) else 2
     lists = [
         pa.Array.from_buffers(
@@ -146,7 +147,7 @@ def _lists(chunks: list[Any], kind: pa.DataType, inner: list[Any]) -> tuple[list
 
 
 def _durations(chunks: list[Any]) -> tuple[list[Any], pa.DataType]:
-    """Return intervals as durations, or as text where there are months, which have no one length, or too many days."""
+    """Return intervals as durations, or as text if they have months, whose length varies, or too many days."""
     import numpy as np
 
     layout = np.dtype([("months", "i4"), ("days", "i4"), ("nanos", "i8")])
@@ -157,20 +158,20 @@ def _durations(chunks: list[Any]) -> tuple[list[Any], pa.DataType]:
         if len(chunk):
             buffer = chunk.buffers()[1]
             values[:] = np.frombuffer(buffer, layout, len(chunk), chunk.offset * layout.itemsize)
-        values[is_null] = 0  # of these, anything may stand there
+        values[is_null] = 0  # null slots may contain anything
         found.append((values, is_null))
     if any(
-        (values["months"] != 0).any() or (abs(values["days"].astype("i8")) > MOST_DAYS).any()
+        (values["months"] != 0).any() or (abs(values["days"].astype("i8")) > MAX_DAYS).any()
         for values, _ in found
     ):
-        texts = [
+        strings = [
             pa.array(
                 [f"{months} months {days} days {nanos / 10**9:.15g} seconds" for months, days, nanos in values.tolist()],
                 pa.string(), mask=is_null,
             )
             for values, is_null in found
         ]  # fmt: skip
-        return texts, pa.string()
+        return strings, pa.string()
     micros = [
         pa.array(
             values["days"].astype("i8") * 86_400_000_000 + values["nanos"] // 1000, pa.int64(), mask=is_null

@@ -1,7 +1,6 @@
-"""Values of ``{expression}`` in SQL: bound as parameters, never part of the text.
+"""Values of ``{expression}`` in SQL: bound as parameters, never inserted into the SQL.
 
-Whatever a value holds, DuckDB gets it apart from the query. What stands inside a text, a name or a comment of
-SQL is not replaced, since a value cannot stand there.
+Braces inside a string, a name or a comment of SQL are not replaced, because a parameter is not possible there.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PREFIX = "sutro_value_"
-WIDEST_INTEGER = 127
-"""Bits of DuckDB's widest integer, without its sign."""
+MAX_INTEGER_BITS = 127
+"""Bits of DuckDB's largest integer type, without the sign."""
 
-WIDEST_DECIMAL = 38
-"""Digits of DuckDB's widest decimal."""
-DEEPEST = 50
-"""Lists within lists."""
+MAX_DECIMAL_DIGITS = 38
+"""Digits of DuckDB's largest decimal type."""
+MAX_LIST_DEPTH = 50
+"""Nesting of lists."""
 
 _TOKEN = re.compile(
     r"""(?P<line>--[^\n\r]*)
@@ -40,15 +39,15 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _GAP = r"(?:\s|--[^\n\r]*+|/\*(?:[^*]|\*(?!/))*+\*/)*+"
-"""Spaces and comments of SQL."""
+"""Whitespace and comments of SQL."""
 _COMMENT = re.compile(r"\s*(?:--|/\*)")
 _STRUCT = re.compile(
     rf"""\{{{_GAP}(?:\}}|(?:[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|[^\W\d]\w*){_GAP}:)""",
     re.DOTALL,
 )
-"""``{'key': …}`` and ``{}`` are SQL's own."""
+"""``{'key': …}`` and ``{}`` are SQL syntax."""
 _FINE = re.compile(r"'ns'|\bTime\b")
-"""In the name of a type of Polars: it may hold nanoseconds, of which Python knows nothing."""
+"""Names of Polars types that may have nanoseconds, which Python's types do not support."""
 _VALUES = (
     bool, int, float, str, bytes, bytearray, memoryview, decimal.Decimal, dt.date, dt.time,
     dt.timedelta, uuid.UUID,
@@ -60,27 +59,27 @@ _LISTS: tuple[type, ...] = (
 
 
 class Binding:
-    """SQL in which each ``{expression}`` has become a parameter.
+    """SQL in which each ``{expression}`` is replaced by a parameter.
 
     Parameters
     ----------
     text : str
-        As it was typed.
+        The SQL as typed.
     evaluate : callable
-        Returns the value of an expression of Python.
+        Returns the value of a Python expression.
 
     Attributes
     ----------
     sql : str
     values : dict of str to object
-        The value of each parameter.
+        Values of the parameters.
 
     Raises
     ------
     QueryError
-        When braces stand where no value can.
+        If braces are used where no value is possible.
     ArgumentError
-        When an expression fails, or its value is none that SQL has.
+        If an expression fails, or its value has no SQL type.
     """
 
     def __init__(self, text: str, evaluate: Callable[[str], Any]) -> None:
@@ -97,7 +96,7 @@ class Binding:
         self.sql = "".join([*parts, text[last:]])
 
     def as_typed(self, message: str) -> str:
-        """Put the expressions back into what is said about `sql`."""
+        """Return a message about `sql` with the original expressions."""
 
         def expression(found: re.Match[str]) -> str:
             number = int(found[1])
@@ -108,15 +107,15 @@ class Binding:
         return re.sub(rf"\$?{PREFIX}(\d{{1,6}})", expression, message)
 
     def heading(self, name: str) -> str:
-        """Return how a column is headed: one that the query gives no name has its expression, as it was typed."""
+        """Return the name of a column; without a name in the query, it is the original expression."""
         return shorten(" ".join(self.as_typed(name).split()), 80) if PREFIX in name else name
 
 
 def _expressions(text: str) -> list[tuple[int, int, str]]:
-    """Return where each ``{expression}`` begins and ends, and its Python."""
+    """Return start, end and Python code of each ``{expression}``."""
     found: list[tuple[int, int, str]] = []
     place = 0
-    after_map = -1  # where what follows MAP begins
+    after_map = -1  # end of the latest MAP
     while token := _TOKEN.search(text, place):
         place = token.end()
         of_map = after_map >= 0 and not text[after_map : token.start()].strip()
@@ -129,14 +128,14 @@ def _expressions(text: str) -> list[tuple[int, int, str]]:
             _refuse_inside(token[0], is_name=bool(token["name"]))
         elif token["brace"] and not _STRUCT.match(text, token.start()):
             if of_map and _COMMENT.match(text, place):
-                continue  # Python would take -- for two signs
+                continue  # Python would parse -- as two signs
             end = _end_of_expression(text, place)
             if end is None and of_map:
                 continue  # MAP {1: 'a'}, whose keys are of any type
             if end is None:
                 raise QueryError(
-                    f"{shorten(text[token.start() :].splitlines()[0], 40)} is no expression of Python.",
-                    hint="{…} holds one whose value is wanted, like {limit}; an object of SQL has keys: {'key': 1}.",
+                    f"{shorten(text[token.start() :].splitlines()[0], 40)} is not a Python expression.",
+                    hint="{…} must contain one, like {limit}. SQL structs have keys: {'key': 1}.",
                 )
             found.append((token.start(), end + 1, text[place:end].strip()))
             place = end + 1
@@ -144,7 +143,7 @@ def _expressions(text: str) -> list[tuple[int, int, str]]:
 
 
 def _end_of_comment(text: str, place: int) -> int:
-    """Return where a comment ends; comments of SQL may hold others."""
+    """Return the end of a comment; comments of SQL can be nested."""
     depth = 1
     for mark in re.compile(r"/\*|\*/").finditer(text, place):
         depth += 1 if mark[0] == "/*" else -1
@@ -154,7 +153,7 @@ def _end_of_comment(text: str, place: int) -> int:
 
 
 def _end_of_expression(text: str, start: int) -> int | None:
-    """Return where the brace stands that closes an expression: the first one before which there is Python."""
+    """Return the position of the closing brace: the first one that completes a Python expression."""
     end = text.find("}", start)
     while end >= 0:
         if _parsed(text[start:end]) is not None:
@@ -166,27 +165,27 @@ def _end_of_expression(text: str, start: int) -> int | None:
 def _parsed(expression: str) -> ast.Expression | None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # evaluating it says the same
+            warnings.simplefilter("ignore")  # evaluation warns again
             return ast.parse(f"({expression}\n)", mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
 def _refuse_inside(token: str, *, is_name: bool) -> None:
-    """Raise where somebody seems to expect that a value is pasted into a text or a name."""
+    """Raise an error for braces with a variable inside a string or a name."""
     for braces in re.finditer(r"\{([^{}]+)\}", token):
         tree = _parsed(braces[1])
         if tree is None or not any(isinstance(node, ast.Name) for node in ast.walk(tree)):
-            continue  # {"key": 1} or \d{4}, which are text
+            continue  # {"key": 1} or \d{4}, which are literal text
         shown = shorten(braces[0], 40)
         if is_name:
             raise QueryError(
-                f"{shown} stands inside the name {shorten(token, 40)}: {{…}} stands for a value, never for a part of a name.",
+                f"{shown} is inside the name {shorten(token, 40)}: {{…}} is a value, not a part of a name.",
                 hint="Type the name of the table or column itself.",
             )
         raise QueryError(
-            f"{shown} stands inside the text {shorten(token, 40)}: {{…}} stands for a whole value, never for a part of a text.",
-            hint=f"Leave the quotes out: {shown}; to put text around it: 'a' || {shown} || 'b'; to have the braces: {{'{shown}'}}.",
+            f"{shown} is inside the string {shorten(token, 40)}: {{…}} is a whole value, not a part of a string.",
+            hint=f"Remove the quotes: {shown}. To add text around it: 'a' || {shown} || 'b'. For literal braces: {{'{shown}'}}.",
         )
 
 
@@ -197,12 +196,12 @@ def _value(expression: str, evaluate: Callable[[str], Any]) -> Any:
     shown = f"{{{shorten(expression, 40)}}}"
     try:
         value = evaluate(f"({expression}\n)")
-    except Exception as error:  # noqa: BLE001 - it is the user's
+    except Exception as error:  # noqa: BLE001 - the user's code
         raise ArgumentError(
             f"{shown} could not be evaluated: {_said(error)}.",
-            hint="Define it first; or, if SQL should have it as it is, put it in quotes."
+            hint="Define it first; or put it in quotes if it is meant literally."
             if isinstance(error, NameError)
-            else f"By itself, {shown[1:-1]} shows where it fails.",
+            else f"Run {shown[1:-1]} by itself to see where it fails.",
         ) from None
     if is_table(value):
         raise ArgumentError(
@@ -213,32 +212,32 @@ def _value(expression: str, evaluate: Callable[[str], Any]) -> Any:
         return _as_sql_has_it(value, shown)
     except SutroError:
         raise
-    except Exception as error:  # noqa: BLE001 - of a type that we do not know
+    except Exception as error:  # noqa: BLE001 - of an unknown type
         raise _no_value(value, shown, f" ({_said(error)})") from None
 
 
 def _said(error: Exception) -> str:
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - of a class of the user's
+    except Exception:  # noqa: BLE001 - the user's class
         text = ""
-    said = shorten(" ".join(without_secrets(text).split()), 120).rstrip(".")
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    message = shorten(" ".join(without_secrets(text).split()), 120).rstrip(".")
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _no_value(value: Any, shown: str, why: str = "") -> ArgumentError:
     return ArgumentError(
-        f"{shown} is of type {type(value).__name__}, which SQL does not have{why}.",
-        hint="Use a number, a text, a time, None, or a list of them.",
+        f"{shown} is of type {type(value).__name__}, which SQL does not support{why}.",
+        hint="Use a number, a string, a time, None, or a list of them.",
     )
 
 
 def _as_sql_has_it(value: Any, shown: str, depth: int = 0) -> Any:
-    """Return a value as DuckDB takes it."""
-    if depth > DEEPEST:
+    """Return a value in a type that DuckDB accepts."""
+    if depth > MAX_LIST_DEPTH:
         raise ArgumentError(
-            f"{shown} is nested deeper than {DEEPEST} levels, or holds itself.",
-            hint="Use a number, a text, a time, None, or a list of them.",
+            f"{shown} is nested deeper than {MAX_LIST_DEPTH} levels, or contains itself.",
+            hint="Use a number, a string, a time, None, or a list of them.",
         )
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return None
@@ -252,7 +251,7 @@ def _as_sql_has_it(value: Any, shown: str, depth: int = 0) -> Any:
         return {str(key): _as_sql_has_it(item, shown, depth + 1) for key, item in value.items()}
     dtype = getattr(value, "dtype", None)
     if not isinstance(value, _LISTS):
-        # Series, arrays and indexes, of whichever library.
+        # Series, arrays and indexes of any library.
         value = _of_arrow(value)
         ways = ("to_pylist", "to_list", "tolist", "as_py")
         values = next((way for way in ways if hasattr(type(value), way)), None)
@@ -262,7 +261,7 @@ def _as_sql_has_it(value: Any, shown: str, depth: int = 0) -> Any:
         if not isinstance(value, list):
             return _as_sql_has_it(value, shown, depth + 1)
     items = [_as_sql_has_it(item, shown, depth + 1) for item in value]
-    # NaN among texts is how pandas writes that there is none; DuckDB would make the text 'nan' of it.
+    # pandas writes missing strings as NaN, which DuckDB would convert to 'nan'.
     of_numbers = getattr(dtype, "kind", "f") == "f" and all(
         isinstance(item, _NUMBERS) for item in items if item is not None
     )
@@ -270,43 +269,41 @@ def _as_sql_has_it(value: Any, shown: str, depth: int = 0) -> Any:
 
 
 def _of_numpy(value: Any, shown: str) -> Any:
-    """Return a scalar of NumPy as Python has it, and its times with what Python has: DuckDB would take some for integers."""
+    """Return a NumPy scalar as a Python value, and times in units that Python supports; DuckDB reads some as integers."""
     kind = value.dtype.kind
     if kind in "mM":
         import numpy as np
 
         unit = np.datetime_data(value.dtype)[0]
         if kind == "m" and unit in {"Y", "M"}:
-            raise ArgumentError(
-                f"{shown} counts months or years, which have no one length.", hint="Use days."
-            )
+            raise ArgumentError(f"{shown} counts months or years, whose length varies.", hint="Use days.")
         if unit in {"ns", "ps", "fs", "as"} and _loses(value, "us"):
             if kind == "m":
                 raise _too_fine(shown)
             if _loses(value, "ns"):
                 raise ArgumentError(
-                    f"{shown} holds a time finer than a nanosecond, which SQL does not have.",
+                    f"{shown} has a time finer than a nanosecond, which SQL does not support.",
                     hint='Round it: ….astype("datetime64[ns]").',
                 )
-            texts = np.datetime_as_string(value.astype("M8[ns]")).ravel()
+            strings = np.datetime_as_string(value.astype("M8[ns]")).ravel()
             fine = np.array(
-                [None if text == "NaT" else _of_nanoseconds(text) for text in texts.tolist()], object
+                [None if text == "NaT" else _of_nanoseconds(text) for text in strings.tolist()], object
             )
             return fine.reshape(value.shape) if value.ndim else fine[0]
         value = value.astype(f"{kind}8[{'D' if kind == 'M' and unit in 'YMWD' else 'us'}]")
         whole = value.ravel().tolist() if value.ndim else [value.item()]
         if any(isinstance(item, int) for item in whole):
-            raise ArgumentError(f"{shown} holds a time that is beyond those of Python.", hint="Use a text.")
+            raise ArgumentError(f"{shown} has a time outside Python's range.", hint="Use a string.")
         return value if value.ndim else whole[0]
     if value.ndim:
         return value
     if kind == "f":
-        return float(value)  # a long double stays one as an item
+        return float(value)  # item() would return a long double
     return value.item() if kind in "biuSU" else value
 
 
 def _loses(value: Any, unit: str) -> bool:
-    """Tell whether times of NumPy hold more than a unit can."""
+    """Return whether conversion of NumPy times to a unit loses precision."""
     import numpy as np
 
     back = value.astype(f"{value.dtype.kind}8[{unit}]").astype(value.dtype)
@@ -314,7 +311,7 @@ def _loses(value: Any, unit: str) -> bool:
 
 
 def _with_nanoseconds(value: Any, shown: str) -> Any:
-    """Return a time of pandas that has nanoseconds as DuckDB keeps them: of anything that is a `datetime` it cuts them."""
+    """Return a pandas time with nanoseconds as a DuckDB value; DuckDB truncates any `datetime` to microseconds."""
     if isinstance(value, dt.datetime) and getattr(value, "nanosecond", None):
         zoned: Any = value
         return _of_nanoseconds((zoned if value.tzinfo is None else zoned.tz_convert("UTC")).isoformat())
@@ -324,7 +321,7 @@ def _with_nanoseconds(value: Any, shown: str) -> Any:
 
 
 def _of_nanoseconds(text: str) -> Any:
-    """Return a time with nanoseconds as a value of DuckDB's own, which only it has."""
+    """Return a time with nanoseconds as a value of DuckDB's own type."""
     import duckdb
 
     try:
@@ -333,22 +330,22 @@ def _of_nanoseconds(text: str) -> Any:
         )
     except duckdb.Error:
         raise ArgumentError(
-            "This version of DuckDB has no times with a zone and nanoseconds.",
-            hint="Update duckdb, or take off the nanoseconds: t.floor('us').",
+            "This version of DuckDB does not support times with a zone and nanoseconds.",
+            hint="Update duckdb, or remove the nanoseconds: t.floor('us').",
         ) from None
 
 
 def _too_fine(shown: str) -> ArgumentError:
     return ArgumentError(
-        f"{shown} holds a duration finer than a microsecond, which SQL does not have.",
-        hint='Round it in Python: ….round("us") of pandas, or ….astype("timedelta64[us]"); or use its nanoseconds as a number.',
+        f"{shown} has a duration finer than a microsecond, which SQL does not support.",
+        hint='Round it: ….round("us") of pandas, or ….astype("timedelta64[us]"); or use its nanoseconds as a number.',
     )
 
 
 def _of_arrow(value: Any) -> Any:
-    """Return values of Polars that may have nanoseconds as Arrow, which keeps them; times of the day in microseconds.
+    """Return Polars values that may have nanoseconds as Arrow, which keeps them; times of day in microseconds.
 
-    What these would lose, Arrow refuses.
+    Arrow raises an error if the conversion would lose precision.
     """
     if type(value).__module__.startswith("polars") and _FINE.search(str(getattr(value, "dtype", ""))):
         value = value.to_arrow()
@@ -360,16 +357,16 @@ def _of_arrow(value: Any) -> Any:
 
 
 def _check_width(value: Any, shown: str) -> None:
-    """Raise `ArgumentError` for a number that DuckDB would refuse, or quietly make a float."""
-    if isinstance(value, int) and not -(2**WIDEST_INTEGER) <= value < 2**WIDEST_INTEGER:
+    """Raise `ArgumentError` for a number that DuckDB would reject or silently convert to a float."""
+    if isinstance(value, int) and not -(2**MAX_INTEGER_BITS) <= value < 2**MAX_INTEGER_BITS:
         raise ArgumentError(
-            f"The integer {shown} is beyond 128 bits, which SQL does not have.",
-            hint="float(…) comes close to it.",
+            f"The integer {shown} needs more than 128 bits, which SQL does not support.",
+            hint="float(…) approximates it.",
         )
-    if isinstance(value, decimal.Decimal) and _digits(value) > WIDEST_DECIMAL:
+    if isinstance(value, decimal.Decimal) and _digits(value) > MAX_DECIMAL_DIGITS:
         raise ArgumentError(
-            f"The decimal {shown} has more than {WIDEST_DECIMAL} digits, which SQL does not have.",
-            hint="float(…) comes close to it.",
+            f"The decimal {shown} has more than {MAX_DECIMAL_DIGITS} digits, which SQL does not support.",
+            hint="float(…) approximates it.",
         )
 
 

@@ -1,7 +1,7 @@
-"""SQL over results in the cache and over tables of the notebook.
+"""Run SQL over cached results and over tables of the notebook.
 
-DuckDB itself says which names a query reads. Each is then looked for among the variables, in the cache, and at the
-service. The query gets what was found, and nothing else: the database reads no file and can change nothing.
+DuckDB's parser reports the names that a query reads. Each is looked up among the variables, in the cache, and at
+the service. The query gets these tables and nothing else: the database reads no files and changes nothing.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
 
     Fetch = Callable[[ResultsRequest], Results]
 
-LONGEST_LIST = 5
+MAX_LISTED = 5
 FILES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".ndjson", ".xlsx")
-"""Ends of names that are no tables: SQL reads no files."""
+"""Suffixes of file names, which are not tables: SQL reads no files."""
 
 READING_FUNCTIONS = frozenset({
     "duckdb_functions", "duckdb_keywords", "duckdb_types", "generate_series",
     "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names", "range", "repeat", "repeat_row", "unnest",
 })  # fmt: skip
-"""What may make a table: only what is known to harm nothing, since others log, trace or run SQL that is a text."""
+"""Allowed table functions: only those known to be safe, because others log, trace or run SQL from a string."""
 PARTS = ("errors", "filtered", "raw", "selected")
-"""Of results, that can be read by name."""
+"""Parts of results that can be read by name."""
 WRITING_FUNCTIONS = frozenset({"getenv", "nextval", "set_config", "setval", "write_log"})
-"""Functions of values that change something, or look around in the system."""
+"""Scalar functions that change something or access the environment."""
 
 _DOTTED = re.compile(rb'(?:"(?:[^"]|"")*"|\w+)\s*\.\s*(?:"\w+"|\w+)')
 _DESCRIBED = re.compile(rb"\b(?:describe|desc|summarize|show)\s+$", re.IGNORECASE)
@@ -73,36 +73,36 @@ def run(
     fetch: Fetch,
     on_query: Callable[[int], None] = lambda _rows: None,
 ) -> Results:
-    """Run one query.
+    """Run one query and return its results.
 
     Parameters
     ----------
     text : str
-        One SELECT of DuckDB's SQL, in which ``{expression}`` stands for a value.
+        One SELECT in DuckDB's SQL, in which ``{expression}`` is a value.
     session : Session
-        Whose cache is read.
+        Session that provides the cache and the jobs.
     variables : mapping of str to object
-        Among which tables are looked for first.
+        Variables; they are looked up first.
     evaluate : callable
-        Returns the value of an expression of Python.
+        Returns the value of a Python expression.
     fetch : callable
-        Returns results by a request: of a job that is in the cache, or of one that is neither a variable nor there.
+        Returns the results for a request, for a cached job or one to be fetched.
     on_query : callable
-        Told now and then while the query runs how many rows it has made.
+        Called repeatedly during the query with the number of rows so far.
 
     Returns
     -------
     Results
-        In memory, or mapped from a file that goes with them: their ``part`` is ``"computed"``.
+        In memory, or mapped from a temporary file; ``part`` is ``"computed"``.
 
     Raises
     ------
     QueryError
-        For SQL that cannot be run, or that is no query.
+        If the SQL cannot be run or is not a query.
     ArgumentError
-        For a name that is no table and no job, and for values that SQL does not have.
+        If a name is neither a table nor a job, or a value has no SQL type.
     KeyboardInterrupt
-        When the user interrupts it; the query has then ended.
+        If the user interrupts the query; it has ended then.
     """
     begin = time.monotonic()
     binding = Binding(text, evaluate)
@@ -124,7 +124,7 @@ def run(
         table = interruptibly(queue, query, lambda: on_query(arrived[-1]))
     except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk, of which others know what to say
+            raise  # a disk error, explained elsewhere
         raise _explain(str(error), binding) from None
     from sutro_magic.results.handle import Results as Handle
 
@@ -132,11 +132,11 @@ def run(
     return Handle.computed(plain(table.rename_columns(names)), _title(search.read), time.monotonic() - begin)
 
 
-# --- which names are read -----------------------------------------------------------------------------
+# --- names of tables ----------------------------------------------------------------------------------
 
 
 def _names(queue: QueryQueue, binding: Binding, variables: Mapping[str, Any]) -> tuple[list[str], str]:
-    """Return the names of tables that a query reads and does not make itself, and its SQL with these in quotes."""
+    """Return the names of tables that a query reads but does not define, and its SQL with these in quotes."""
     import duckdb
 
     try:
@@ -149,13 +149,13 @@ def _names(queue: QueryQueue, binding: Binding, variables: Mapping[str, Any]) ->
     statements = tree.get("statements") or []
     if not statements:
         raise QueryError(
-            "There is no query.",
+            "The query is empty.",
             hint='Type SQL, in a notebook below the first line, like: select * from "job-demo-films" limit 10',
         )
     if len(statements) > 1:
         raise QueryError(
-            f"There are {len(statements)} queries, and only one can be run at a time.",
-            hint="Run each on its own, or make one of them: with a as (…), b as (…) select …",
+            f"There are {len(statements)} statements, but only one can be run at a time.",
+            hint="Run each by itself, or combine them: with a as (…), b as (…) select …",
         )
     names: dict[str, None] = {}
     parts: list[tuple[int, str, str]] = []
@@ -176,7 +176,7 @@ def _names(queue: QueryQueue, binding: Binding, variables: Mapping[str, Any]) ->
 
 
 def _name(node: dict[str, Any], variables: Mapping[str, Any]) -> str:
-    """Return the name by which a table is read, if this is a reference to one."""
+    """Return the name of a table that a node refers to, or an empty string."""
     if str(node.get("type")) not in {"BASE_TABLE", "SHOW_REF"} or not isinstance(node.get("table_name"), str):
         return ""
     name, schema = node["table_name"].strip('"'), str(node.get("schema_name") or "")
@@ -188,9 +188,9 @@ def _name(node: dict[str, Any], variables: Mapping[str, Any]) -> str:
 
 
 def _children(node: dict[str, Any], made: frozenset[str]) -> list[tuple[Any, frozenset[str]]]:
-    """Return what is inside a node, each with the names of the tables that the query makes for it.
+    """Return the children of a node, each with the names of the tables that the query defines for it.
 
-    A table of the query is read by those after it; by itself only if it is recursive.
+    A table of the query is visible to those after it, and to itself only if it is recursive.
     """
     if node.get("type") == "RECURSIVE_CTE_NODE":
         made |= {str(node.get("cte_name") or node.get("ctename")).casefold()}
@@ -202,7 +202,7 @@ def _children(node: dict[str, Any], made: frozenset[str]) -> list[tuple[Any, fro
 
 
 def _owner(name: str, variables: Mapping[str, Any]) -> str:
-    """Return the ``r`` of ``r.errors``, if that is a variable with results."""
+    """Return the ``r`` of ``r.errors`` if it is a variable with results."""
     from sutro_magic.results.handle import Results
 
     owner, _, part = name.rpartition(".")
@@ -210,7 +210,7 @@ def _owner(name: str, variables: Mapping[str, Any]) -> str:
 
 
 def _quoted(sql: str, parts: list[tuple[int, str, str]]) -> str:
-    """Put names like ``r.errors`` into quotes, since the database has no ``r``; places count bytes."""
+    """Put names like ``r.errors`` into quotes, because the database has no schema ``r``; positions are in bytes."""
     text = sql.encode()
     for where, name, alias in sorted(parts, reverse=True):
         place = where if 0 <= where < len(text) else max(0, text.rfind(name.encode()))
@@ -233,13 +233,13 @@ def _refuse_function(node: dict[str, Any]) -> None:
         refused = name.casefold() in WRITING_FUNCTIONS
     if refused:
         raise QueryError(
-            f"{shorten(name, 40)}(…) is not run here: SQL only reads tables.",
+            f"{shorten(name, 40)}(…) is not allowed: SQL only reads tables.",
             hint="SQL reads results and tables of the notebook by their names; load a file first: df = pandas.read_csv(…)",
         )
 
 
 class _Search:
-    """Finds tables by name, and remembers what they are."""
+    """Looks up tables by name."""
 
     def __init__(self, session: Session, variables: Mapping[str, Any], fetch: Fetch) -> None:
         self._session = session
@@ -257,7 +257,7 @@ class _Search:
             other = written.setdefault(name.casefold(), name)
             if other != name:
                 raise QueryError(
-                    f"{shorten(other, 60)} and {shorten(name, 60)} differ only in case, and SQL knows no case.",
+                    f"{shorten(other, 60)} and {shorten(name, 60)} differ only in case, and SQL ignores case.",
                     hint="Give one of them another name in Python, like films = Films",
                 )
             found[name] = table
@@ -277,7 +277,7 @@ class _Search:
         return to_arrow(name, results)
 
     def _cached(self, job_id: str | None) -> ResultsRequest | None:
-        """Return the request for all that the cache has of a job."""
+        """Return the request for everything that is cached of a job, or None."""
         requests = [entry.request for entry in self._kept() if entry.request.job_id == job_id]
         return max(requests, key=lambda request: request.inputs + request.logprobs, default=None)
 
@@ -287,13 +287,13 @@ class _Search:
         return self._entries
 
     def _asked_for(self, name: str) -> ResultsRequest:
-        """Return the request for a job by its name, or a beginning of its id.
+        """Return the request for a job by its name or a prefix of its id.
 
-        The cache alone cannot tell: other jobs may fit as well. It is believed where nobody can be asked.
+        The cache is not sufficient, because other jobs may match as well. It is used if the service cannot be reached.
         """
         kept = [entry.job or Job(job_id=entry.request.job_id) for entry in self._kept()]
         if not any(job.name == name or job.job_id.startswith(name) for job in kept):
-            return ResultsRequest(job_id=name)  # whoever fetches it finds out
+            return ResultsRequest(job_id=name)  # resolved by the fetch
         try:
             job_id: str | None = self._session.job(name).job_id
         except JobNotFoundError:
@@ -320,41 +320,41 @@ class _Search:
         shown = shorten(name)
         if name in self._variables:
             kind = type(self._variables[name]).__name__
-            said = f"{shown} is of type {kind} here, which is no table, and no job has that name{why}."
+            text = f"{shown} is a variable of type {kind}, not a table, and no job has that name{why}."
         else:
-            said = f"There is no {shown} to read: no table of this notebook has that name, and no job{why}."
+            text = f"Table {shown} not found: no table of this notebook has that name, and no job{why}."
         if name.lower().endswith(FILES):
-            return ArgumentError(said, hint=_LOAD_FIRST)
+            return ArgumentError(text, hint=_LOAD_FIRST)
         tables = [key for key, value in self._variables.items() if key[:1] != "_" and is_table(value)]
         session = self._session
-        jobs = KnownJobs(session.credentials.identity, session.cache.directory, session.seen).jobs()
-        known = [*tables, *(text for job in jobs for text in (job.job_id, job.name) if text)]
-        folded = {text.casefold(): text for text in reversed(known)}
+        jobs = KnownJobs(session.credentials.identity, session.cache.directory, session.history).jobs()
+        known = [*tables, *(label for job in jobs for label in (job.job_id, job.name) if label)]
+        folded = {label.casefold(): label for label in reversed(known)}
         close = closest(name.casefold(), folded)
         meant = [] if close else likely(name, [(job.job_id, job.name) for job in jobs])
         if close or len(meant) == 1:
             best = folded[close] if close else meant[0]
             quoted = best if best.isidentifier() else '"{}"'.format(best.replace('"', '""'))
-            return ArgumentError(said, hint=f"Did you mean {shorten(quoted, 120)}?")
+            return ArgumentError(text, hint=f"Did you mean {shorten(quoted, 120)}?")
         return ArgumentError(
-            said,
-            hint=hint or (Hint("jobs"), ' lists the jobs; a job id stands in double quotes: from "job-…"'),
+            text,
+            hint=hint or (Hint("jobs"), ' lists the jobs; a job id needs double quotes: from "job-…"'),
         )
 
 
-# --- running it ---------------------------------------------------------------------------------------
+# --- title --------------------------------------------------------------------------------------------
 
 
 def _title(read: list[str]) -> str:
-    names = ", ".join(read[:LONGEST_LIST]) + (", …" if len(read) > LONGEST_LIST else "")
+    names = ", ".join(read[:MAX_LISTED]) + (", …" if len(read) > MAX_LISTED else "")
     return f"SQL over {names}" if read else "SQL"
 
 
-# --- what to say --------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------
 
 
 def _refusal(tree: dict[str, Any], binding: Binding) -> SutroError:
-    """Say why there is nothing to run."""
+    """Return the error for SQL that is not a query."""
     message = str(tree.get("error_message"))
     if tree.get("error_type") == "not implemented" and "parameters" not in message:
         word = re.sub(r"--[^\n]*|/\*.*?\*/", " ", binding.sql, flags=re.DOTALL).split()[:1]
@@ -363,36 +363,39 @@ def _refusal(tree: dict[str, Any], binding: Binding) -> SutroError:
             hint = "List the values: PIVOT t ON column IN ('a', 'b') USING count(*)"
         else:
             hint = "Queries begin with select, from, with, values, describe or summarize."
-        return QueryError(f"{verb} is not run here: SQL only reads.", hint=hint)
+        return QueryError(f"{verb} is not allowed: SQL only reads.", hint=hint)
     place = str(tree.get("position") or "")
     line = f"\nLINE {binding.sql.count(chr(10), 0, int(place)) + 1}:" if place.isdigit() else ""
     return _explain(f"Parser Error: {message}{line}", binding)
 
 
 def _explain(message: str, binding: Binding) -> SutroError:
-    """Say DuckDB's message on one line, and what to type next."""
+    """Return an error with DuckDB's message on one line, and a hint."""
     lines = message.splitlines()
     first = next((i for i, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
-    said = " ".join(line.strip() for line in lines[:first] if line.strip())
+    reason = " ".join(line.strip() for line in lines[:first] if line.strip())
     line = re.match(r"LINE (\d+):", lines[first]) if first < len(lines) else None
-    text = binding.as_typed(shorten(without_secrets(said), 400)).rstrip(".") + (
+    text = binding.as_typed(shorten(without_secrets(reason), 400)).rstrip(".") + (
         f" (line {line[1]})" if line else ""
     )
-    if "Out of Memory Error" in said:
+    if "Out of Memory Error" in reason:
         return ResourceError(
-            "There is not enough memory for that query, and no room on the disk to do without.",
-            hint=(Hint("setting", name="memory_limit", value="2GB"), " grants more; or free some disk."),
+            "Out of memory, and no disk space left to spill to.",
+            hint=(
+                Hint("setting", name="memory_limit", value="2GB"),
+                " raises the limit; or free some disk space.",
+            ),
         )
-    return QueryError(f"{text}.", hint=_hint(said, binding))
+    return QueryError(f"{text}.", hint=_hint(reason, binding))
 
 
-def _hint(said: str, binding: Binding) -> HintText | None:
+def _hint(reason: str, binding: Binding) -> HintText | None:
     unquoted = _UNQUOTED_ID.search(binding.sql)
-    if said.startswith("Parser Error") and (PREFIX in said or 'near "$"' in said):
-        return "{…} stands for a value, never for a name or a part of the SQL: type the name itself."
-    if said.startswith("Parser Error") and unquoted:
+    if reason.startswith("Parser Error") and (PREFIX in reason or 'near "$"' in reason):
+        return "{…} is a value, not a name or a part of the SQL: type the name itself."
+    if reason.startswith("Parser Error") and unquoted:
         return f'A name with - needs double quotes: "{shorten(unquoted[1], 80)}"'
-    return next((hint for words, hint in _HINTS.items() if words in said), None)
+    return next((hint for words, hint in _HINTS.items() if words in reason), None)
 
 
 _LOAD_FIRST = "SQL reads results and tables of the notebook; load a file first: df = pandas.read_csv(…)"
@@ -414,5 +417,5 @@ _HINTS: dict[str, HintText] = {
     "disabled by configuration": _LOAD_FIRST,
     "Values were not provided": "Values are written in braces: where year > {year}",
     "Mixing named and positional": "Values are written in braces: where year > {year}",
-    "Referenced column": "describe NAME, as a query of its own, lists the columns of a table; text stands in single quotes.",
+    "Referenced column": "describe NAME, as a query of its own, lists the columns of a table; strings need single quotes.",
 }

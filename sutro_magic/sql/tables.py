@@ -1,4 +1,4 @@
-"""Tables of the notebook as Arrow, for SQL: results, and frames of pandas, Polars, Arrow, DuckDB and others."""
+"""Convert tables of the notebook to Arrow for SQL: results, and frames of pandas, Polars, Arrow, DuckDB and others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sutro_magic.errors import ArgumentError, SutroError, shorten
 
 
 def is_table(value: object) -> bool:
-    """Tell whether SQL can read a value by its name: it has columns, and gives them as Arrow."""
+    """Return whether SQL can read a value by name: it has columns and can be exported to Arrow."""
     kind = type(value)
     if not hasattr(kind, "columns"):
         return False
@@ -19,12 +19,12 @@ def is_table(value: object) -> bool:
 
 
 def is_dask(value: object) -> bool:
-    """Tell whether a value is a Dask DataFrame, which must be computed first."""
+    """Return whether a value is a Dask DataFrame, which must be computed first."""
     return type(value).__module__.startswith("dask") and hasattr(type(value), "compute")
 
 
 def column_names(table: Any) -> list[str]:
-    """Return the names of a table's columns, for which `is_table` holds; of results only where they are known already."""
+    """Return the column names of a table for which `is_table` holds; of results only if they are known already."""
     from sutro_magic.results.handle import Results
 
     if isinstance(table, Results):
@@ -37,19 +37,19 @@ def column_names(table: Any) -> list[str]:
 
 
 def to_arrow(name: str, value: Any) -> Any:
-    """Return a table of the notebook as a `pyarrow.Table` that DuckDB can read; the index of pandas is left out.
+    """Return a table of the notebook as a `pyarrow.Table` that DuckDB can read, without the pandas index.
 
     Parameters
     ----------
     name : str
-        Of the variable, for messages.
+        Name of the variable, for messages.
     value : object
-        For which `is_table` holds.
+        A table for which `is_table` holds.
 
     Raises
     ------
     ArgumentError
-        When it cannot be read as a table.
+        If it cannot be read as a table.
     """
     import pyarrow as pa
 
@@ -75,28 +75,28 @@ def to_arrow(name: str, value: Any) -> Any:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk, of which others know what to say
+            raise  # a disk error, explained elsewhere
         raise _cannot_be_read(name, value, error) from None
     if not table.num_columns:
-        raise ArgumentError(f"{name} has no columns.", hint="Give it some, or leave it out.")
+        raise ArgumentError(f"{name} has no columns.", hint="Add a column, or remove it from the query.")
     _check_names(name, table.schema, is_polars=type(value).__module__.startswith("polars"))
     return _readable(name, table)
 
 
 def _cannot_be_read(name: str, value: Any, error: Exception) -> ArgumentError:
-    said = shorten(" ".join(" ".join(str(part) for part in error.args).split()), 200).rstrip(".")
+    reason = shorten(" ".join(" ".join(str(part) for part in error.args).split()), 200).rstrip(".")
     lazily = next((how for how in ("collect", "df") if hasattr(type(value), how)), None)
     if lazily:
-        hint = f"By itself, {name}.{lazily}() shows where it fails."
+        hint = f"Run {name}.{lazily}() by itself to see where it fails."
     else:
         column, hint = _unreadable(name, value)
-        if column and f"column {column} " not in said:
-            said = f"its column {shorten(column, 60)}: {said}"
-    return ArgumentError(f"{name} cannot be read as a table: {said}.", hint=hint)
+        if column and f"column {column} " not in reason:
+            reason = f"its column {shorten(column, 60)}: {reason}"
+    return ArgumentError(f"{name} cannot be read as a table: {reason}.", hint=hint)
 
 
 def _check_fields(name: str, column: str, kind: Any, *, is_polars: bool) -> None:
-    """Raise `ArgumentError` where the fields of a column's values differ by case alone: SQL would mix them up."""
+    """Raise `ArgumentError` for struct fields that differ only in case: DuckDB would merge them."""
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
@@ -107,10 +107,10 @@ def _check_fields(name: str, column: str, kind: Any, *, is_polars: bool) -> None
                 both = f"{shorten(seen[folded], 40)!r} and {shorten(field.name, 40)!r}"
                 frame = shorten(name, 40) if name.isidentifier() else "df"
                 raise ArgumentError(
-                    f"SQL knows no case, so the fields {both} in {shorten(column, 40)!r} of {shorten(name)} would be one.",
-                    hint=f"Leave it out in Polars: {frame} = {frame}.drop({shorten(column, 40)!r})"
+                    f"SQL ignores case, so the fields {both} in {shorten(column, 40)!r} of {shorten(name)} would be the same.",
+                    hint=f"Drop it in Polars: {frame} = {frame}.drop({shorten(column, 40)!r})"
                     if is_polars
-                    else f"Leave it out in pandas: {frame} = {frame}.drop(columns={shorten(column, 40)!r}), then from {frame}",
+                    else f"Drop it in pandas: {frame} = {frame}.drop(columns={shorten(column, 40)!r}), then from {frame}",
                 )
             seen[folded] = field.name
     for place in range(kind.num_fields):
@@ -118,7 +118,7 @@ def _check_fields(name: str, column: str, kind: Any, *, is_polars: bool) -> None
 
 
 def _check_names(name: str, schema: Any, *, is_polars: bool) -> None:
-    """Raise `ArgumentError` for columns that SQL would mix up: it knows no case in A to Z, and no empty name."""
+    """Raise `ArgumentError` for empty column names, and for names that differ only in the case of A to Z."""
     frame = shorten(name, 40)
     how = f"{frame} = {frame}.rename({'{…}' if is_polars else 'columns={…}'})"
     hint = f"Rename it in {'Polars' if is_polars else 'pandas'}: " + (
@@ -129,20 +129,20 @@ def _check_names(name: str, schema: Any, *, is_polars: bool) -> None:
         column = field.name
         if not column:
             raise ArgumentError(
-                f"A column of {shorten(name)} has an empty name, which SQL does not have.", hint=hint
+                f"A column of {shorten(name)} has an empty name, which SQL does not allow.", hint=hint
             )
-        folded = column.encode().lower()  # of bytes: A to Z only, as DuckDB does it
+        folded = column.encode().lower()  # on bytes: only A to Z, like DuckDB
         if folded in seen:
             both = f"{shorten(seen[folded], 40)!r} and {shorten(column, 40)!r}"
             raise ArgumentError(
-                f"SQL knows no case, so {both} would be one column of {shorten(name)}.", hint=hint
+                f"SQL ignores case, so {both} would be the same column of {shorten(name)}.", hint=hint
             )
         seen[folded] = column
         _check_fields(name, column, field.type, is_polars=is_polars)
 
 
 def _unreadable(name: str, value: Any) -> tuple[str, str]:
-    """Return the column of a frame that cannot be read, if it is one, and what to do about it."""
+    """Return the column of a frame that cannot be read, if it is a single one, and a hint."""
     import pyarrow as pa
 
     kind = type(value).__module__.partition(".")[0]
@@ -155,58 +155,58 @@ def _unreadable(name: str, value: Any) -> tuple[str, str]:
                 _of_polars(name, value.select(column))
             else:
                 pa.Table.from_pandas(value.iloc[:, [place]], preserve_index=False)
-        except Exception:  # noqa: BLE001 - whatever it is, it is this column
+        except Exception:  # noqa: BLE001 - any error is due to this column
             return str(column), as_text(name, value, column)
-    return "", "Give each column one type and a name of its own."
+    return "", "Give each column a single type and a unique name."
 
 
 def own_names(name: str, *, is_arrow: bool = False) -> str:
-    """Return the code that gives each column of a frame a name that no other has."""
+    """Return a hint with code that gives each column of a frame a unique name."""
     names = f'[f"{{column}}_{{i}}" for i, column in enumerate({name}.{"column_names" if is_arrow else "columns"})]'
     how = f"{name} = {name}.rename_columns({names})" if is_arrow else f"{name}.columns = {names}"
-    return f"Rename them: {how} gives each a name of its own."
+    return f"Rename them: {how} makes the names unique."
 
 
 def as_text(name: str, frame: Any, column: Any) -> str:
-    """Return the code that makes texts of the values in a column of a frame, or leaves it out where they cannot be."""
+    """Return a hint with code that converts a column of a frame to text, or drops it if that is not possible."""
     shown = _quoted(column) if isinstance(column, str) else repr(column)
     cell = f"{name}[{shown}]"
     if not type(frame).__module__.startswith("polars"):
-        return f"Give each column one type: {cell} = {cell}.astype(str)"
+        return f"Give each column a single type: {cell} = {cell}.astype(str)"
     if frame.schema[column].is_nested():
-        return f"{name} = {name}.drop({shown}) leaves it out."
-    return f"{name} = {name}.with_columns({cell}.cast(str)) makes texts of its values."
+        return f"{name} = {name}.drop({shown}) drops it."
+    return f"{name} = {name}.with_columns({cell}.cast(str)) converts it to text."
 
 
 def _quoted(column: str) -> str:
-    return json.dumps(column, ensure_ascii=False)  # a text of Python, too
+    return json.dumps(column, ensure_ascii=False)  # also a valid Python string
 
 
 def _of_polars(name: str, value: Any) -> Any:
-    """Return a frame of Polars, lazy or not, in types that all of Arrow's functions know."""
+    """Return a Polars frame, lazy or not, in types that all Arrow functions support."""
     import polars as pl
 
     frame = value.collect() if hasattr(value, "collect") else value
     for column, kind in frame.schema.items():
-        if kind == pl.Object:  # of which Arrow would have the addresses
+        if kind == pl.Object:  # Arrow would export memory addresses
             raise ArgumentError(
-                f"The column {shorten(column, 60)} of {name} holds objects of Python, which SQL does not have.",
-                hint=f'{name} = {name}.drop("{shorten(column, 40)}") leaves it out; or make texts or numbers of them.',
+                f"The column {shorten(column, 60)} of {name} contains Python objects, which SQL does not support.",
+                hint=f'{name} = {name}.drop("{shorten(column, 40)}") drops it; or convert them to text or numbers.',
             )
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _readable(name: str, table: Any) -> Any:
-    """Return a table without the types that DuckDB, or a table with pages, does not read."""
+    """Return a table without types that DuckDB or the paged table does not support."""
     import pyarrow as pa
 
     for place, field in enumerate(table.schema):
         kind = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
         column = table.column(place)
-        if getattr(field.type, "extension_name", "") == "pandas.period":  # stored as a count of them
+        if getattr(field.type, "extension_name", "") == "pandas.period":  # stored as integers
             raise ArgumentError(
-                f"The column {shorten(field.name, 60)} of {name} holds periods, which SQL does not have.",
-                hint=f"Give each column one type: {name}[{_quoted(field.name)}] = {name}[{_quoted(field.name)}].astype(str)",
+                f"The column {shorten(field.name, 60)} of {name} contains periods, which SQL does not support.",
+                hint=f"Convert it to text: {name}[{_quoted(field.name)}] = {name}[{_quoted(field.name)}].astype(str)",
             )
         if kind != field.type:
             column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
@@ -217,11 +217,11 @@ def _readable(name: str, table: Any) -> Any:
         elif (coarse := _in_microseconds(kind)) != kind:
             try:
                 column = column.cast(coarse)
-            except pa.ArrowInvalid:  # DuckDB would quietly cut them
+            except pa.ArrowInvalid:  # DuckDB would silently truncate them
                 own = f'{name if name.isidentifier() else "df"}["{shorten(field.name, 40)}"]'
                 raise ArgumentError(
-                    f"The column {shorten(field.name, 60)} of {name} holds durations finer than a microsecond, which SQL does not have.",
-                    hint=f'{own} = {own}.dt.round("us") rounds them; .astype("int64") makes numbers of them.',
+                    f"The column {shorten(field.name, 60)} of {name} has durations finer than a microsecond, which SQL does not support.",
+                    hint=f'{own} = {own}.dt.round("us") rounds them; .astype("int64") converts them to numbers.',
                 ) from None
         if column.type != field.type:
             table = table.set_column(place, field.name, column)
@@ -229,7 +229,7 @@ def _readable(name: str, table: Any) -> Any:
 
 
 def _in_microseconds(kind: Any) -> Any:
-    """Return a type in which durations, at any depth, have DuckDB's unit instead of nanoseconds."""
+    """Return a type with durations in microseconds, DuckDB's unit, instead of nanoseconds, at any depth."""
     import pyarrow as pa
 
     def within(field: Any) -> Any:

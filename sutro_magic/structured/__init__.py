@@ -1,6 +1,6 @@
-"""Unfold JSON outputs into typed columns, row by row, without changing a value.
+"""Unfold JSON outputs into typed columns, row by row and without changing a value.
 
-Knows the canonical table and the cache's files. Must not know jobs or HTTP.
+Knows the canonical table and the files of the cache. Must not know about jobs or HTTP.
 """
 
 from __future__ import annotations

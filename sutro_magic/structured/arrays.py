@@ -1,4 +1,4 @@
-"""Arrow arrays of a shape: made from Python values, and widened from one shape to another, exactly."""
+"""Build Arrow arrays of a shape from Python values, and widen arrays to other shapes without loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def from_values(values: Sequence[Any], shape: Shape) -> pa.Array:
-    """Make an array of values that have a shape; a missing key or value is null."""
+    """Return an array of values that have a shape; a missing key or value is null."""
     if shape.kind == "mixed":
         values = [None if value is None else _dumps(value) for value in values]
     elif shape.kind == "big":
@@ -25,15 +25,15 @@ def from_values(values: Sequence[Any], shape: Shape) -> pa.Array:
 
 
 def widen(array: pa.Array, shape: Shape, target: Shape) -> pa.Array:
-    """Bring an array from its shape to a wider one, each value as it was.
+    """Return an array widened from its shape to another one, without changing a value.
 
     Parameters
     ----------
     array : pyarrow.Array
     shape : Shape
-        Of the array; it says more than the type, since nothing but null has the type of text.
+        Shape of the array. The type does not determine it: an array of nulls also has the type of text.
     target : Shape
-        Such that ``join(shape, target) == target``.
+        Target shape, with ``join(shape, target) == target``.
     """
     kind = arrow_type(target)
     if shape.kind == "null":
@@ -43,7 +43,7 @@ def widen(array: pa.Array, shape: Shape, target: Shape) -> pa.Array:
     if target.kind == "mixed":
         return _as_json(array)
     if target.kind == "list" and shape.item and target.item:
-        # A slice shares its values with the whole; flattened, they are only its own.
+        # A slice shares its values with the whole array; flattened, it has only its own.
         items = widen(array.flatten(), shape.item, target.item)
         return pa.ListArray.from_arrays(_own_offsets(array), items, type=kind, mask=_mask(array))
     if target.kind == "object":
@@ -52,7 +52,7 @@ def widen(array: pa.Array, shape: Shape, target: Shape) -> pa.Array:
 
 
 def observe(array: pa.Array, shape: Shape) -> Shape:
-    """Return the shape with integers told apart by whether they are exact as floats."""
+    """Return the shape, with integers distinguished by whether floats represent them exactly."""
     if shape.kind in {"int", "long"}:
         ends = pc.min_max(array)
         low, high = ends["min"].as_py(), ends["max"].as_py()
@@ -93,8 +93,8 @@ def _mask(array: pa.Array) -> pa.Array | None:
 def _as_json(array: pa.Array) -> pa.Array:
     if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type) or pa.types.is_decimal(array.type):
         return array.cast(pa.string())
-    texts = [None if value is None else _dumps(value) for value in array.to_pylist()]
-    return pa.array(texts, pa.string())
+    strings = [None if value is None else _dumps(value) for value in array.to_pylist()]
+    return pa.array(strings, pa.string())
 
 
 def _dumps(value: Any) -> str:

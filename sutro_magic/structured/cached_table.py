@@ -1,8 +1,8 @@
-"""The unfolded table of a cache entry: made on first need, kept beside the results, mapped ever after.
+"""The unfolded table of a cache entry: built on first use, stored beside the results, then memory-mapped.
 
-``table.arrow`` can be made again at any time. ``table.json``, written after it, says what came of
-unfolding and from which results; without it there is no table. Where the cache has no room, or is on a network
-file system, the table lives in a temporary folder for as long as it is used.
+``table.arrow`` can be rebuilt at any time. ``table.json``, written after it, holds the unfolding statistics and
+identifies the results; without it there is no table. If the cache has no space or is on a network file system,
+the table is kept in a temporary folder as long as it is used.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 
     from sutro_magic.cache.store import CacheEntry, ResultsCache
 
-_MOST_RACES = 5
-"""So often another process may put its own table in the place of ours before we have opened it."""
+_MAX_RACES = 5
+"""Attempts if other processes keep replacing the table before it is opened."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 VERSION = 2
-"""Of what is written; to be raised when the same outputs would unfold differently."""
+"""Version of the files; increase it when the same outputs would unfold differently."""
 
 
 @dataclass(frozen=True)
 class UnfoldedTable:
-    """What came of unfolding, and the table if there is one.
+    """Unfolding statistics, and the table if outputs were unfolded.
 
     Attributes
     ----------
     unfolding : Unfolding
     table : pyarrow.Table or None
-        All columns; text has 64-bit offsets, as in pandas.
+        All columns; strings have 64-bit offsets, as in pandas.
     path : pathlib.Path or None
-        File of the table, where it stays.
+        File of the table, if it is stored in the cache.
     token : str
-        For `sutro_magic.structured.ipc_file.read_unfolded`.
+        Token for `sutro_magic.structured.ipc_file.read_unfolded`.
     """
 
     unfolding: Unfolding
@@ -65,27 +65,27 @@ def open_unfolded(
     forced: bool = False,
     on_rows: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> UnfoldedTable:
-    """Open the unfolded table of an entry; make it if it is not there.
+    """Open the unfolded table of an entry; build it if necessary.
 
     Parameters
     ----------
     cache : ResultsCache
     entry : CacheEntry
     forced : bool
-        Unfold outputs that would not unfold by themselves.
+        Unfold outputs that would not be unfolded by default.
     on_rows : callable
-        Told how many rows of how many are done.
+        Called with the rows done and the total.
 
     Raises
     ------
     CorruptResultsError
-        When the results cannot be read.
+        If the results cannot be read.
     CacheError
-        When there is no room for the table anywhere.
+        If there is no disk space for the table.
     """
     if is_on_network(entry.folder):
         return _open_beside_network(cache, entry, forced=forced, on_rows=on_rows)
-    for _ in range(_MOST_RACES):
+    for _ in range(_MAX_RACES):
         found = _open_kept(entry, forced=forced)
         if found is not None:
             return found
@@ -97,7 +97,7 @@ def open_unfolded(
                 if not (moved and unfolding.unfolded):
                     return _open_made(folder, unfolding, token)
         except CacheError:
-            break  # the cache can only be read
+            break  # the cache is read-only
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
@@ -106,7 +106,7 @@ def open_unfolded(
 
 
 def _in_scratch(entry: CacheEntry, *, forced: bool, on_rows: Callable[[int, int], None]) -> UnfoldedTable:
-    """Unfold in a temporary folder, for as long as the table is used."""
+    """Unfold into a temporary folder, which exists as long as the table is used."""
     try:
         with tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True) as folder:
             return _open_made(Path(folder), *_make(entry, Path(folder), forced=forced, on_rows=on_rows))
@@ -114,15 +114,15 @@ def _in_scratch(entry: CacheEntry, *, forced: bool, on_rows: Callable[[int, int]
         if error.errno not in _NO_ROOM:
             raise
         raise CacheError(
-            f"There is no room to unfold the outputs: {error.strerror}.",
-            hint=(Hint("option", unfold=False), " keeps them as text; or free some disk."),
+            f"Not enough disk space to unfold the outputs: {error.strerror}.",
+            hint=(Hint("option", unfold=False), " keeps them as text; or free some disk space."),
         ) from None
 
 
 def _open_beside_network(
     cache: ResultsCache, entry: CacheEntry, *, forced: bool, on_rows: Callable[[int, int], None]
 ) -> UnfoldedTable:
-    """Map no file of a network file system; yet remember there that outputs do not unfold."""
+    """Unfold outside of the network file system; only the fact that outputs do not unfold is stored there."""
     found = _open_kept(entry, forced=forced)
     if found is not None and found.table is None:
         return found
@@ -155,16 +155,16 @@ def _make(
 
 
 def _open_made(folder: Path, unfolding: Unfolding, token: str) -> UnfoldedTable:
-    """Map a table where it was made; its folder may go while it is mapped."""
+    """Map a table where it was built; its folder may be deleted while it is mapped."""
     table = read_unfolded(folder / TABLE_FILE, token) if unfolding.unfolded else None
     return UnfoldedTable(unfolding, table, token=token)
 
 
 def _keep(entry: CacheEntry, folder: Path, unfolding: Unfolding, token: str) -> bool:
-    """Move a table beside the results; tell whether it has left its folder."""
+    """Move a table beside the results; return whether it has left its folder."""
     note = {"version": VERSION, "token": token, "made_from": _mark(entry), **unfolding.to_json()}
     names = (TABLE_FILE, NOTE_FILE) if unfolding.unfolded else (NOTE_FILE,)
-    with suppress(OSError):  # the entry was replaced or cleared meanwhile, or is only to be read
+    with suppress(OSError):  # the entry was replaced or deleted, or is read-only
         (folder / NOTE_FILE).write_text(json.dumps(note, indent=1), encoding="utf-8")
         for name in names:
             (folder / name).chmod(0o600)
@@ -180,7 +180,7 @@ def _open_kept(entry: CacheEntry, *, forced: bool) -> UnfoldedTable | None:
         token = note.pop("token")
         unfolding = Unfolding.from_json(note)
         if forced and not unfolding.unfolded and not unfolding.reason:
-            return None  # it was not asked for then
+            return None  # unfolding was not forced then
         if not unfolding.unfolded or not (unfolding.fits or forced):
             return UnfoldedTable(unfolding, None, token=token)
         path = entry.folder / TABLE_FILE
@@ -191,5 +191,5 @@ def _open_kept(entry: CacheEntry, *, forced: bool) -> UnfoldedTable | None:
 
 
 def _mark(entry: CacheEntry) -> list[Any]:
-    """Tell the results of an entry from those that another fetch may put in their place."""
+    """Return facts that identify the results of an entry, which another fetch may replace."""
     return [entry.fetched.isoformat(), entry.size]

@@ -1,7 +1,7 @@
-"""A chunk of outputs decoded into columns: most rows in C++, the odd ones one by one, none of them bent.
+"""Decode a chunk of outputs into columns: most rows in C++, others one by one, without changing a value.
 
-Rows that match the pattern of a known shape are read by Arrow with exactly that shape. All other rows are
-read with Python's parser; what they hold widens the columns of the chunk, or is an error of theirs alone.
+Rows that match the pattern of a known shape are read by Arrow with exactly that shape. All other rows are read
+with Python's parser; they widen the columns of the chunk, or become row errors.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from sutro_magic.structured.fast_path import Mask
 
 MANY_ROWS = 2_000
-"""So many rows of unknown shape are worth another look for what they have in common."""
-MOST_LOOKS = 4
+"""With this many rows of unknown shape left, another shape is inferred from them."""
+MAX_SAMPLES = 4
 
 
 _Indices = Any  # a numpy array of int64
 
 
 class TooManyColumnsError(ValueError):
-    """The outputs have more keys than a table should have columns."""
+    """The outputs have too many different keys for a table."""
 
     def __init__(self) -> None:
         super().__init__(f"they have more than {limits.UNFOLDED_COLUMNS:,} different keys")
@@ -52,18 +52,18 @@ class TooManyColumnsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """Columns decoded from a chunk of outputs, and what could not be.
+    """Columns decoded from a chunk of outputs, and the rows that failed.
 
     Attributes
     ----------
     shapes, columns : dict
-        By where they come from; each column is as long as the chunk.
+        By key path; each column is as long as the chunk.
     raw, errors : pyarrow.StringArray
-        Text and reason of the outputs that are errors; null in all other rows.
+        Text and reason of outputs that failed; null in all other rows.
     nulls, failed, objects : int
-        Outputs that are null, that are errors, that are JSON objects (some errors among them).
+        Numbers of outputs that are null, that failed, and that are JSON objects (some failures included).
     misfits : int
-        Errors that are objects of another kind than the plan expects.
+        Failures that are objects of another kind than the plan expects.
     """
 
     shapes: dict[Key, Shape]
@@ -87,9 +87,9 @@ class _Part:
 
 @dataclass
 class _Form:
-    """A shape in which outputs come, and where its columns are in it.
+    """A shape of outputs, and the position of its columns.
 
-    With ``inner``, the content of an envelope is text in which the fields are to be found.
+    With ``inner``, the content of an envelope is text that contains the fields.
     """
 
     shape: Shape
@@ -97,7 +97,7 @@ class _Form:
     inner: Plan | None = None
 
     def unpack(self, columns: list[pa.Array]) -> dict[Key, tuple[Shape, pa.Array]]:
-        """Return shape and values of each column."""
+        """Return shape and values of each column by key path."""
         if self.content is None:
             return {(name,): (kind, columns[i]) for i, (name, kind) in enumerate(self.shape.fields)}
         inside = columns[0].flatten()
@@ -107,46 +107,46 @@ class _Form:
         return {**found, REASONING_KEY: (TEXT, columns[1])}
 
 
-def decode(texts: pa.StringArray, plan: Plan) -> Chunk:
+def decode(strings: pa.StringArray, plan: Plan) -> Chunk:
     """Decode a chunk of outputs.
 
     Parameters
     ----------
-    texts : pyarrow.StringArray
-        Outputs; null where there is none.
+    strings : pyarrow.StringArray
+        Outputs; null if missing.
     plan : Plan
         Its guess may be empty.
     """
-    rows = np.arange(len(texts))
-    present = texts
-    if texts.null_count:
-        rows = rows[texts.is_valid().to_numpy(zero_copy_only=False)]
-        present = texts.drop_null()
+    rows = np.arange(len(strings))
+    present = strings
+    if strings.null_count:
+        rows = rows[strings.is_valid().to_numpy(zero_copy_only=False)]
+        present = strings.drop_null()
     parts, odd = _read_known(present, rows, plan)
     objects = sum(len(part.rows) for part in parts)
     misfits = 0
     read_rows, values, error_rows, reasons = [], [], [], []
-    for row, text in zip(odd.tolist(), texts.take(pa.array(odd)).to_pylist(), strict=True):
+    for row, text in zip(odd.tolist(), strings.take(pa.array(odd)).to_pylist(), strict=True):
         try:
             values.append(read_fields(text, plan))
             read_rows.append(row)
             objects += 1
         except RowError as error:
-            # Not the error itself: it would keep alive all that led to it.
+            # Keep only the text: the exception would keep its traceback alive.
             reasons.append(str(error))
             error_rows.append(row)
             objects += error.is_object
             misfits += isinstance(error, MisfitError)
-    shapes, columns = _merge(len(texts), parts, np.array(read_rows, dtype=np.int64), values, plan)
-    places = np.full(len(texts), -1)
+    shapes, columns = _merge(len(strings), parts, np.array(read_rows, dtype=np.int64), values, plan)
+    places = np.full(len(strings), -1)
     places[error_rows] = np.arange(len(error_rows))
     failed = pa.array(places, mask=places < 0)
     return Chunk(
         shapes=shapes,
         columns=columns,
-        raw=texts.take(pa.array(error_rows, pa.int64())).take(failed),
+        raw=strings.take(pa.array(error_rows, pa.int64())).take(failed),
         errors=pa.array(reasons, pa.string()).take(failed),
-        nulls=texts.null_count,
+        nulls=strings.null_count,
         failed=len(reasons),
         objects=objects,
         misfits=misfits,
@@ -156,17 +156,17 @@ def decode(texts: pa.StringArray, plan: Plan) -> Chunk:
 # --- rows of a known shape --------------------------------------------------------------------
 
 
-def _read_known(texts: pa.Array, rows: _Indices, plan: Plan) -> tuple[list[_Part], _Indices]:
-    """Read all rows of known shape; return them in parts, and the rows that are left."""
+def _read_known(strings: pa.Array, rows: _Indices, plan: Plan) -> tuple[list[_Part], _Indices]:
+    """Read all rows of known shapes; return them in parts, and the remaining rows."""
     parts: list[_Part] = []
     if plan.schema and not plan.schema.provable:
         return parts, rows
-    for look in range(MOST_LOOKS):
-        if look or not plan.guess:
-            # What is left has another shape; so much of it that it has one?
-            if look and len(rows) < MANY_ROWS:
+    for attempt in range(MAX_SAMPLES):
+        if attempt or not plan.guess:
+            # Infer another shape only if enough rows are left.
+            if attempt and len(rows) < MANY_ROWS:
                 break
-            fresh = learn(sample(texts), plan)
+            fresh = learn(sample(strings), plan)
             if fresh == plan:
                 break
             plan = fresh
@@ -174,10 +174,10 @@ def _read_known(texts: pa.Array, rows: _Indices, plan: Plan) -> tuple[list[_Part
             for complete in (True, False):
                 if not len(rows):
                     return parts, rows
-                mask, found = _read_form(texts, rows, form, plan, complete=complete)
+                mask, found = _read_form(strings, rows, form, plan, complete=complete)
                 parts += found
                 if mask.any():
-                    texts, rows = texts.filter(pa.array(~mask)), rows[~mask]
+                    strings, rows = strings.filter(pa.array(~mask)), rows[~mask]
     return parts, rows
 
 
@@ -198,10 +198,10 @@ def _envelope_of(content: Shape) -> Shape:
 
 
 def _read_form(
-    texts: pa.Array, rows: _Indices, form: _Form, plan: Plan, *, complete: bool
+    strings: pa.Array, rows: _Indices, form: _Form, plan: Plan, *, complete: bool
 ) -> tuple[Mask, list[_Part]]:
-    """Read the rows that have one form; return which, and what they hold."""
-    mask, columns = read_known(texts, form.shape, complete=complete)
+    """Read the rows of one form; return a mask of them and their content."""
+    mask, columns = read_known(strings, form.shape, complete=complete)
     if not mask.any():
         return mask, []
     if form.inner is not None:
@@ -224,7 +224,7 @@ def _read_form(
 def _read_inner(
     rows: _Indices, mask: Mask, columns: list[pa.Array], plan: Plan, *, complete: bool
 ) -> tuple[Mask, list[_Part]]:
-    """Read objects written as text inside of envelopes."""
+    """Read objects that are written as text in envelopes."""
     content, reasoning = columns
     if not complete and (content.null_count or reasoning.null_count):  # a key may be missing
         return np.zeros(len(mask), bool), []
@@ -247,7 +247,7 @@ def _read_inner(
 def _doubtful(
     columns: list[pa.Array], found: dict[Key, tuple[Shape, pa.Array]], plan: Plan, *, complete: bool
 ) -> Mask:
-    """Tell which rows may be errors although they have the shape."""
+    """Return which rows may be errors although they have the shape."""
     rows = len(columns[0]) if columns else 0
     doubtful = np.zeros(rows, bool)
     if plan.envelope != "none" and not complete:  # null, or a key that is missing
@@ -266,7 +266,7 @@ def _doubtful(
 def _merge(
     rows: int, parts: list[_Part], odd: _Indices, values: list[dict[Key, Any]], plan: Plan
 ) -> tuple[dict[Key, Shape], dict[Key, pa.Array]]:
-    """Put the parts and the odd rows together, in order, each column in the shape that fits all of it."""
+    """Combine the parts and the rows that were read one by one, in order, each column with a common shape."""
     keys = dict.fromkeys(key for found in (*(part.shapes for part in parts), *values) for key in found)
     if len(keys) > limits.UNFOLDED_COLUMNS:
         raise TooManyColumnsError
@@ -279,7 +279,7 @@ def _merge(
     columns: dict[Key, pa.Array] = {}
     for key in keys:
         own = [value.get(key) for value in values]
-        # What is declared comes first: it says of which objects keys may be missing.
+        # Declared shapes come first: they say which keys of objects may be missing.
         known = [plan.declared.get(key, NULL), *(part.shapes.get(key, NULL) for part in parts)]
         shape = settle(join_all([*known, *map(shape_of, own)]))
         pieces = [_piece(part, key, shape) for part in parts]

@@ -1,7 +1,7 @@
-"""The unfolded table on disk: uncompressed Arrow IPC, written once, then mapped into memory.
+"""The unfolded table on disk: uncompressed Arrow IPC, written once, then memory-mapped.
 
-While it is written, a column may turn out to be wider than its first rows showed. Then a new segment is
-begun, and in the end all segments are brought to the final shapes, exactly; most jobs have one segment.
+A column may turn out to be wider than its first rows. Then a new segment is started, and at the end all segments
+are converted to the final shapes without loss; most jobs have one segment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ERROR_FIELDS = (pa.field("_raw", pa.string()), pa.field("_error", pa.string()))
 TOKEN = b"sutro_magic"
 
 Layout = Sequence[pa.Field | tuple[str, "Key"]]
-"""Columns in order: a field that is passed through, or name and origin of one that was unfolded."""
+"""Columns in order: a field that is passed through, or name and key path of an unfolded column."""
 
 
 @dataclass
@@ -45,13 +45,13 @@ class UnfoldedFileWriter:
     Parameters
     ----------
     path : pathlib.Path
-        The file; segments are beside it.
+        The file; segments are written beside it.
     layout : callable
-        From the origins of the unfolded columns, in order, to the columns of the table.
+        Maps the key paths of the unfolded columns to the columns of the table, in order.
     shapes : mapping
-        Shapes that are known before any row is seen.
+        Shapes that are known in advance.
     token : str
-        Kept in the file; `read_unfolded` asks for it.
+        Stored in the file; `read_unfolded` checks it.
     """
 
     def __init__(
@@ -75,29 +75,29 @@ class UnfoldedFileWriter:
         others: Mapping[str, pa.Array],
         rows: int,
     ) -> None:
-        """Write some rows.
+        """Write rows.
 
         Parameters
         ----------
         shapes, columns : mapping
             Shapes and values of the unfolded columns.
         others : mapping of str to pyarrow.Array
-            The columns that are passed through.
+            Columns that are passed through.
         rows : int
         """
         for key, shape in shapes.items():
             self.shapes[key] = join(self.shapes.get(key, NULL), shape)
         segment = self._open_segment()
-        assert segment.writer is not None  # noqa: S101 - it was opened just now
+        assert segment.writer is not None  # noqa: S101 - just opened
         segment.writer.write_batch(_batch(segment, shapes, columns, others, rows))
 
     def close(self, settle: Callable[[Shape], Shape]) -> None:
-        """Bring all rows to the final shapes and put the file in place.
+        """Convert all rows to the final shapes and put the file in place.
 
         Parameters
         ----------
         settle : callable
-            From the shape of a column to the one in which it is kept.
+            Maps the shape of a column to its final shape.
         """
         final = {key: settle(shape) for key, shape in self.shapes.items()}
         if not self._segments:
@@ -113,7 +113,7 @@ class UnfoldedFileWriter:
             os.fsync(file.fileno())
 
     def abandon(self) -> None:
-        """Close what is open; whoever owns the folder deletes it."""
+        """Close open segments; the caller deletes the folder."""
         for segment in self._segments:
             if segment.writer is not None:
                 segment.writer.close()
@@ -159,14 +159,14 @@ class UnfoldedFileWriter:
 
 
 def read_unfolded(path: Path, token: str) -> pa.Table:
-    """Map an unfolded table into memory; nothing of it is read before it is used.
+    """Memory-map an unfolded table; data are read on access.
 
     Raises
     ------
     OSError, pyarrow.ArrowInvalid
-        When the file is not there, or damaged.
+        If the file is missing or damaged.
     ValueError
-        When it is another file than the one with this token.
+        If the token is another one.
     """
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_file(source).read_all()
@@ -175,10 +175,10 @@ def read_unfolded(path: Path, token: str) -> pa.Table:
 
 
 def read_some(path: Path, token: str, batches: Iterable[int], columns: Sequence[str]) -> pa.Table:
-    """Read some columns of some record batches into memory; parameters and errors as in `read_unfolded`.
+    """Read columns of record batches into memory; parameters and errors as in `read_unfolded`.
 
-    Not mapped: a file that goes while it is mapped over a network ends the program. The first column is read if none
-    is asked for, since a table without columns has no rows.
+    Not memory-mapped: if a mapped file is deleted over a network file system, the process is killed. Without columns,
+    the first one is read, because a table without columns has no rows.
     """
     with pa.OSFile(str(path)) as source:
         with pa.ipc.open_file(source) as reader:
@@ -193,7 +193,7 @@ def read_some(path: Path, token: str, batches: Iterable[int], columns: Sequence[
 
 def _check(schema: pa.Schema, token: str) -> None:
     if (schema.metadata or {}).get(TOKEN) != token.encode():
-        raise ValueError("another table")
+        raise ValueError("wrong token")
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -229,14 +229,14 @@ def _schema(layout: Layout, shapes: Mapping[Key, Shape]) -> pa.Schema:
         entry if isinstance(entry, pa.Field) else pa.field(entry[0], arrow_type(shapes[entry[1]]))
         for entry in layout
     ]
-    # Text as pandas holds it, so that it takes the file as it is.
+    # Strings with 64-bit offsets, as in pandas, so that it can use the file without a copy.
     return pa.schema(
         [field.with_type(pa.large_string()) if field.type == pa.string() else field for field in fields]
     )
 
 
 def _stores(segment: _Segment, shapes: Mapping[Key, Shape]) -> bool:
-    """Tell whether what a segment holds is, byte for byte, what it would be with these shapes."""
+    """Return whether the bytes of a segment would be the same with these shapes."""
     return segment.shapes.keys() == shapes.keys() and all(
         arrow_type(old) == arrow_type(shapes[key])
         and not (old.kind == "text" and shapes[key].kind == "mixed")

@@ -1,8 +1,8 @@
-"""One output read as one JSON object, strictly, or the reason why it is none.
+"""Parse one output as one JSON object, strictly, or raise an error with a reason.
 
-Python's own parser does the work; what it would let pass or change is refused: ``NaN``, numbers too large
-for a float, a key that stands twice, half a surrogate pair. Fenced code and text around JSON are refused
-too: what stands around an answer may take it back.
+Python's parser does the work, but what it would accept or change is rejected: ``NaN``, numbers too large for a
+float, duplicate keys, unpaired surrogates. Code fences and text around JSON are rejected too: the text may
+contradict the answer.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _SPACE = " \t\n\r"
 _KINDS = {
     type(None): "null",
     list: "an array",
-    str: "a text",
-    bool: "a truth value",
+    str: "a string",
+    bool: "a boolean",
     int: "a number",
     float: "a number",
 }
 
 
 class RowError(ValueError):
-    """Why an output could not be unfolded.
+    """The reason why an output could not be unfolded.
 
     Attributes
     ----------
     is_object : bool
-        Whether it is a JSON object all the same.
+        Whether the output is a JSON object nevertheless.
     """
 
     def __init__(self, reason: str, *, is_object: bool = False) -> None:
@@ -39,7 +39,7 @@ class RowError(ValueError):
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """Read a JSON object.
+    """Return the JSON object that a string represents.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def read_object(text: str) -> dict[str, Any]:
 
 
 def is_object(text: str) -> bool:
-    """Tell whether a text is a JSON object for Python's parser, be it one that we refuse or not."""
+    """Return whether a string is a JSON object for Python's parser, even if `read_object` rejects it."""
     try:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
@@ -62,12 +62,12 @@ def is_object(text: str) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """Name the kind of a value that is no object, with its article."""
+    """Return the kind of a value that is not an object, with its article."""
     return _KINDS.get(type(value), "a number")
 
 
 class _Repeated(dict[str, Any]):
-    """An object in which a key stands twice."""
+    """An object with a duplicate key."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -76,7 +76,7 @@ class _Repeated(dict[str, Any]):
 
 
 class _Constant:
-    """A word that Python's parser takes for a number."""
+    """A word that Python's parser accepts as a number."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -87,7 +87,7 @@ def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found if len(found) == len(pairs) else _Repeated(pairs)
 
 
-# Made once: a decoder with hooks takes longer to make than most outputs to read.
+# A module constant: creating a decoder with hooks takes longer than parsing most outputs.
 _DECODER = json.JSONDecoder(object_pairs_hook=_collect, parse_constant=_Constant)
 
 
@@ -98,7 +98,7 @@ def _read(text: str) -> Any:
         raise RowError(_what_is_wrong(text, error)) from None
     except RecursionError:
         reason = f"more than {limits.JSON_DEPTH} levels deep"
-    except ValueError:  # Python refuses to read integers of more than 4,300 digits
+    except ValueError:  # Python limits integers to 4,300 digits
         reason = "a number with thousands of digits"
     raise RowError(reason, is_object=text.lstrip(_SPACE)[:1] == "{")
 
@@ -106,14 +106,14 @@ def _read(text: str) -> Any:
 def _check(value: Any, depth: int = 0) -> None:
     if isinstance(value, str):
         if not value.isascii() and _has_half_pair(value):
-            raise RowError("half a surrogate pair, which is no text", is_object=True)
+            raise RowError("an unpaired surrogate, which is not valid text", is_object=True)
     elif isinstance(value, float):
         if math.isinf(value):
             raise RowError("a number too large for a float", is_object=True)
     elif isinstance(value, _Constant):
         raise RowError(f"{value.name} is not JSON", is_object=True)
     elif isinstance(value, _Repeated):
-        raise RowError(f"the key {value.key[:60]!r} stands twice", is_object=True)
+        raise RowError(f"duplicate key {value.key[:60]!r}", is_object=True)
     elif isinstance(value, list | dict):
         if depth == limits.JSON_DEPTH:
             raise RowError(f"more than {limits.JSON_DEPTH} levels deep", is_object=True)

@@ -1,8 +1,8 @@
-r"""Regular expressions of JSON texts: which rows are certainly of a known shape.
+r"""Regular expressions that match JSON texts of a known shape.
 
-A row that matches is one JSON object of that shape, whole and valid, by RFC 8259; Arrow can then read it
-without any guess. A row that does not match is not bad, only not known: it is read with Python's own
-parser. RE2, which runs these, looks at each character once.
+A row that matches is one complete and valid JSON object of that shape, by RFC 8259, and Arrow can read it without
+type inference. A row that does not match is not necessarily bad: it is read with Python's parser. RE2, which
+runs the expressions, needs linear time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HEX = "[0-9A-Fa-f]"
 _SPACE = r"[ \t\n\r]*"
-# Halves of surrogate pairs only in pairs: alone they are no text.
+# Surrogates only in pairs: an unpaired one is not valid text.
 _ESCAPE = (
     rf'\\(?:["\\/bfnrt]|u(?:[0-9A-Ca-cEFef]{_HEX}{{3}}|[Dd][0-7]{_HEX}{{2}}'
     rf"|[Dd][89ABab]{_HEX}{{2}}\\u[Dd][C-Fc-f]{_HEX}{{2}}))"
@@ -24,26 +24,26 @@ _ESCAPE = (
 _SCALARS: dict[Kind, str] = {
     "null": "null",
     "bool": "(?:true|false)",
-    # As many digits as certainly fit.
+    # Only as many digits as certainly fit.
     "int": "-?(?:0|[1-9][0-9]{0,17})",
     "long": "-?(?:0|[1-9][0-9]{0,17})",
     "big": "-?(?:0|[1-9][0-9]{0,37})",
-    # Integers only where a float is exact; exponents that neither overflow nor vanish.
+    # Integers only where a float is exact; exponents that neither overflow nor underflow.
     "float": r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,2})?",
     "text": rf'"(?:[^"\\\x00-\x1f]|{_ESCAPE})*"',
 }
 
 
 def row_pattern(shape: Shape, *, complete: bool) -> str:
-    """Return the expression that whole rows of a shape match.
+    """Return the regular expression of complete rows of a shape.
 
     Parameters
     ----------
     shape : Shape
-        Of an object, without `MIXED` in it.
+        Shape of an object without `MIXED`.
     complete : bool
-        Whether all keys must be there, in the order of the shape; otherwise any of them, in any order,
-        perhaps twice. Objects inside that are not loose are always complete.
+        Whether all keys must be present, in the order of the shape; otherwise any of them, in any order, possibly more
+        than once. Nested objects that are not loose are always complete.
     """
     return f"^{_SPACE}{_object(shape, complete=complete)}{_SPACE}$"
 
@@ -83,5 +83,5 @@ def _key(key: str) -> str:
 
 
 def _literal(text: str) -> str:
-    # RE2 knows fewer escapes than Python: everything but letters, digits and _ goes by its number.
+    # RE2 has fewer escapes than Python: everything but letters, digits and _ is written as a code point.
     return re.sub(r"[^0-9A-Za-z_]", lambda match: f"\\x{{{ord(match[0]):x}}}", text)

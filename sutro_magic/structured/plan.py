@@ -1,7 +1,7 @@
-"""How the outputs of a job are to be read, and one output read that way.
+"""The plan for reading the outputs of a job, and reading one output by it.
 
-A reasoning model answers with an envelope of exactly ``content`` and ``reasoning_content``; what was asked
-for is its content, be it an object, an object written as JSON text, or plain text.
+Reasoning models answer with an envelope of exactly ``content`` and ``reasoning_content``. The answer is the
+content: an object, an object written as JSON text, or plain text.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from sutro_magic.structured.schema import OutputSchema
 
 Key = tuple[str, ...]
-"""Where a column comes from: ``("age",)``, or ``("content", "age")`` inside an envelope."""
+"""Key path of a column: ``("age",)``, or ``("content", "age")`` in an envelope."""
 
 Envelope = Literal["none", "fields", "content"]
-"""Whether outputs are envelopes, and then whether their content is objects to be unfolded."""
+"""Whether outputs are envelopes, and whether their content is unfolded."""
 
 CONTENT = "content"
 REASONING = "reasoning_content"
@@ -35,15 +35,15 @@ SAMPLE_ROWS = 400
 
 @dataclass(frozen=True)
 class Plan:
-    """How outputs are to be read.
+    """Plan for reading outputs.
 
     Attributes
     ----------
     envelope : str
     schema : OutputSchema or None
-        Of the fields; inside the envelope if there is one.
+        Schema of the fields; inside the envelope if there is one.
     guess : dict
-        Shapes that most rows are expected to have, by where they come from.
+        Expected shapes of most rows, by key path.
     """
 
     envelope: Envelope = "none"
@@ -52,26 +52,26 @@ class Plan:
 
     @property
     def prefix(self) -> Key:
-        """Where the fields are."""
+        """Key path of the fields."""
         return CONTENT_KEY if self.envelope == "fields" else ()
 
     @property
     def declared(self) -> dict[Key, Shape]:
-        """Shapes that the schema declares, by where they come from."""
+        """Shapes declared by the schema, by key path."""
         if self.schema is None:
             return {}
         return {(*self.prefix, name): shape for name, shape in self.schema.declared.items()}
 
 
 class MisfitError(RowError):
-    """An object, but not of the kind that the plan expects."""
+    """The output is an object, but not of the kind that the plan expects."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, is_object=True)
 
 
 def read_fields(text: str, plan: Plan) -> dict[Key, Any]:
-    """Read one output as the plan says.
+    """Return the fields of one output according to the plan.
 
     Raises
     ------
@@ -96,33 +96,35 @@ def read_fields(text: str, plan: Plan) -> dict[Key, Any]:
 
 
 def is_envelope(value: Mapping[str, Any]) -> bool:
-    """Tell whether an object has exactly the keys of an envelope, and text or null as reasoning."""
+    """Return whether an object has exactly the keys of an envelope, and text or null as reasoning."""
     return value.keys() == {CONTENT, REASONING} and isinstance(value[REASONING], str | None)
 
 
-def learn(texts: Iterable[str], plan: Plan) -> Plan:
-    """Return the plan with the shapes that most of some outputs have.
+def learn(strings: Iterable[str], plan: Plan) -> Plan:
+    """Return the plan with the most frequent shapes of some outputs.
 
-    Declared columns come first and keep their shape; what the schema leaves open is filled in.
+    Declared columns come first and keep their shape; shapes that the schema leaves open are filled in.
     """
-    seen: dict[Key, list[Shape]] = {}
-    for text in texts:
+    shapes_of: dict[Key, list[Shape]] = {}
+    for text in strings:
         try:
             fields = read_fields(text, plan)
         except RowError:
             continue
         for key, value in fields.items():
-            seen.setdefault(key, []).append(shape_of(value))
-    # A column that is mixed in itself is never expected: its rows are read one by one.
-    found = {key: dominant(s for s in shapes if settle(s).kind != "mixed") for key, shapes in seen.items()}
+            shapes_of.setdefault(key, []).append(shape_of(value))
+    # A mixed column is never expected: its rows are read one by one.
+    found = {
+        key: dominant(s for s in shapes if settle(s).kind != "mixed") for key, shapes in shapes_of.items()
+    }
     guess = {key: fill(shape, found.get(key, NULL)) for key, shape in plan.declared.items()}
     return replace(plan, guess={**guess, **{key: shape for key, shape in found.items() if key not in guess}})
 
 
-def sample(texts: pa.Array, rows: int = SAMPLE_ROWS) -> list[str]:
-    """Take outputs evenly over all of them, the first among them."""
-    step = max(1, len(texts) // rows)
-    taken = texts.take(pa.array(range(0, len(texts), step), pa.int64())).to_pylist()
+def sample(strings: pa.Array, rows: int = SAMPLE_ROWS) -> list[str]:
+    """Return a sample of outputs at regular intervals, including the first."""
+    step = max(1, len(strings) // rows)
+    taken = strings.take(pa.array(range(0, len(strings), step), pa.int64())).to_pylist()
     return [text for text in taken if text is not None]
 
 
@@ -136,7 +138,7 @@ def _fields(value: dict[str, Any], plan: Plan) -> dict[Key, Any]:
 
 
 def _as_declared(value: Any, shape: Shape) -> Any:
-    """Write 1.0 as 1 where the schema says integer, for which it may stand."""
+    """Return a value with 1.0 as 1 where the schema says integer, which JSON schema allows."""
     if shape.kind == "int" and isinstance(value, float):
         return int(value)
     if shape.kind == "list" and shape.item and isinstance(value, list):

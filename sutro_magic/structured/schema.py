@@ -1,9 +1,9 @@
-"""A job's JSON schema: the columns that it declares, and whether rows keep to it.
+"""A job's JSON schema: its declared columns, and validation of rows.
 
-Two views of one schema. `OutputSchema.violation` is the judge: the ``jsonschema`` library, one row at a
-time. `OutputSchema.suspects` looks at whole columns, quickly, and returns every row that the judge might
-refuse; what it lets pass, the judge would let pass. A schema with words that columns cannot be tested
-for is not `provable`: then the judge sees every row.
+There are two validators. `OutputSchema.violation` is authoritative: the ``jsonschema`` library, one row at a time.
+`OutputSchema.suspects` checks whole columns quickly and returns every row that may be invalid; rows that it
+accepts are valid. A schema with keywords that cannot be checked by column is not `provable`: then every row is
+validated with the library.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 
 from sutro_magic.structured.shapes import (
     BOOL,
-    DEEPEST_TYPE,
     FLOAT,
     INT,
+    MAX_TYPE_DEPTH,
     NULL,
     TEXT,
     Shape,
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 _TYPES = {"string": TEXT, "integer": INT, "number": FLOAT, "boolean": BOOL, "null": NULL}
 _STRUCTURE = {"type", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf", "$ref"}
-_SAYS_NOTHING = {
+_ANNOTATIONS = {
     "title", "description", "default", "example", "examples", "format", "deprecated", "readOnly", "writeOnly",
     "$schema", "$id", "$comment", "$defs", "definitions",
 }  # fmt: skip
 _CHECKS: dict[str, Callable[[pa.Array, Any], pa.Array]] = {
-    # Each tells, value by value, what does not keep to it; null for null.
+    # Each returns which values are invalid; null for null.
     "minimum": lambda array, limit: pc.less(array, pa.scalar(limit)),
     "maximum": lambda array, limit: pc.greater(array, pa.scalar(limit)),
     "exclusiveMinimum": lambda array, limit: pc.less_equal(array, pa.scalar(limit)),
@@ -65,12 +65,12 @@ class OutputSchema:
     Parameters
     ----------
     schema : mapping
-        As it was given with the job.
+        The schema given with the job.
 
     Raises
     ------
     ValueError
-        When it is no schema, or not one of objects.
+        If it is not a schema, or not one of objects.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -86,23 +86,23 @@ class OutputSchema:
 
     @property
     def is_settled(self) -> bool:
-        """Whether it leaves the shape of no column open."""
+        """Whether the schema determines the shapes of all columns."""
         return not _is_open(self.shape)
 
     @property
     def declared(self) -> dict[str, Shape]:
-        """Shapes of the declared columns, in order; `NULL` where the schema leaves it open."""
+        """Shapes of the declared columns, in order; `NULL` where the schema is open."""
         return dict(self.shape.fields)
 
     @property
     def closed(self) -> bool:
-        """Whether no other keys are allowed."""
+        """Whether other keys are forbidden."""
         return self._node.get("additionalProperties") is False
 
     @cached_property
     def _validator(self) -> Any:
-        """The judge; None if the schema is no valid one."""
-        # Imported for the first row that needs it: with its optional checkers it takes most of a second.
+        """The validator of the library; None if the schema is invalid."""
+        # Imported on first use: with its optional format checkers, the import takes most of a second.
         import jsonschema
         import referencing
 
@@ -111,23 +111,23 @@ class OutputSchema:
             kind.check_schema(self._root)
         except jsonschema.SchemaError:
             return None
-        # A registry of its own, since the library's default one would fetch references over the network.
+        # An empty registry, because the default one fetches references over the network.
         return kind(self._root, registry=referencing.Registry())
 
     def violation(self, value: dict[str, Any]) -> str | None:
-        """Say in short how an output violates the schema; None if it does not."""
+        """Return a short description of how an output violates the schema, or None if it is valid."""
         if self._validator is None:
             return None
         import jsonschema
 
         try:
             error = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
-        except Exception as failure:  # noqa: BLE001 - each library of references and expressions has its own
+        except Exception as failure:  # noqa: BLE001 - libraries for references and patterns raise their own
             return f"cannot be checked against the schema: {type(failure).__name__}"
         return None if error is None else _in_short(error)
 
     def suspects(self, columns: Mapping[str, pa.Array], rows: int, *, complete: bool) -> pa.Array:
-        """Return rows that may violate the schema, as a boolean array.
+        """Return which rows may violate the schema, as a boolean array.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class OutputSchema:
             Values of rows that have the declared shape.
         rows : int
         complete : bool
-            Whether it is known that no key is missing, at any depth.
+            Whether it is known that no key is missing at any depth.
         """
         arrays = [
             columns[key] if key in columns else pa.nulls(rows, pa.string()) for key, _ in self.shape.fields
@@ -147,14 +147,14 @@ class OutputSchema:
             OverflowError,
             TypeError,
             re.error,
-        ):  # limits that no column can be tested for
+        ):  # limits that cannot be checked by column
             return pc.invert(_all_false(rows))
 
     # --- the schema as a shape ----------------------------------------------------------------
 
     def _shape(self, node: Any, depth: int = 0) -> Shape:
         node = self._resolve(node)
-        if not isinstance(node, dict) or depth > DEEPEST_TYPE:
+        if not isinstance(node, dict) or depth > MAX_TYPE_DEPTH:
             return NULL
         kinds, node = self._kinds(node)
         nullable = "null" in kinds
@@ -167,7 +167,7 @@ class OutputSchema:
             return replace(list_of(item), nullable=nullable)
         if kind == "object":
             if not node.get("properties") and depth:
-                return NULL  # a free mapping: what its values are is seen from them
+                return NULL  # a mapping: its shape is inferred from the values
             fields = [
                 (key, self._shape(inner, depth + 1)) for key, inner in node.get("properties", {}).items()
             ]
@@ -175,7 +175,7 @@ class OutputSchema:
         return replace(_TYPES[kind], nullable=nullable)
 
     def _kinds(self, node: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
-        """Return the JSON types that a node allows, and the node that says more about the one that is not null."""
+        """Return the JSON types that a node allows, and the node that describes the type other than null."""
         declared = node.get("type")
         if declared is not None:
             kinds = {declared} if isinstance(declared, str) else set(declared)
@@ -201,42 +201,42 @@ class OutputSchema:
             kinds |= found
             if found != {"null"}:
                 chosen = inner
-        # Two objects in one choice are no one shape.
+        # A choice between two objects has no single shape.
         several = sum(1 for choice in choices if self._resolve(choice) != {"type": "null"})
         return (kinds, chosen) if several == 1 else (set(), node)
 
     def _resolve(self, node: Any) -> Any:
-        for _ in range(DEEPEST_TYPE):
+        for _ in range(MAX_TYPE_DEPTH):
             if not isinstance(node, dict) or "$ref" not in node:
                 return node
             reference = node["$ref"]
             if not isinstance(reference, str) or not reference.startswith("#/"):
-                raise ValueError("a reference to elsewhere")
+                raise ValueError("an external reference")
             found: Any = self._root
             for part in reference[2:].split("/"):
                 found = found[part.replace("~1", "/").replace("~0", "~")]
             node = found
-        raise ValueError("references in a circle")
+        raise ValueError("circular references")
 
-    # --- columns against the schema -----------------------------------------------------------
+    # --- validation of columns ----------------------------------------------------------------
 
     def _is_provable(self, node: Any, depth: int = 0) -> bool:
-        if isinstance(node, dict) and "$ref" in node and set(node) - {"$ref"} - _SAYS_NOTHING:
+        if isinstance(node, dict) and "$ref" in node and set(node) - {"$ref"} - _ANNOTATIONS:
             return False
         node = self._resolve(node)
         if node is True or node == {}:
             return True
-        if not isinstance(node, dict) or depth > DEEPEST_TYPE or not _has_known_words(node):
+        if not isinstance(node, dict) or depth > MAX_TYPE_DEPTH or not _has_known_words(node):
             return False
         kinds, inner = self._kinds(node)
         if inner is not node:  # a choice between something and null
             choices = set(node) & {"anyOf", "oneOf"}
-            alone = set(node) <= choices | _SAYS_NOTHING and len(choices) == 1
+            alone = set(node) <= choices | _ANNOTATIONS and len(choices) == 1
             twice = "oneOf" in node and "null" in self._kinds(inner)[0]
             return alone and not twice and self._is_provable(inner, depth + 1)
         if not kinds:
-            return not set(node) - _SAYS_NOTHING
-        mapping = depth > 0 and "object" in kinds and not node.get("properties")  # it has no columns
+            return not set(node) - _ANNOTATIONS
+        mapping = depth > 0 and "object" in kinds and not node.get("properties")  # a mapping has no columns
         return (
             len(kinds - {"null"}) == 1
             and not mapping
@@ -245,7 +245,7 @@ class OutputSchema:
         )
 
     def _suspects(self, node: Any, shape: Shape, array: pa.Array, *, complete: bool) -> pa.Array:
-        """Tell which values, other than null, may violate a node."""
+        """Return which values, other than null, may violate a node."""
         node = self._resolve(node)
         rows = len(array)
         found = _all_false(rows)
@@ -282,23 +282,23 @@ class OutputSchema:
 
 
 def is_object_schema(schema: Mapping[str, Any] | None) -> bool:
-    """Tell whether a schema describes objects."""
+    """Return whether a schema describes objects."""
     return schema is not None and (
         schema.get("type") == "object" or ("type" not in schema and bool(schema.get("properties")))
     )
 
 
 def declares(schema: Mapping[str, Any] | None, *names: str) -> bool:
-    """Tell whether a schema declares fields of all these names."""
+    """Return whether a schema declares fields of all these names."""
     properties = (schema or {}).get("properties")
     return isinstance(properties, dict) and set(names) <= set(properties)
 
 
 def _has_known_words(node: dict[str, Any]) -> bool:
-    """Tell whether all that a node says can be tested for in a column."""
+    """Return whether all keywords of a node can be checked by column."""
     values = [*node.get("enum", ()), node.get("const")]
     return (
-        not set(node) - _STRUCTURE - _SAYS_NOTHING - set(_CHECKS)
+        not set(node) - _STRUCTURE - _ANNOTATIONS - set(_CHECKS)
         and isinstance(node.get("additionalProperties", True), bool)
         and all(isinstance(value, str | int | float | None) for value in values)
         and ("type" not in node or not set(node) & {"anyOf", "oneOf"})
@@ -326,13 +326,13 @@ def _json_type(value: Any) -> str:
 def _is_none_of(array: pa.Array, values: list[Any]) -> pa.Array:
     known = [value for value in values if value is not None]
     if any(isinstance(value, bool) for value in known) != pa.types.is_boolean(array.type):
-        return array.is_valid()  # values of other types among them: the judge decides
+        return array.is_valid()  # mixed types: left to the library
     allowed = pa.array(known, array.type)
     return pc.and_(array.is_valid(), pc.invert(pc.is_in(array, allowed)))
 
 
 def _does_not_match(array: pa.Array, pattern: str) -> pa.Array:
-    # With Python's own expressions, as the judge does: RE2 takes some of them otherwise.
+    # With Python's regular expressions, as the library does: RE2 interprets some of them differently.
     search = re.compile(pattern).search
     distinct = array.dictionary_encode()
     bad = [search(text) is None for text in distinct.dictionary.to_pylist()]
@@ -350,18 +350,18 @@ def _at(places: pa.Array, rows: int) -> pa.Array:
 def _in_short(error: Any) -> str:
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
     where = where.lstrip(".")[:80]
-    return f"violates the schema: {where + ': ' if where else ''}{_said(error.validator, error.validator_value, error)}"
+    return f"violates the schema: {where + ': ' if where else ''}{_reason(error.validator, error.validator_value, error)}"
 
 
-def _said(word: str, limit: Any, error: Any) -> str:
+def _reason(word: str, limit: Any, error: Any) -> str:
     if word == "type":
         return f"not of type {' or '.join(limit) if isinstance(limit, list) else limit}"
     if word == "required":
         return f"no {', '.join(key for key in limit if key not in error.instance)[:80]}"
-    return _SAID.get(word) or f"not within {word} {str(limit)[:60]}"
+    return _REASONS.get(word) or f"not within {word} {str(limit)[:60]}"
 
 
-_SAID = {
+_REASONS = {
     "additionalProperties": "keys that the schema does not allow",
     "enum": "none of the allowed values",
     "const": "not the one allowed value",

@@ -1,7 +1,7 @@
-"""Shapes: what kind of JSON value a column holds, and which shape holds two kinds without changing either.
+"""Shapes: the kinds of JSON values in a column, and how to combine them without loss.
 
-A shape is wide enough for every value that it was made from, and exact for each of them. Values that
-have no such shape in common make the shape `MIXED`: they stay JSON text.
+A shape represents every value it was made from exactly. Values without such a common shape have the shape
+`MIXED`: they stay JSON text.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 Kind = Literal["null", "bool", "int", "long", "big", "float", "text", "list", "object", "mixed"]
 
 EXACT_IN_FLOAT = 2**53
-"""Up to this size every integer is a float64 as well."""
+"""Up to this magnitude, float64 represents every integer."""
 
 BIG_DIGITS = 38
-"""Digits of the integers that fit `pyarrow.decimal128`."""
+"""Digits of integers in `pyarrow.decimal128`."""
 
-DEEPEST_TYPE = 16
-"""Levels of lists and objects in a typed column; Arrow's own files end at 64."""
+MAX_TYPE_DEPTH = 16
+"""Maximum nesting of lists and objects in a typed column; Arrow's file format allows 64."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The kind of the values of one column, or of what is inside them.
+    """Kind of the values of a column, or of nested values.
 
     Attributes
     ----------
     kind : str
-        ``int`` is an integer that is exact as float64, ``long`` one of 64 bits, ``big`` one of up to 38
+        ``int`` is an integer that float64 represents exactly, ``long`` one of 64 bits, ``big`` one of up to 38
         digits.
     item : Shape or None
-        Of a list: what its elements are.
+        Shape of the elements of a list.
     fields : tuple of (str, Shape)
-        Of an object: its keys, in order.
+        Keys of an object, in order.
     loose : bool
-        Of an object: whether keys may be missing, as a JSON schema allows. Without a schema, objects
-        with other keys are values of another kind: filling in nulls would change them.
+        Whether keys of an object may be missing, as a JSON schema allows. Without a schema, objects with other keys
+        are another kind of value: filling in nulls would change them.
     nullable : bool
-        Whether null may stand in its place.
+        Whether null is allowed.
     """
 
     kind: Kind
@@ -67,7 +67,7 @@ _INTEGERS: tuple[Kind, ...] = ("int", "long", "big")
 
 
 def shape_of(value: Any, depth: int = 0) -> Shape:  # noqa: PLR0911 - one line a kind
-    """Tell the shape of one value, as `json.loads` gives it."""
+    """Return the shape of a value from `json.loads`."""
     if value is None:
         return NULL
     if isinstance(value, bool):
@@ -78,7 +78,7 @@ def shape_of(value: Any, depth: int = 0) -> Shape:  # noqa: PLR0911 - one line a
         return _shape_of_integer(value)
     if isinstance(value, float):
         return FLOAT
-    if depth >= DEEPEST_TYPE:
+    if depth >= MAX_TYPE_DEPTH:
         return MIXED
     if isinstance(value, list):
         return list_of(join_all(shape_of(item, depth + 1) for item in value))
@@ -86,13 +86,13 @@ def shape_of(value: Any, depth: int = 0) -> Shape:  # noqa: PLR0911 - one line a
 
 
 def list_of(item: Shape) -> Shape:
-    """Return the shape of lists; what has no type inside has none outside."""
-    # Decimals stay at the top: not every engine has them in lists.
+    """Return the shape of lists; `MIXED` if the elements have no type."""
+    # Decimals only at the top level: not every engine supports them in lists.
     return MIXED if item.kind in {"mixed", "big"} else Shape("list", item=item)
 
 
 def object_of(fields: Iterable[tuple[str, Shape]], *, loose: bool = False, nullable: bool = True) -> Shape:
-    """Return the shape of objects; what has no type inside has none outside."""
+    """Return the shape of objects; `MIXED` if a field has no type."""
     kept = tuple(fields)
     if any(shape.kind in {"mixed", "big"} for _, shape in kept):
         return MIXED
@@ -100,12 +100,12 @@ def object_of(fields: Iterable[tuple[str, Shape]], *, loose: bool = False, nulla
 
 
 def row_of(fields: Iterable[tuple[str, Shape]], *, nullable: bool = True) -> Shape:
-    """Return the shape of whole outputs, whose keys become columns: any of them may be missing."""
+    """Return the shape of whole outputs; their keys become columns, and any of them may be missing."""
     return Shape("object", fields=tuple(fields), loose=True, nullable=nullable)
 
 
 def join(one: Shape, other: Shape) -> Shape:  # noqa: PLR0911 - one line a rule
-    """Return the narrowest shape in which the values of both are exact."""
+    """Return the narrowest shape that represents the values of both exactly."""
     if one == other:
         return one
     if "null" in {one.kind, other.kind}:
@@ -118,15 +118,15 @@ def join(one: Shape, other: Shape) -> Shape:  # noqa: PLR0911 - one line a rule
     if one.kind == other.kind:
         return replace(one, nullable=nullable)
     if one.kind in _INTEGERS and other.kind in _INTEGERS:
-        prompt_loader = one if _INTEGERS.index(one.kind) > _INTEGERS.index(other.kind) else other
-        return replace(prompt_loader, nullable=nullable)
+        wider = one if _INTEGERS.index(one.kind) > _INTEGERS.index(other.kind) else other
+        return replace(wider, nullable=nullable)
     if {one.kind, other.kind} == {"int", "float"}:
         return replace(FLOAT, nullable=nullable)
     return MIXED
 
 
 def join_all(shapes: Iterable[Shape]) -> Shape:
-    """Join any number of shapes; `NULL` for none."""
+    """Return the join of any number of shapes; `NULL` for none."""
     joined = NULL
     for shape in shapes:
         joined = join(joined, shape)
@@ -134,7 +134,7 @@ def join_all(shapes: Iterable[Shape]) -> Shape:
 
 
 def fill(declared: Shape, found: Shape) -> Shape:
-    """Return a declared shape with what was found where it is open."""
+    """Return a declared shape, completed with an observed one where the declaration is open."""
     if declared.kind == "null":
         return found
     if declared.kind == found.kind == "list" and declared.item and found.item:
@@ -149,7 +149,7 @@ def fill(declared: Shape, found: Shape) -> Shape:
 
 
 def dominant(shapes: Iterable[Shape]) -> Shape:
-    """Return a shape that most of the values have, leaving out those that would make it `MIXED`."""
+    """Return the most frequent shape, without shapes that would make it `MIXED`."""
     found = NULL
     for shape, _ in Counter(shapes).most_common():
         joined = join(found, shape)
@@ -159,7 +159,7 @@ def dominant(shapes: Iterable[Shape]) -> Shape:
 
 
 def arrow_type(shape: Shape) -> pa.DataType:
-    """Return the Arrow type of a shape; a column without any value counts as text."""
+    """Return the Arrow type of a shape; a column without values is text."""
     if shape.kind == "list":
         return pa.list_(arrow_type(shape.item or NULL))
     if shape.kind == "object":
@@ -168,7 +168,7 @@ def arrow_type(shape: Shape) -> pa.DataType:
 
 
 def settle(shape: Shape) -> Shape:
-    """Return the final shape of a column: objects that never have a key have no type in most engines."""
+    """Return the final shape of a column: objects that are always empty have no type in most engines."""
     return MIXED if _has_empty_object(shape) else shape
 
 

@@ -1,7 +1,7 @@
-"""JSON outputs into typed columns: when, into which, and the table that comes of it.
+"""Unfold JSON outputs into typed columns: the decision, the column names, and the resulting table.
 
-Outputs unfold when the job has a schema of objects, or when at least half of them are JSON objects. Every
-row is either unfolded, each value as it was sent, or an error with its text and a reason; see
+Outputs are unfolded if the job has an object schema, or if at least half of them are JSON objects. Every row is
+either unfolded without changing a value, or a failure with its text and a reason; see
 `sutro_magic.structured.decode`. Rows are decoded in chunks, so memory does not grow with the job.
 """
 
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 32_768
 CHUNK_BYTES = 16 << 20
-"""Bytes of text that are decoded at once; a few times as many are in memory."""
-MOST_HELD_BYTES = 64 << 20
-"""Of outputs that are held at once, unless a single one is longer."""
-MOST_WORKERS = 4
+"""Bytes of text decoded at once; a few times as much is in memory."""
+MAX_HELD_BYTES = 64 << 20
+"""Bytes of outputs in memory at once, unless a single one is longer."""
+MAX_WORKERS = 4
 
 _RESERVED = ("inputs", "outputs", "cumulative_logprobs", "confidence_score", "_raw", "_error", "_row")
 _LAST = ("cumulative_logprobs", "confidence_score")
@@ -57,24 +57,24 @@ _CANDIDATE = r"^[ \t\n\r]*\{"
 
 @dataclass(frozen=True, kw_only=True)
 class Unfolding:
-    """What came of unfolding a job's outputs.
+    """Unfolding statistics of a job's outputs.
 
     Attributes
     ----------
     unfolded : bool
-        Whether there are columns in place of ``outputs``.
+        Whether columns replace ``outputs``.
     fits : bool
-        Whether outputs unfold without being told to.
+        Whether outputs are unfolded by default.
     rows, nulls, objects, failed : int
-        All outputs; those that are null; those that are JSON objects; those that are errors.
+        Numbers of all outputs, of nulls, of JSON objects, and of failures.
     columns : tuple of str
-        Names of the columns that were unfolded.
+        Names of the unfolded columns.
     mixed : tuple of str
-        Those of the columns that are JSON text, since their values have no type in common.
+        Unfolded columns that are JSON text because their values have no common type.
     notes : tuple of str
-        What must be said about columns.
+        Remarks about columns, for the caption.
     reason : str
-        Why outputs were not unfolded, where it is not that they are no objects.
+        Why outputs were not unfolded, if they are objects.
     """
 
     unfolded: bool
@@ -89,12 +89,12 @@ class Unfolding:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Describe it in values that JSON can hold."""
+        """Return the statistics as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Unfolding:
-        """Read what `to_json` wrote; TypeError when it is anything else."""
+        """Return statistics from the output of `to_json`; raise TypeError if it is invalid."""
         lists = {name: tuple(data[name]) for name in ("columns", "mixed", "notes")}
         return cls(**{**data, **lists})
 
@@ -116,25 +116,25 @@ def unfold(
     source : pathlib.Path
         The results file.
     table : CanonicalTable
-        What its columns are.
+        Description of its columns.
     target : pathlib.Path
-        Where the unfolded table goes, if there is one: all columns of the view with those that were
-        unfolded in place of ``outputs``, then ``_raw`` and ``_error``.
+        File to create if outputs are unfolded: all columns of the view, with the unfolded ones in place of
+        ``outputs``, then ``_raw`` and ``_error``.
     token : str
-        Written into the file, so that it is told apart from others.
+        Stored in the file to identify it.
     schema : mapping, optional
         The job's JSON schema.
     forced : bool
-        Unfold whatever there is.
+        Unfold also if outputs do not fit.
     on_rows : callable
-        Told how many rows of how many are done.
+        Called with the rows done and the total.
 
     Raises
     ------
     CorruptResultsError
-        When the results file cannot be read.
+        If the results file cannot be read.
     OSError
-        When the target cannot be written.
+        If the target cannot be written.
     """
     wire = reader.read_schema(source, table, inputs=True, logprobs=True, plain=True)
     if not pa.types.is_string(wire.field("outputs").type):
@@ -187,7 +187,7 @@ def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _count(job: _Job) -> Unfolding:
-    """Count outputs that are JSON objects, as far as that is needed; ``fits`` means: decode to be sure."""
+    """Count JSON objects as far as necessary; with ``fits``, decoding has to confirm the result."""
     nulls = done = found = size = 0
     kept: list[pa.Array] = []
     for batch in job.batches():
@@ -199,7 +199,7 @@ def _count(job: _Job) -> Unfolding:
         if found * 2 >= job.table.num_rows:
             return Unfolding(unfolded=False, fits=True, rows=job.table.num_rows, nulls=0, objects=0)
         size += candidates.nbytes
-        if size <= MOST_HELD_BYTES:
+        if size <= MAX_HELD_BYTES:
             kept.append(candidates)
         else:
             kept.clear()
@@ -207,13 +207,13 @@ def _count(job: _Job) -> Unfolding:
     fits = bool(found) and found * 2 >= done - nulls
     objects = 0
     if not fits:
-        again = kept if size <= MOST_HELD_BYTES else map(_candidates, job.batches())
+        again = kept if size <= MAX_HELD_BYTES else map(_candidates, job.batches())
         objects = sum(is_object(text) for part in again for text in part.to_pylist())
     return Unfolding(unfolded=False, fits=fits, rows=done, nulls=nulls, objects=objects)
 
 
 def _candidates(batch: pa.RecordBatch) -> pa.Array:
-    """Return the outputs that look like JSON objects."""
+    """Return the outputs that may be JSON objects."""
     outputs = batch.column("outputs")
     return outputs.filter(pc.match_substring_regex(outputs, pattern=_CANDIDATE))
 
@@ -230,9 +230,9 @@ def _unfold(job: _Job, schema: Mapping[str, Any] | None, *, forced: bool, expect
         try:
             totals = _decode_all(job, plan, writer)
             fits = expected or (totals.objects > 0 and totals.objects * 2 >= totals.rows - totals.nulls)
-            second = _second_thought(plan, totals)
+            second = _revised_plan(plan, totals)
             if second is None and (fits or forced):
-                if not writer.shapes and not totals.failed:  # a table without columns has no rows either
+                if not writer.shapes and not totals.failed:  # a table without columns has no rows
                     return replace(totals.unfolding(), reason="they have no keys")
                 writer.close(settle)
                 names = _names(job.wire, list(writer.shapes))
@@ -278,19 +278,19 @@ class _Totals:
 
 
 def _first_plan(job: _Job, schema: Mapping[str, Any] | None) -> Plan:
-    """Look at the first rows that have outputs."""
-    texts: list[str] = []
+    """Return a plan based on the first rows with outputs."""
+    strings: list[str] = []
     for batch in job.batches():
-        texts = sample(batch.column("outputs").drop_null())
-        if texts:
+        strings = sample(batch.column("outputs").drop_null())
+        if strings:
             break
     fields = None
     if schema is not None:
         try:
             fields = OutputSchema(schema)
-        except ValueError:  # no schema that anything can be checked against
+        except ValueError:  # invalid schema: rows are not validated
             fields = None
-    values = [value for text in texts if (value := _object(text)) is not None]
+    values = [value for text in strings if (value := _object(text)) is not None]
     envelopes = [value for value in values if is_envelope(value)]
     plan = Plan(schema=fields)
     if envelopes and len(envelopes) * 2 >= len(values) and not declares(schema, CONTENT, REASONING):
@@ -300,11 +300,11 @@ def _first_plan(job: _Job, schema: Mapping[str, Any] | None) -> Plan:
         plan = Plan("fields", fields) if unfold_content else Plan("content")
     if fields is not None and fields.is_settled and plan.declared:
         return replace(plan, guess=plan.declared)
-    return learn(texts, plan)
+    return learn(strings, plan)
 
 
-def _second_thought(plan: Plan, totals: _Totals) -> Plan | None:
-    """Return another plan if most objects were not what the first rows promised."""
+def _revised_plan(plan: Plan, totals: _Totals) -> Plan | None:
+    """Return another plan if most objects do not match the first rows."""
     if totals.misfits * 2 <= totals.objects or plan.schema is not None:
         return None
     return Plan("content") if plan.envelope == "fields" else Plan()
@@ -319,7 +319,7 @@ def _object(text: Any) -> dict[str, Any] | None:
 
 def _decode_all(job: _Job, plan: Plan, writer: UnfoldedFileWriter) -> _Totals:
     totals = _Totals()
-    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    workers = min(os.cpu_count() or 1, MAX_WORKERS)
     waiting: deque[tuple[pa.RecordBatch, Future[Chunk]]] = deque()
 
     def write_one() -> None:
@@ -340,7 +340,7 @@ def _decode_all(job: _Job, plan: Plan, writer: UnfoldedFileWriter) -> _Totals:
                 size = batch.column("outputs").nbytes
                 while (
                     waiting
-                    and size + sum(one.column("outputs").nbytes for one, _ in waiting) > MOST_HELD_BYTES
+                    and size + sum(one.column("outputs").nbytes for one, _ in waiting) > MAX_HELD_BYTES
                 ):
                     write_one()
                 waiting.append((batch, pool.submit(decode, batch.column("outputs"), plan)))
@@ -355,7 +355,7 @@ def _decode_all(job: _Job, plan: Plan, writer: UnfoldedFileWriter) -> _Totals:
 
 
 def _wider(plan: Plan, found: Mapping[Key, Shape]) -> Plan:
-    """Expect from now on what was found meanwhile, of the columns that are expected."""
+    """Return the plan with expected columns widened by what was found in the meantime."""
     guess = dict(plan.guess)
     for key, shape in plan.guess.items():
         joined = join(shape, found.get(key, NULL))
@@ -375,18 +375,18 @@ def _layout(wire: pa.Schema, keys: Sequence[Key]) -> Layout:
 
 
 def _passed(name: str) -> str:
-    """Name a column that is passed through; a carried one makes room for those that say what failed."""
+    """Return the name of a column that is passed through; carried columns give way to `_raw`, `_error` and `_row`."""
     return f"{name}.carried" if name in {"_raw", "_error", "_row"} else name
 
 
 def _names(wire: pa.Schema, keys: Sequence[Key]) -> dict[Key, str]:
-    """Name the unfolded columns: as their field, or with a prefix where that name is taken or reserved."""
+    """Return the names of the unfolded columns, with a prefix where a name is taken or reserved."""
     envelope = any(len(key) > 1 for key in keys)
     ordered = sorted(keys, key=lambda key: envelope and key == REASONING_KEY)
     reserved = {*_RESERVED, *map(_passed, wire.names), *([REASONING] if envelope else [])}
     names: dict[Key, str] = {}
     taken = set(reserved)
-    for key in ordered:  # first those that keep their own names
+    for key in ordered:  # columns that keep their names come first
         own = envelope and key == REASONING_KEY and REASONING not in wire.names
         if own or key[-1] not in reserved:
             names[key] = key[-1]
@@ -408,7 +408,7 @@ def _notes(names: Mapping[Key, str], shapes: Mapping[Key, Shape]) -> tuple[str, 
     for key, name in names.items():
         kind = shapes[key].kind
         if kind == "mixed":
-            notes.append(f"`{name}` stays JSON text: its values have no type in common")
+            notes.append(f"`{name}` stays JSON text: its values have no common type")
         elif kind == "big":
-            notes.append(f"`{name}` holds integers beyond 64 bits, exactly, as decimals")
+            notes.append(f"`{name}` has integers beyond 64 bits, as exact decimals")
     return tuple(notes)

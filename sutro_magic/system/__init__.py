@@ -1,6 +1,6 @@
-"""What the operating system provides: files, locks, disks, resources, cancellation.
+"""Operating system services: files, locks, disks, resources, cancellation.
 
-Must not know anything of Sutro but its errors.
+Must not know anything about Sutro except its errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which bytes of a file are there."""
+"""Sets of byte ranges."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 class Ranges:
-    """Ranges of bytes, each from a first byte to before a last; they are sorted and do not touch.
+    """Sorted, disjoint half-open byte ranges.
 
     Parameters
     ----------
     ranges : iterable of pairs of int, optional
-        ValueError or TypeError for anything else.
+        Raises ValueError or TypeError if they are not valid ranges.
     """
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
@@ -23,7 +23,7 @@ class Ranges:
         self.total = 0
         for start, stop in ranges:
             if type(start) is not int or type(stop) is not int or not 0 <= start < stop:
-                raise ValueError("no range")
+                raise ValueError("invalid range")
             self.add(start, stop)
 
     def __bool__(self) -> bool:
@@ -31,11 +31,11 @@ class Ranges:
 
     @property
     def end(self) -> int:
-        """Where the last range ends."""
+        """End of the last range, 0 if there is none."""
         return self._ranges[-1][1] if self._ranges else 0
 
     def add(self, start: int, stop: int) -> None:
-        """Note that some bytes are there."""
+        """Add a range, merging it with its neighbours."""
         if start >= stop:
             return
         first = bisect.bisect_left(self._ranges, start, key=lambda held: held[1])
@@ -47,7 +47,7 @@ class Ranges:
         self.total += (stop - start) - sum(b - a for a, b in merged)
 
     def missing(self, size: int) -> list[tuple[int, int]]:
-        """Return the ranges that are not there, of a file of so many bytes."""
+        """Return the ranges missing from a file of this size."""
         gaps = []
         place = 0
         for start, stop in self._ranges:
@@ -59,5 +59,5 @@ class Ranges:
         return gaps
 
     def to_json(self) -> list[list[int]]:
-        """Return them as lists."""
+        """Return the ranges as lists of two integers."""
         return [list(held) for held in self._ranges]

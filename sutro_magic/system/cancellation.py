@@ -1,8 +1,8 @@
-"""Work over the network that can be stopped at once: by Ctrl-C, or from another thread.
+"""Cancellable network operations: by Ctrl-C, or from another thread.
 
-A thread that waits for bytes cannot be told to stop waiting. So the work runs in a thread of its own,
-whoever wants its outcome waits in a way that can be interrupted, and to stop it its sockets are shut
-down: then every wait ends. What the work has to tell is told in the thread that waits.
+A thread that is blocked in a read cannot be interrupted. So an operation runs in a thread of its own while the
+caller waits interruptibly. To stop it, its sockets are shut down, which ends every blocking read. Callbacks
+run in the thread of the caller.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TICK_SECONDS = 0.1
-"""How often whoever waits looks whether to stop."""
+"""Interval at which a waiting thread checks for cancellation."""
 JOIN_SECONDS = 0.8
-"""For so long the end of work that was stopped is waited for; it then ends in the background."""
+"""Maximum wait for the end of a cancelled operation; it then ends in the background."""
 
 T = TypeVar("T")
 
-_scope: ContextVar[CancelScope | None] = ContextVar("sutro_magic_errand", default=None)
+_scope: ContextVar[CancelScope | None] = ContextVar("sutro_magic_scope", default=None)
 _sockets: WeakKeyDictionary[socket.socket, CancelScope] = WeakKeyDictionary()
 _sockets_lock = ThreadLock()
 _deadline: ContextVar[Deadline | None] = ContextVar("sutro_magic_deadline", default=None)
@@ -38,25 +38,25 @@ _last_socket: ContextVar[weakref.ref[socket.socket] | None] = ContextVar("sutro_
 
 
 class CancelScope:
-    """A piece of work that can be stopped, and its parts.
+    """A cancellable operation and its nested scopes.
 
     Parameters
     ----------
     parent : CancelScope, optional
-        Work of which this is a part: it stops with it, and tells by it.
+        Enclosing scope: stopping it stops this one, and its thread runs the callbacks of this one.
     """
 
     def __init__(self, parent: CancelScope | None = None) -> None:
         self._parent = parent
         self._stop = threading.Event()
         self._parts: list[CancelScope] = []
-        self.said: queue.SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = (
-            queue.SimpleQueue() if parent is None else parent.said
+        self.calls: queue.SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = (
+            queue.SimpleQueue() if parent is None else parent.calls
         )
-        self.last_words: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self.final_calls: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
     def part(self) -> CancelScope:
-        """Return a scope for a part of the work."""
+        """Return a nested scope."""
         part = CancelScope(self)
         self._parts.append(part)
         if self._stop.is_set():
@@ -65,29 +65,29 @@ class CancelScope:
 
     @property
     def stopped(self) -> bool:
-        """Whether the work is to end."""
+        """Whether the operation was stopped."""
         return self._stop.is_set()
 
     def check(self) -> None:
-        """Raise `FetchCancelledError` if the work is to end."""
+        """Raise `FetchCancelledError` if the operation was stopped."""
         if self._stop.is_set():
             raise cancelled()
 
     def sleep(self, seconds: float) -> None:
-        """Wait; raise `FetchCancelledError` as soon as the work is to end."""
+        """Sleep; raise `FetchCancelledError` as soon as the operation is stopped."""
         if self._stop.wait(seconds):
             raise cancelled()
 
-    def tell(self, callback: Callable[..., object], *arguments: Any) -> None:
-        """Let a callback be called in the thread that waits for the work."""
-        self.said.put((callback, arguments))
+    def notify(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Schedule a callback in the thread that waits for the operation."""
+        self.calls.put((callback, arguments))
 
-    def tell_at_end(self, callback: Callable[..., object], *arguments: Any) -> None:
-        """Let a callback be called when the work has ended, also when it was stopped."""
-        self.last_words.append((callback, arguments))
+    def notify_at_end(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Schedule a callback for the end of the operation, even if it is stopped."""
+        self.final_calls.append((callback, arguments))
 
     def stop(self) -> None:
-        """End the work: its sockets are shut down, so that no thread of it waits for bytes any more."""
+        """Stop the operation: shut down its sockets, so that blocking reads end."""
         self._stop.set()
         for part in list(self._parts):
             part.stop()
@@ -98,7 +98,7 @@ class CancelScope:
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
-        """Let the requests that this thread sends inside belong to the work."""
+        """Assign the requests that this thread sends in the context to the operation."""
         token = _scope.set(self)
         try:
             yield
@@ -107,13 +107,13 @@ class CancelScope:
 
 
 class Deadline:
-    """A ``with`` block that ends in time, though each of its reads brings something: its sockets are shut down then.
+    """Context manager with a total time limit, even if every single read makes progress: it shuts down the sockets.
 
     Parameters
     ----------
     seconds : float
     reads_on : bool
-        Whether the block reads on in the answer that this thread was given last.
+        Whether the block continues reading the latest response of this thread.
     """
 
     def __init__(self, seconds: float, *, reads_on: bool = False) -> None:
@@ -123,7 +123,7 @@ class Deadline:
         if last is not None and (sock := last()) is not None:
             self._used.append(sock)
         self.over = False
-        """Whether the time was over before the block was."""
+        """Whether the time limit was reached."""
 
     def __enter__(self) -> Self:
         self._token = _deadline.set(self)
@@ -137,7 +137,7 @@ class Deadline:
         _deadline.reset(self._token)
 
     def use(self, sock: socket.socket) -> None:
-        """Note a socket; raise `TimeoutError` when it is too late to use one."""
+        """Register a socket; raise `TimeoutError` if the time is over."""
         with _sockets_lock:
             self._used.append(sock)
         if self.over:
@@ -152,20 +152,20 @@ class Deadline:
 
 
 def _shut(sock: socket.socket) -> None:
-    # The plain one: that of a TLS socket is not for use beside a read in another thread.
+    # socket.socket.shutdown, because SSLSocket.shutdown is not safe during a read in another thread.
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def check() -> None:
-    """Raise `FetchCancelledError` if the work of this thread is to end."""
+    """Raise `FetchCancelledError` if the operation of this thread was stopped."""
     scope = _scope.get()
     if scope is not None:
         scope.check()
 
 
 def sleep(seconds: float) -> None:
-    """Wait; raise `FetchCancelledError` as soon as the work of this thread, if it is any, is to end."""
+    """Sleep; raise `FetchCancelledError` as soon as the operation of this thread, if any, is stopped."""
     scope = _scope.get()
     if scope is None:
         time.sleep(seconds)
@@ -173,17 +173,17 @@ def sleep(seconds: float) -> None:
         scope.sleep(seconds)
 
 
-def tell(callback: Callable[..., object], *arguments: Any) -> None:
-    """Call a callback in the thread that waits for the work of this one; at once, if nobody does."""
+def notify(callback: Callable[..., object], *arguments: Any) -> None:
+    """Call a callback in the thread that waits for this one; directly if there is none."""
     scope = _scope.get()
     if scope is None:
         callback(*arguments)
     else:
-        scope.tell(callback, *arguments)
+        scope.notify(callback, *arguments)
 
 
 def sleep_unless(cancel: threading.Event | None, seconds: float) -> None:
-    """Wait; raise `FetchCancelledError` as soon as an event is set."""
+    """Sleep; raise `FetchCancelledError` as soon as an event is set."""
     if cancel is None:
         time.sleep(seconds)
     elif cancel.wait(seconds):
@@ -191,7 +191,7 @@ def sleep_unless(cancel: threading.Event | None, seconds: float) -> None:
 
 
 def use_socket(sock: socket.socket | None) -> None:
-    """Note that a socket is used by the work of this thread; raise if that is to end."""
+    """Register a socket with the operation of this thread; raise if that was stopped."""
     scope = _scope.get()
     if sock is None:
         return
@@ -209,14 +209,14 @@ def use_socket(sock: socket.socket | None) -> None:
 
 
 def run(work: Callable[[CancelScope], T], cancel: threading.Event | None = None) -> T:
-    """Do work in a thread of its own and wait for it.
+    """Run a function in a thread of its own and wait for it.
 
     Parameters
     ----------
     work : callable
-        Given an `CancelScope`; its outcome, or its error, is that of this function.
+        Called with a `CancelScope`; its result or exception becomes that of this function.
     cancel : threading.Event, optional
-        When it is set, the work ends with `FetchCancelledError` within a second.
+        Setting it ends the operation with `FetchCancelledError` within a second.
     """
     scope = CancelScope()
     outcome: list[T] = []
@@ -226,10 +226,10 @@ def run(work: Callable[[CancelScope], T], cancel: threading.Event | None = None)
         try:
             with scope.here():
                 outcome.append(work(scope))
-        except BaseException as error:  # noqa: BLE001 - raised by whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
             failure.append(error)
         finally:
-            scope.said.put(None)
+            scope.calls.put(None)
 
     if cancel is not None and cancel.is_set():
         raise cancelled()
@@ -240,10 +240,10 @@ def run(work: Callable[[CancelScope], T], cancel: threading.Event | None = None)
     except BaseException:
         scope.stop()
         thread.join(JOIN_SECONDS)
-        _tell_last(scope)
+        _run_final_calls(scope)
         raise
     thread.join()
-    _tell_last(scope)
+    _run_final_calls(scope)
     if failure:
         raise failure.pop()
     return outcome.pop()
@@ -252,19 +252,19 @@ def run(work: Callable[[CancelScope], T], cancel: threading.Event | None = None)
 def _listen(scope: CancelScope, cancel: threading.Event | None) -> None:
     while True:
         try:
-            said = scope.said.get(timeout=TICK_SECONDS)
+            call = scope.calls.get(timeout=TICK_SECONDS)
         except queue.Empty:
-            said = (_nothing, ())
+            call = (_nothing, ())
         if cancel is not None and cancel.is_set():
             raise cancelled()
-        if said is None:
+        if call is None:
             return
-        callback, arguments = said
+        callback, arguments = call
         callback(*arguments)
 
 
-def _tell_last(scope: CancelScope) -> None:
-    for callback, arguments in list(scope.last_words):
+def _run_final_calls(scope: CancelScope) -> None:
+    for callback, arguments in list(scope.final_calls):
         callback(*arguments)
 
 
@@ -273,5 +273,5 @@ def _nothing() -> None:
 
 
 def cancelled() -> FetchCancelledError:
-    """Return the error of work that was stopped."""
+    """Return the error of a cancelled operation."""
     return FetchCancelledError("The fetch was cancelled.")

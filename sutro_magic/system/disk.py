@@ -1,8 +1,7 @@
-"""What kind of disk a folder is on, and whether it has room.
+"""Properties of the disk a folder is on: network file system or local, and free space.
 
-On a network file system a file may vanish under the memory it is mapped into: a page of it that another client has
-deleted cannot be read any more, which ends the process, not just the query. So what is mapped is kept on a
-disk of this machine there.
+A memory-mapped file on a network file system may be deleted by another client; reading a missing page then
+kills the process with SIGBUS. So memory-mapped files are kept on a local disk in that case.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 from sutro_magic import limits
 
 MOUNTS = Path("/proc/self/mounts")
-"""Where Linux lists what is mounted; elsewhere every disk is taken for local."""
+"""Mounts, on Linux; on other systems every disk counts as local."""
 
 NETWORK_TYPES = re.compile(
     r"nfs\d?|lustre|gpfs|cifs|smb\d?|smbfs|beegfs|ceph|afs|ncpfs|wekafs|panfs|pvfs2|orangefs|glusterfs|"
@@ -27,13 +26,13 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 def is_on_network(path: Path, mounts: Path | None = None) -> bool:
-    """Tell whether a path is on a network file system, as far as the list of mounts says so.
+    """Return whether a path is on a network file system, according to the list of mounts.
 
     Parameters
     ----------
     path : pathlib.Path
     mounts : pathlib.Path, optional
-        A list of mounts in the format of ``/proc/mounts``; the system's own by default.
+        A file in the format of ``/proc/mounts``; the system's own by default.
     """
     try:
         lines = (mounts or MOUNTS).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -47,13 +46,13 @@ def is_on_network(path: Path, mounts: Path | None = None) -> bool:
             continue
         place = Path(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[1]))
         depth = len(place.parts)
-        if depth >= best and real.is_relative_to(place):  # of two at one place, the later one counts
+        if depth >= best and real.is_relative_to(place):  # a later mount hides an earlier one
             best, kind = depth, fields[2]
     return NETWORK_TYPES.fullmatch(kind) is not None
 
 
 def check_room(folder: Path) -> None:
-    """Raise `OSError` (``ENOSPC``) when a disk is nearly full: what has no known size must not fill it for all others."""
+    """Raise `OSError` (``ENOSPC``) if the disk is nearly full: output of unknown size must leave room for others."""
     disk = shutil.disk_usage(folder)
     if disk.free < min(limits.DISK_RESERVE_BYTES, disk.total // limits.DISK_RESERVE_SHARE):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,4 +1,4 @@
-"""What is said of an exception that is not a `SutroError`."""
+"""Map other exceptions to `SutroError`."""
 
 from __future__ import annotations
 
@@ -31,43 +31,43 @@ _NEXT_STEPS: dict[int, HintText] = {
         " empties it.",
     ),
     errno.EDQUOT: ("Free some of your quota: ", *_CACHE_SIZE, "."),
-    errno.EACCES: ("See who may write there, or move the cache: ", _CACHE_FOLDER),
-    errno.EPERM: ("See who may write there, or move the cache: ", _CACHE_FOLDER),
-    errno.EROFS: ("Nothing can be written there; move the cache: ", _CACHE_FOLDER),
+    errno.EACCES: ("Check the permissions, or move the cache: ", _CACHE_FOLDER),
+    errno.EPERM: ("Check the permissions, or move the cache: ", _CACHE_FOLDER),
+    errno.EROFS: ("The file system is read-only; move the cache: ", _CACHE_FOLDER),
     errno.EMFILE: "Too many files are open in this process: close some, or restart it.",
     errno.ENOMEM: "Free some memory: delete large variables, or restart the process.",
 }
 
 
 def explain(error: Exception) -> SutroError:
-    """Say in two lines what happened: a lack of memory, files or packages, or else a bug of ours.
+    """Return the error for an exception: out of memory, files, packages, or else an internal error.
 
     Parameters
     ----------
     error : Exception
-        Not a `SutroError`. What it says may hold an address or a key, which are taken out.
+        Not a `SutroError`. URLs and keys are removed from its message.
     """
-    said = shorten(" ".join(without_secrets(str(error)).split()), 200)
+    text = shorten(" ".join(without_secrets(str(error)).split()), 200)
     if isinstance(error, MemoryError):
         return ResourceError(
-            "There is not enough memory for that.",
+            "Out of memory.",
             hint=(
                 Hint("results"),
-                " takes a result of any size, as long as no frame is made of it; or free some memory.",
+                " handles results of any size unless they are converted to a frame; or free some memory.",
             ),
         )
     if isinstance(error, ImportError):
         return MissingPackageError(
-            f"A package could not be imported: {said}.",
+            f"A package could not be imported: {text}.",
             hint=(Hint("install", package="sutro-magic", upgrade=True), ", then restart the process."),
         )
-    # Libraries derive errors of their own from OSError; only the system's have a number.
+    # Libraries derive exceptions from OSError; only those of the system have an errno.
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         where = f" ({without_secrets(str(error.filename))})" if error.filename else ""
         return ResourceError(
             f"The system refused: {error.strerror}{where}.",
-            hint=_NEXT_STEPS.get(error.errno, ("Fix that. ", Hint("again"), " after it.")),
+            hint=_NEXT_STEPS.get(error.errno, ("Fix the cause. ", Hint("again"), " afterwards.")),
         )
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return InternalError(f"{type(error).__name__}{place}{': ' + said if said else '.'}")
+    return InternalError(f"{type(error).__name__}{place}{': ' + text if text else '.'}")

@@ -1,4 +1,4 @@
-"""Folders and files that only their owner can read, whatever the umask, and that are on the disk when we say so."""
+"""Private folders and files (0700, 0600 whatever the umask), and durable writes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _CACHEDIR_TAG = (
 
 
 def private_folder(root: Path, name: str) -> Path:
-    """Return a folder in a cache that only we can read; make it, and the cache, where they are missing.
+    """Return a private folder in a cache; create it and the cache if necessary.
 
     Raises
     ------
     OSError
-        When they cannot be made, or belong to somebody else.
+        If they cannot be created or belong to another user.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_owner(root)
@@ -46,15 +46,15 @@ def private_folder(root: Path, name: str) -> Path:
 
 
 def remove_untouched(parent: Path, *, since: float) -> None:
-    """Delete folders in which nothing was written since a time: killed processes have left them."""
+    """Delete folders in which nothing was written since a time; killed processes leave them behind."""
     for folder in parent.iterdir():
-        with contextlib.suppress(OSError):  # another process is done with it
+        with contextlib.suppress(OSError):  # another process has removed it
             if max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < since:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only we can read, down to the disk."""
+    """Write a private file and sync it to disk."""
     with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(text)
         file.flush()
@@ -62,7 +62,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def sha256_of(path: Path, on_bytes: Callable[[int], None] = lambda _done: None) -> str:
-    """Return the checksum of a file, in hexadecimal; told how many bytes are done."""
+    """Return the SHA-256 of a file in hexadecimal; ``on_bytes`` is called with the bytes done."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_HASH_CHUNK))
     done = 0
@@ -75,12 +75,12 @@ def sha256_of(path: Path, on_bytes: Callable[[int], None] = lambda _done: None) 
 
 
 def sync_and_hash(path: Path) -> str:
-    """Bring a file to the disk, and meanwhile take its checksum, which then costs next to nothing."""
+    """Sync a file to disk and return its SHA-256; hashing runs during the sync and costs almost no extra time."""
     failures: list[OSError] = []
 
     def sync() -> None:
         try:
-            with path.open("r+b") as file:  # Windows syncs only what may be written
+            with path.open("r+b") as file:  # Windows can sync only writable files
                 os.fsync(file.fileno())
         except OSError as error:
             failures.append(error)
@@ -97,6 +97,6 @@ def sync_and_hash(path: Path) -> str:
 
 
 def _check_owner(folder: Path) -> None:
-    """Raise `OSError` for a folder of another user, who could read and change what is put there."""
+    """Raise `OSError` if a folder belongs to another user, who could read and change its files."""
     if os.name != "nt" and os.geteuid() not in {0, folder.stat().st_uid}:
         raise PermissionError(errno.EPERM, "it belongs to another user")

@@ -1,16 +1,16 @@
-"""Numbers, sizes and times as people say them."""
+"""Format numbers, sizes, durations, costs and paths for people."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
 
-LEAST_COST = 0.0001
-"""Dollars; less is not told apart."""
+MIN_COST = 0.0001
+"""Dollars; smaller amounts are shown as ``under``."""
 
 
 def size(count: float) -> str:
-    """Say a number of bytes, in steps of 1,000: ``93.7 MB``."""
+    """Return a number of bytes in decimal units: ``93.7 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:  # noqa: PLR2004 - one step
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
@@ -19,7 +19,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say a duration: ``0.04 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return a duration: ``0.04 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds < 10:  # noqa: PLR2004 - below, fractions matter
         return f"{seconds:.2g} s" if seconds >= 0.01 else "0.01 s"  # noqa: PLR2004
     minutes, rest = divmod(round(seconds), 60)
@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 
 
 def age(time: datetime) -> str:
-    """Say how long ago something was: ``just now``, ``3 min ago``, ``5 days ago``."""
+    """Return the age of a time: ``just now``, ``3 min ago``, ``5 days ago``."""
     seconds = (datetime.now(UTC) - time).total_seconds()
     if seconds < 60:  # noqa: PLR2004
         return "just now"
@@ -43,21 +43,21 @@ def age(time: datetime) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Say a count: ``1 row``, ``2,000 rows``."""
+    """Return a count with its noun: ``1 row``, ``2,000 rows``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def cost(dollars: float | None) -> str | None:
-    """Say what something cost, in dollars: ``$0.1368``, ``$7.2000``, ``under $0.0001``; None if nobody knows."""
+    """Return an amount in dollars: ``$0.1368``, ``$7.2000``, ``under $0.0001``; None if it is unknown."""
     if dollars is None:
         return None
-    if 0 < dollars < LEAST_COST:
-        return f"under ${LEAST_COST}"
+    if 0 < dollars < MIN_COST:
+        return f"under ${MIN_COST}"
     return f"${dollars:,.4f}"
 
 
 def place(path: Path) -> str:
-    """Say a path, with ``~`` for the home folder: a notebook that is shared should not name its owner."""
+    """Return a path with ``~`` for the home folder: a shared notebook should not name its owner."""
     try:
         return f"~/{path.relative_to(Path.home()).as_posix()}"
     except ValueError:

@@ -1,9 +1,9 @@
-"""A lock on a file, so that of several processes that want the same results one fetches them.
+"""File lock between processes, so that several that need the same results download them once.
 
-It only saves work: on some network file systems every process gets it, on others nobody can, and results are
-right in any case. The kernel of the operating system holds it, so it ends with the process that has it, however
-that ends. (`filelock` was looked at: it leaves its files behind, and where locks are not supported it falls back to
-files whose mere existence locks, for ever if their owner is killed.)
+The lock only saves work: on some network file systems every process gets it, on others none does, and results
+are correct in any case. It is held by the kernel, so it ends with its process. (`filelock` was considered: it
+leaves its files behind, and where locks are not supported it falls back to files whose mere existence locks,
+for ever if their owner is killed.)
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIRST_PAUSE = 0.02
-LONGEST_PAUSE = 0.25
-_MOST_RACES = 100
+MAX_PAUSE = 0.25
+_MAX_RACES = 100
 
 if sys.platform == "win32":
     import msvcrt
@@ -43,14 +43,14 @@ else:
 
 
 class ThreadLock:
-    """A lock between threads that is free in a forked child: what held it there is a thread of the parent."""
+    """Lock between threads that is free in a forked child, where its owner, a thread of the parent, does not exist."""
 
     def __init__(self) -> None:
         self.free()
         _thread_locks.add(self)
 
     def free(self) -> None:
-        """Begin anew, as nobody's."""
+        """Replace the lock by a free one."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -73,18 +73,18 @@ if hasattr(os, "register_at_fork"):
 
 
 class FileLock:
-    """A lock between processes, and between threads, of one machine; between machines where the disk can.
+    """Lock between processes and threads of one machine, and between machines if the file system supports it.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file; it is there only while somebody has or wants the lock.
+        The lock file; it exists only while a process holds or wants the lock.
     seconds : float
-        How long to wait at most.
+        Maximum wait.
     on_wait : callable
-        Told once, when there is somebody to wait for.
+        Called once, before the first wait.
     sleep : callable
-        Waits for so many seconds; what it raises ends the wait.
+        Called with the seconds to sleep; an exception ends the wait.
     """
 
     def __init__(
@@ -101,42 +101,42 @@ class FileLock:
         self._handle: int | None = None
 
     def acquire(self) -> None:
-        """Wait until the lock is ours, the time is over, or it turns out that there are no locks here."""
+        """Wait until the lock is acquired, the time is over, or locks turn out to be unsupported."""
         deadline = time.monotonic() + self._seconds
         pause = FIRST_PAUSE
-        told = False
+        notified = False
         while not self._try():
             left = deadline - time.monotonic()
             if left <= 0:
                 return
-            if not told:
+            if not notified:
                 self._on_wait()
-                told = True
+                notified = True
             self._sleep(min(pause, left))
-            pause = min(pause * 1.5, LONGEST_PAUSE)
+            pause = min(pause * 1.5, MAX_PAUSE)
 
     def release(self) -> None:
-        """Let others have it; without effect if it is not ours."""
+        """Release the lock; do nothing if it is not held."""
         handle, self._handle = self._handle, None
         if handle is None:
             return
         with contextlib.suppress(OSError):
             if _is_at(handle, self._path):
-                self._path.unlink()  # first: whoever waits for this very file sees that it is gone
+                self._path.unlink()  # before unlocking, so that waiters see that the file is gone
         with contextlib.suppress(OSError):
-            _unlock(handle)  # a forked child may keep the file open
+            _unlock(handle)  # explicitly: a forked child may keep the file open
         os.close(handle)
 
     @contextlib.contextmanager
     def released(self) -> Iterator[None]:
-        """Let others have it for a while."""
+        """Release the lock in the context, and acquire it again afterwards."""
         self.release()
         yield
         self.acquire()
 
     def _try(self) -> bool:
-        """Tell whether waiting is over: the lock is ours, or there are no locks here."""
-        for _ in range(_MOST_RACES):
+        """Return whether waiting is over: the lock is held, or locks are unsupported."""
+        for _ in range(_MAX_RACES):
             try:
                 handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             except OSError:
@@ -152,7 +152,7 @@ class FileLock:
             if _is_at(handle, self._path):
                 self._handle = handle
                 return True
-            os.close(handle)  # its owner has deleted it just before we got it
+            os.close(handle)  # the previous owner deleted the file just before
         return True
 
 

@@ -1,4 +1,4 @@
-"""The packages that only some of the types need that `Results.to` takes."""
+"""Optional packages behind the conversion types of `Results.to`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OPTIONAL = ("polars", "dask")
-"""Types whose package has the same name, and is an extra of ours."""
+"""Types that need the package of the same name, which is an extra of this package."""
 
 
 def is_missing(as_type: str) -> bool:
-    """Tell whether the package behind a type is not installed; nothing is imported for it."""
+    """Return whether the package behind a type is missing, without importing it."""
     return as_type in OPTIONAL and importlib.util.find_spec(as_type) is None
 
 
 def installed(as_types: Iterable[str]) -> list[str]:
-    """Return the types that can be had here."""
+    """Return the types whose packages are installed."""
     return [name for name in as_types if not is_missing(name)]
 
 
@@ -33,6 +33,6 @@ def require(as_type: str) -> None:
     """Raise `MissingPackageError` if the package behind a type is not installed."""
     if is_missing(as_type):
         raise MissingPackageError(
-            f"{as_type} is not installed here.",
-            hint=(installation(as_type), " installs it; or choose another type."),
+            f"{as_type} is not installed.",
+            hint=(installation(as_type), " installs it. Or choose another type."),
         )

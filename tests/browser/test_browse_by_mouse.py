@@ -328,7 +328,7 @@ def test_a_fetch_that_fails_in_the_middle_says_why_and_loses_nothing(opened, pag
     press(browser, "Fetch")
     failed = task(browser, "Ten thousand films")
     expect(failed).to_have_class("sb-task sb-task-failed")
-    expect(failed).to_contain_text("cut off or damaged")
+    expect(failed).to_contain_text("truncated or damaged")
     expect(failed.locator(".sb-hint")).to_have_count(0)  # the button says what to do
     expect(browser.locator(".dt-info")).to_have_text("rows 1 to 10 of 2,000")
     picture(page, "failed-fetch")

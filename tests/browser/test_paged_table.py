@@ -653,7 +653,7 @@ def test_what_cannot_be_answered_is_said_and_taken_back(run, page, traffic):
     year.locator(".st-menu").click()
     for low, high, said in (
         ("abc", "", "'abc' is not a number. Correct the bound."),
-        ("2000", "1990", "Nothing lies from 2000 to 1990. Swap the bounds."),
+        ("2000", "1990", "No value is between 2000 and 1990. Swap the bounds."),
     ):
         panel.get_by_label("from").fill(low)
         panel.get_by_label("to", exact=True).fill(high)
