@@ -93,7 +93,7 @@ class SutroMagics(Magics, Settings):
             duckdb_engine.configure(self.threads, self.memory_limit)
         except ConfigurationError as error:
             # %config only logs what is raised here.
-            say(f"{error.message} The setting stays as it was. {error.hint}")
+            say(f"{error.message} The setting stays as it was. {error.shown_hint}")
             self.set_trait(change["name"], change["old"])
 
     @observe("cache_dir")

@@ -22,6 +22,8 @@ State = Literal["running", "done", "failed", "cancelled"]
 NOT_SHOWN = "Show puts them in place of the table below, which is in use."
 MOST_SHOWN = 3
 """Of those that are over, the oldest go first."""
+OUTSIDE = frozenset({"setting", "install", "login", "demo", "cache"})
+"""Actions of hints that no control of the browser does."""
 
 
 class Task:
@@ -143,9 +145,9 @@ class Task:
             self._end("done", self.summary, None if shown else NOT_SHOWN)
 
     def _fail(self, error: SutroError) -> None:
-        # Where a button tries again, only hints that lead out of the browser are of use.
-        has_button = self.again is not None and not set(error.actions) <= {"setting", "install"}
-        self._end("failed", error.message, None if has_button else error.shown_hint)
+        # Where a button tries again, only what cannot be done in the browser is of use.
+        is_of_use = self.again is None or set(error.actions) <= OUTSIDE
+        self._end("failed", error.message, error.shown_hint if is_of_use else None)
 
     def _end(self, state: State, text: str, hint: str | None) -> None:
         self.state, self.text, self.hint = state, one_line(text, 600), hint and one_line(hint, 300)
