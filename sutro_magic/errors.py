@@ -4,6 +4,7 @@
 
     SutroError
     ├── ArgumentError            a flag, a job id, a variable name or a value that cannot be used
+    │   └── UnknownAttributeError     `Results` has no such attribute
     ├── ConfigurationError       no usable deployment URL or API key
     ├── AuthenticationError      the service refused the key (401, 403)
     ├── ServiceError             the service, or the way to it, failed
@@ -277,6 +278,10 @@ def _printable(text: str) -> str:
 
 class ArgumentError(SutroError):
     """A flag, a job id, a variable name or a value that cannot be used."""
+
+
+class UnknownAttributeError(ArgumentError, AttributeError):
+    """`Results` has no such attribute; the hint has the call that was likely meant."""
 
 
 class ConfigurationError(SutroError):

@@ -51,7 +51,7 @@ def test_the_tree_at_the_head_of_the_module_is_the_tree():
         path[depth:] = [name]
         drawn[name] = path[depth - 1] if depth else None
     ours = [kind for kind in kinds() if kind.__module__.startswith("sutro_magic")]
-    real = {kind.__name__: kind.__base__.__name__ if kind is not SutroError else None for kind in ours}
+    real = {kind.__name__: kind.__bases__[0].__name__ if kind is not SutroError else None for kind in ours}
     assert drawn == real
 
 

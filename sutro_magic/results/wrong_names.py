@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sutro_magic.errors import ArgumentError, closest
+from sutro_magic.errors import UnknownAttributeError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,11 +34,7 @@ _RIGHT_CALLS = {
 }
 
 
-class WrongNameError(ArgumentError, AttributeError):
-    """`Results` has no such attribute."""
-
-
-def wrong_name(name: str, public: Iterable[str]) -> WrongNameError:
+def wrong_name(name: str, public: Iterable[str]) -> UnknownAttributeError:
     """Return the error for an attribute that does not exist, with the call that was likely meant."""
     call = _RIGHT_CALLS.get(name)
     if call is None:
@@ -48,7 +44,7 @@ def wrong_name(name: str, public: Iterable[str]) -> WrongNameError:
         import pandas as pd
 
         call = f"r.to_pandas().{name}" if hasattr(pd.DataFrame, name) else None
-    return WrongNameError(
+    return UnknownAttributeError(
         f"Results have no attribute {name!r}.",
         hint=call or "dir(r) lists what there is; r.to_pandas() is a DataFrame.",
     )
