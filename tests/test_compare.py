@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
+from captions import tooltip
 from test_engines import keep
 
 from sutro_magic.analysis import comparison
@@ -229,11 +230,15 @@ def test_the_magic_shows_figures_and_the_rows(kernel):
     agree = int(kernel.value("(a['label'] == b['label']).sum()"))
     mixed = int(kernel.value("((a['label'] == 'mixed') & (b['label'] == 'negative')).sum()"))
     for text in (figures["text/plain"], figures["text/html"]):
-        assert f"{agree:,} of 2,000" in text and "All inputs are the same." in text
-        assert "A: Film reviews, judged (job-demo-reviews), gpt-oss-20b" in text
+        assert (
+            f"{agree:,} of 2,000" in text
+            and "A: Film reviews, judged (job-demo-reviews) · gpt-oss-20b" in text
+        )
         assert "label: A down, B across" in text and str(mixed) in text
     assert "application/vnd.jupyter.widget-view+json" in widget
-    assert "label_A" in shown.result["text/html"] and "not bound" in shown.result["text/plain"]
+    assert "label_A" in shown.result["text/html"]
+    assert "All inputs are the same." in tooltip(figures)
+    assert shown.result["text/plain"].startswith("Aligned rows · 2,000 × ")
 
 
 def test_the_magic_binds_the_aligned_rows(kernel):

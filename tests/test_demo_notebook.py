@@ -165,15 +165,15 @@ def test_it_runs_top_to_bottom_without_a_network(lesson, offline, tmp_path):
     assert "The demo service runs" in shown(cells["demo"])
     assert "The capital of France is Paris." in shown(cells["magic"])
     assert "job-demo-films" in shown(cells["jobs"])
-    assert "films: pandas DataFrame, 10,000" in shown(cells["films"])
+    assert "films · DataFrame 10,000 × " in shown(cells["films"])
     assert "would_rewatch" in shown(cells["films-fields"])
     assert any("image/png" in output.get("data", {}) for output in cells["plot"].outputs)
     assert "Equal? True True" in shown(cells["formats"])
     assert "NaN" in shown(cells["careless"])
-    assert "reviews: pandas DataFrame, 2,000 x 4" in shown(cells["reviews"])
+    assert "reviews · DataFrame 2,000 × 4" in shown(cells["reviews"])
     assert "materials to an object" in shown(cells["museum"])
     assert "Reasoning: Each of 12" in shown(cells["puzzles"])
-    assert "Postcards, some of them unreadable (job-demo-broken): 30 outputs that did not parse" in shown(
+    assert "Postcards, some of them unreadable · 30 × 3 · outputs that did not parse" in shown(
         cells["broken"]
     )
     assert re.search(r"NaN +150", shown(cells["careful"]))
@@ -184,8 +184,8 @@ def test_it_runs_top_to_bottom_without_a_network(lesson, offline, tmp_path):
     assert "%sutro_wait job-demo-queued" in shown(cells["error-unfinished"])
     assert "SUCCEEDED" in shown(cells["wait"])
     assert "CorruptResultsError" in shown(cells["fault-on"])
-    assert "from the cache" in shown(cells["fault-cache"])
-    assert "fetched as parquet" in shown(cells["fault-off"])
+    assert " · from cache" in shown(cells["fault-cache"])
+    assert " · fetched in " in shown(cells["fault-off"])
     assert "Job browser: run this cell to open it" in shown(cells["browse"])
 
     outputs = json.dumps([cell.get("outputs", []) for cell in cells.values()])

@@ -224,9 +224,9 @@ def test_the_limit_is_a_setting(kernel):
     assert kernel.run("%config SutroMagics.cache_limit = '3GB'").ok
     kernel.run("%sutro_results job_12345 --quiet")
     shown = kernel.run("%sutro_cache list").displays[0]["text/plain"]
-    assert "of at most 3.0 GB" in shown and "last used" in shown and "just now" in shown
+    assert " of 3.0 GB used\n" in shown and "last used" in shown and "just now" in shown
     said = kernel.run("%config SutroMagics.cache_limit = '3 elephants'").text
     assert "It stays '3GB'" in said and "'5GB'" in said
-    assert "of at most 3.0 GB" in kernel.run("%sutro_cache").displays[0]["text/plain"]
+    assert " of 3.0 GB used\n" in kernel.run("%sutro_cache").displays[0]["text/plain"]
     assert kernel.run("%config SutroMagics.cache_limit = ''").ok
     assert "3.0 GB" not in kernel.run("%sutro_cache").displays[0]["text/plain"]

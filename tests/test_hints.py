@@ -285,17 +285,17 @@ def test_what_a_front_end_shows_follows_the_magics_that_are_loaded(kernel):
     kernel.run(
         "import sutro_magic\nfrom sutro_magic.ui.render.views import results_caption\n"
         "session = sutro_magic.Session()\nsession.results('job-demo-zoo')\nfilms = session.results('job-demo-zoo')\n"
-        "def caption(): return ' '.join(results_caption(films))"
+        "def caption(): return ' '.join([*results_caption(films).lines, *results_caption(films).details])"
     )
     loaded = kernel.value("caption()")
-    assert "--refresh fetches it again" in loaded and "--name VAR binds it" in loaded
+    assert "--refresh fetches them again" in loaded and "--name VAR binds them" in loaded
     kernel.run(
         "try: session.results('job-demo-queued')\nexcept sutro_magic.SutroError as caught: said = str(caught)"
     )
     assert 'session.wait("job-demo-queued")' in kernel.value("said")
     kernel.run("%unload_ext sutro_magic")
     plain = kernel.value("caption()")
-    assert "refresh=True fetches it again" in plain and "--" not in plain
+    assert "refresh=True fetches them again" in plain and "--" not in plain
 
 
 def parser_of(magic):

@@ -412,11 +412,12 @@ def test_what_is_said_to_somebody_with_a_mouse_names_no_flags(browser):
         for _ in range(2):  # from the service and from the cache
             fetch(browser, job_id, unfold=unfold)
             captions += browser._result._table._setup["caption"]
+            captions.append(browser._result._table._setup["details"])
     fetch(browser, "job-demo-greetings")
     table = browser._result._table
     table._answer_prompts({})["after"]()
     assert "inputs" in table.results.columns
-    captions += table._setup["caption"]
+    captions += [*table._setup["caption"], table._setup["details"]]
     for name in ("class", "print", "_", "1df"):
         browser._result.name.value = name
         captions += [browser._result.said._state["notes"][0]["hint"]]

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import scripted
+from captions import tooltip
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -18,7 +19,11 @@ def table_of(reply):
     """Every table comes twice: as a widget, and as HTML and text that need no program."""
     *others, static = [*reply.displays, *([reply.result] if reply.result else [])]
     # A download that took long on a busy machine has left its one line of progress.
-    others = [bundle for bundle in others if set(bundle) != {"text/plain"}]
+    others = [
+        bundle
+        for bundle in others
+        if set(bundle) != {"text/plain"} and "sutro-progress" not in bundle.get("text/html", "")
+    ]
     assert [WIDGET in bundle for bundle in others] == [True]
     assert set(static) == {"text/html", "text/plain"}
     return static["text/plain"]
@@ -40,8 +45,9 @@ def test_the_last_line_of_a_cell_shows_the_results_and_keeps_them_in_underscore(
     reply = kernel.run("%sutro_results job_12345 --format parquet")
     shown = table_of(reply)
     assert "The capital of France is Paris." in shown
-    assert shown.startswith("not bound (--name VAR binds it)\n")
-    assert "2 rows x 1 column" in shown
+    assert re.match(r"[^\n]+ · 2 × 1 · fetched in [\d.]+ s\n", shown)
+    assert "--name VAR binds them to a variable" in tooltip(reply.result)
+    assert "2 rows, 1 column, " in tooltip(reply.result)
     assert kernel.value("type(_).__name__") == "Results"
 
 
@@ -49,13 +55,13 @@ def test_assigning_shows_nothing_and_binds_the_results(kernel):
     reply = kernel.run("r = %sutro_results job_12345")
     assert reply.ok and reply.result is None and not reply.displays and not reply.text
     assert kernel.value("r.num_rows, r.columns") == "(2, ['outputs'])"
-    assert kernel.run("r").result["text/plain"].startswith("r: Results, 2 x 1")
+    assert kernel.run("r").result["text/plain"].startswith("r · Results 2 × 1 · ")
 
 
 def test_name_shows_at_once_binds_pandas_and_returns_nothing(kernel):
     reply = kernel.run("%sutro_results job_12345 --inputs --logprobs --name df\nprint('after')")
     assert reply.result is None and reply.text == "after\n"
-    assert table_of(reply).startswith("df: pandas DataFrame, 2 x 3")
+    assert table_of(reply).startswith("df · DataFrame 2 × 3 · ")
     facts = "type(df).__module__.split('.')[0], df.shape, df.attrs['sutro_job']"
     assert kernel.value(facts) == "('pandas', (2, 3), 'job_12345')"
 
@@ -128,16 +134,18 @@ def test_choices_are_taken_in_any_case(kernel, words):
 
 
 def test_the_caption_says_where_the_table_came_from(kernel):
-    first = kernel.run("%sutro_results job_12345 --format csv").result["text/plain"]
-    second = kernel.run("%sutro_results job_12345 --format json").result["text/plain"]
-    assert "fetched as csv from http://127.0.0.1" in first and "now cached" in first
-    assert "from the cache" in second and "came as csv" in second and "--refresh" in second
-    assert "outputs is what the service calls job_12345" in second
+    first = kernel.run("%sutro_results job_12345 --format csv").result
+    second = kernel.run("%sutro_results job_12345 --format json").result
+    assert " · fetched in " in first["text/plain"] and " · from cache\n" in second["text/plain"]
+    assert "fetched as csv from http://127.0.0.1" in tooltip(first) and "now cached" in tooltip(first)
+    details = tooltip(second)
+    assert "read from the cache" in details and "fetched as csv" in details and "--refresh" in details
+    assert "the service calls the column outputs job_12345" in details
 
 
 def test_a_long_table_says_how_many_rows_there_are_in_all(kernel):
     shown = table_of(kernel.run("%sutro_results job-demo-films --name films"))
-    assert "films: pandas DataFrame, 10,000 x 6" in shown and "the first 20 of 10,000 rows" in shown
+    assert "films · DataFrame 10,000 × 6 · " in shown and "the first 20 of 10,000 rows" in shown
     assert kernel.value("len(films)") == "10000"
 
 
@@ -293,6 +301,19 @@ def test_interrupting_a_slow_fetch_binds_nothing_and_leaves_the_cache_clean(kern
 # --- the other magics -----------------------------------------------------------------------------
 
 
+def test_the_status_of_a_cached_job_says_where_it_is_cached(kernel):
+    assert "cached" not in kernel.run("%sutro_status job_12345").result["text/plain"]
+    kernel.run("r = %sutro_results job_12345 --format csv --quiet\njob = %sutro_status job_12345")
+    path = kernel.value("str(r.path).replace(__import__('os').path.expanduser('~'), '~')").strip("'")
+    for line in ("%sutro_status job_12345", "job"):
+        text = " ".join(kernel.run(line).result["text/plain"].split())
+        cached = (
+            r"cached 2 × 1 \(outputs\) · [\d.]+ \w+ · fetched as csv from http://127\S+ just now cache file "
+        )
+        assert re.search(cached, text)
+        assert path in text.replace(" ", "")
+
+
 def test_jobs_are_listed_and_can_be_bound(kernel):
     reply = kernel.run("%sutro_jobs --status succeeded --search demo")
     assert table_of(reply).splitlines()[1].split()[:2] == ["job", "name"]
@@ -308,7 +329,7 @@ def test_status_shows_one_job(kernel):
     assert "FAILED" in shown and "failure reason" in shown
     shown = kernel.run("%sutro_status job-demo-films").result["text/plain"]
     assert "$0.1368" in shown
-    assert kernel.run("job = %sutro_status job_12345").result is None
+    assert kernel.run("import pathlib\njob = %sutro_status job_12345").result is None
     assert kernel.value("job.num_rows, job.status.value") == "(2, 'SUCCEEDED')"
 
 
@@ -393,7 +414,7 @@ def test_login_with_a_url_that_cannot_be_talks_of_the_flag_before_it_asks_for_a_
 
 def test_an_embedded_demo_s_results_outlive_its_port_and_key(kernel):
     kernel.run("%sutro_demo\n%sutro_results job_12345 --quiet --name a\n%sutro_demo stop\n%sutro_demo")
-    assert "from the cache" in kernel.run("%sutro_results job_12345").result["text/plain"]
+    assert " · from cache" in kernel.run("%sutro_results job_12345").result["text/plain"]
     kernel.run("%sutro_demo reset\n%sutro_demo stop")
 
 

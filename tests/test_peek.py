@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import gc
 import io
+import re
 import tempfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import thrift
+from captions import tooltip
 from faulty_storage import JOB, FaultyService, make_table, parquet_bytes, running
 
 from sutro_magic import Session, errors, limits
@@ -304,15 +306,17 @@ def test_a_small_artifact_is_looked_at_whatever_its_row_groups(session):
 def test_the_magic_shows_a_look_and_what_to_type_for_the_whole(kernel):
     shown = kernel.run("%sutro_results job-demo-million --peek 5 --inputs")
     text = shown.result["text/plain"]
-    assert "a peek at A million lines of weather (job-demo-million): the first 5 of 1,000,000 rows" in text
-    assert "%sutro_results job-demo-million --inputs fetches the whole" in text
+    assert re.match(r"A million lines of weather · 5 × \d · fetched in [\d.]+ s\n", text)
+    said = "first 5 of 1,000,000 rows: %sutro_results job-demo-million --inputs fetches all\n"
+    assert said in text.replace("\n  ", " ")
+    assert "(job-demo-million)" in tooltip(shown.result) and " fetched\n" in tooltip(shown.result)
     assert kernel.run("%sutro_results job-demo-million --peek --name first").ok
     assert kernel.value("first.shape[0], type(first).__name__") == "(100, 'DataFrame')"
     assert "million" not in kernel.run("%sutro_cache list").text
 
 
 def test_what_a_look_cannot_do_is_said(kernel):
-    assert "the first 1 of 2 rows" in kernel.run("%sutro_results job_12345 --peek 1").result["text/plain"]
+    assert "first 1 of 2 rows: " in kernel.run("%sutro_results job_12345 --peek 1").result["text/plain"]
     for line, words in {
         "--peek job_12345": "no number of rows",
         "job_12345 --peek many": "no number of rows",

@@ -11,6 +11,7 @@ import time
 
 import pyarrow as pa
 import pytest
+from captions import tooltip
 from faulty_storage import JOB, FaultyService, running
 from test_engines import keep
 
@@ -117,7 +118,7 @@ def test_lists_have_items_and_jobs_without_rows_or_log_probabilities_say_so(sess
     assert vectors.texts[1].unit == "items" and vectors.texts[1].lengths.quartiles == (8, 8, 8)
     empty = profile(session.results("job-demo-empty"))
     assert empty.num_rows == 0 and empty.texts[0].lengths is None
-    assert "a profile of 0 rows" in to_text(empty) and "No log probabilities are here." in to_html(empty)
+    assert "profile of 0 rows" in to_text(empty) and "No log probabilities are here." in to_html(empty)
 
 
 def test_prompts_are_left_out_when_they_were_not_fetched(session):
@@ -169,7 +170,10 @@ def test_the_magic_shows_and_returns_a_profile(kernel):
     for genre in ("thriller", "comedy"):
         count = kernel.value(f"(films['genre'] == {genre!r}).sum()")
         assert f"{genre} {int(count):,}" in plain and f"{int(count):,} · " in page
-    assert "a profile of 10,000 rows" in plain and page.count("<svg") >= 5
+    assert "Ten thousand films · profile of 10,000 rows\n" in plain and "(job-demo-films)" in tooltip(
+        shown.result
+    )
+    assert page.count("<svg") >= 5
     assert kernel.run("p = %sutro_profile job-demo-films").result is None
     assert kernel.value("repr(p)") == "<Profile of job-demo-films: 10,000 rows, 6 fields>"
     assert kernel.value("p.fields[1].summary.distinct == films['genre'].nunique()") == "True"

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from captions import tooltip
 
 from sutro_magic import limits
 from sutro_magic.errors import ArgumentError, QueryError
@@ -62,9 +63,10 @@ def films(kernel, demo):
 def test_two_jobs_are_joined_and_the_answer_is_what_pandas_finds(films):
     query = 'select f.title, m.title as label from "job-demo-films" f join "job-demo-museum" m on f.year = m.acquired.year'
     text = shown(sql(films, query, "--name same"))
-    assert text.startswith("same: pandas DataFrame, ")
+    assert text.startswith("same · DataFrame ")
     assert (
-        "SQL over Ten thousand films (job-demo-films), Labels of a small museum (job-demo-museum): " in text
+        "SQL over Ten thousand films (job-demo-films), Labels of a small museum (job-demo-museum)\n"
+        in text.replace("\n  ", " ")
     )
     films.run(
         "%sutro_results job-demo-museum --quiet --name museum\n"
@@ -192,9 +194,8 @@ def test_a_variable_comes_before_a_job_and_a_table_of_the_query_before_both(film
 
 def test_an_answer_without_a_name_is_a_results_that_pages_and_picks(films):
     reply = sql(films, "from films order by year, title")
-    assert shown(reply).startswith(
-        "not bound (--name VAR binds it)\nSQL over films: 10,000 rows x 6 columns, in "
-    )
+    assert shown(reply).startswith("SQL over films · 10,000 × 6 · computed in ")
+    assert "--name VAR binds them" in tooltip(reply.result)
     assert films.value("type(_).__name__, _.num_rows, _.part") == "('Results', 10000, 'computed')"
     assert films.value("_.pages.table.num_rows, _.filtered.num_rows") == "(10000, 10000)"
 

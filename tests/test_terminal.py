@@ -9,6 +9,8 @@ import unicodedata
 
 import pytest
 
+from sutro_magic.ui.render.caption import wrapped
+
 pytestmark = pytest.mark.slow  # each starts an IPython of its own
 
 
@@ -81,9 +83,55 @@ def test_in_a_narrow_terminal_columns_are_left_out_and_no_number_is_cut(ipython)
     assert any("job-demo-films  " in line for line in table) and "first 4 of 8 columns" in table[-1]
 
 
+CAPTIONED = {
+    "%sutro_results job-demo-broken --inputs --name df": (
+        'df · DataFrame 180 × 7 · from cache 30 of 180 outputs did not parse: df[df["_error"].notna()] shows them ',
+        "`population` has integers beyond 64 bits, as exact decimals ",
+        "Shown: the first 20 of 180 rows",
+    ),
+    "%sutro_results job-demo-million --peek 5 --name few": (
+        "first 5 of 1,000,000 rows: %sutro_results job-demo-million fetches all ",
+    ),
+    "%sutro_jobs --limit 5 --name jobs": (
+        "jobs · DataFrame · 5 jobs · newest first there are more: --limit 50 shows them ",
+    ),
+    "%sutro_cache list": ("1 result · ", " used job "),
+    "p = %sutro_profile job-demo-broken\ndisplay(p)": (
+        "Postcards, some of them unreadable · profile of 180 rows ",
+    ),
+    "%sutro_compare job-demo-reviews job-demo-opinion --name pairs": (
+        "A: Film reviews, judged (job-demo-reviews) · gpt-oss-20b ",
+        "_row is the place in the jobs, from 0; _differs is the number of fields that differ; A, B are the jobs ",
+    ),
+}
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_captions_and_notes_break_at_words(ipython, tmp_path, columns):
+    lines = "".join(f"print({line!r})\n{line}\n" for line in CAPTIONED)
+    (tmp_path / "script.ipy").write_text(f"%sutro_results job-demo-broken --inputs --quiet --name x\n{lines}")
+    done = ipython("script.ipy", columns=columns)
+    assert done.returncode == 0, done.stderr
+    left = done.stdout
+    for line, expected in reversed(CAPTIONED.items()):
+        left, _, shown = left.partition(f"{line}\n")
+        assert max(width(text) for text in shown.splitlines()) <= columns
+        for words in expected:
+            assert words in " ".join(shown.split())
+
+
+def test_a_separator_stays_with_the_words_before_it_and_a_size_is_not_broken():
+    line = "films · DataFrame 10,000 × 7 · from cache"
+    assert wrapped(line, 41) == [line]
+    assert wrapped(line, 30) == ["films · DataFrame 10,000 × 7 ·", "  from cache"]
+    assert wrapped(line, 24) == ["films · DataFrame", "  10,000 × 7 · from", "  cache"]
+    assert wrapped("日本語 日本語 日本語", 15) == ["日本語 日本語", "  日本語"]
+    assert wrapped("a" * 25, 10, indent="") == ["a" * 10, "a" * 10, "a" * 5]
+
+
 def test_a_results_as_the_last_line_shows_itself(ipython):
     done = ipython(typed="%sutro_results job_12345\nprint(type(_).__name__)\n")
-    assert "The capital of France is Paris." in done.stdout and "2 rows x 1 column" in done.stdout
+    assert "The capital of France is Paris." in done.stdout and " · 2 × 1 · " in done.stdout
     assert "Results\n" in done.stdout and done.stderr == ""
 
 

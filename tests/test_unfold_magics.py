@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from captions import tooltip
 
 from sutro_magic.system import humanize
 
@@ -17,22 +18,23 @@ def caption(reply):
 
 def test_outputs_become_columns_and_the_caption_says_so(kernel):
     reply = kernel.run("%sutro_results job-demo-films --name films")
-    assert "films: pandas DataFrame, 10,000 x 6" in caption(reply)
-    assert "outputs are unfolded into 6 columns (--raw keeps them as sent)" in caption(reply)
-    assert "what the service calls" not in caption(reply)
+    assert caption(reply).startswith("films · DataFrame 10,000 × 6 · fetched in ")
+    details = tooltip(reply.displays[-1])
+    assert "outputs are unfolded into 6 columns\n--raw keeps outputs as they were sent" in details
+    assert "the service calls" not in details
     assert kernel.value("films.year.dtype, films.would_rewatch.dtype") == "(dtype('int64'), dtype('bool'))"
 
 
 def test_raw_keeps_the_outputs_as_sent(kernel):
     reply = kernel.run("%sutro_results job-demo-films --raw --name films")
-    assert "films: pandas DataFrame, 10,000 x 1" in caption(reply)
-    assert "unfold" not in caption(reply)
+    assert "films · DataFrame 10,000 × 1" in caption(reply)
+    assert "unfold" not in caption(reply) + tooltip(reply.displays[-1])
     assert kernel.value("films.columns.tolist(), films.outputs[0][0]") == "(['outputs'], '{')"
 
 
 def test_unfold_makes_columns_where_few_outputs_are_objects(kernel):
     plain = kernel.run("%sutro_results job-demo-awkward")
-    assert "--unfold" not in caption(plain), "there is nothing to unfold"
+    assert "--unfold" not in caption(plain) + tooltip(plain.result), "there is nothing to unfold"
     reply = kernel.run("r = %sutro_results job-demo-awkward --unfold\nr")
     assert reply.ok, reply.traceback
     assert "60 of 61 outputs did not parse: r.errors shows them" in caption(reply)
@@ -54,8 +56,8 @@ def test_raw_and_unfold_exclude_each_other(kernel):
 )
 def test_the_way_to_see_the_errors_that_the_caption_names_works(kernel, line, way):
     reply = kernel.run(line)
-    assert f"30 of 180 outputs did not parse: {way}" in caption(reply)
-    assert "3 outputs null" in caption(reply)
+    assert f"30 of 180 outputs did not parse: {way}" in caption(reply).replace("\n  ", " ")
+    assert "3 outputs null" in tooltip(reply.result or reply.displays[-1])
     assert "`population` has integers beyond 64 bits, as exact decimals" in caption(reply)
     assert kernel.run(f"bad = {way}").ok
     assert kernel.value("len(bad)") == "30"
@@ -72,7 +74,9 @@ def test_the_errors_of_a_table_that_is_no_data_frame_are_a_line_away(kernel):
 def test_errors_show_as_a_table_with_their_places(kernel):
     kernel.run("r = %sutro_results job-demo-broken --inputs")
     reply = kernel.run("r.errors")
-    assert "30 outputs that did not parse" in caption(reply)
+    assert " · Results 30 × 4 · outputs that did not parse" in caption(reply) or caption(reply).startswith(
+        "Postcards, some of them unreadable · 30 × 4 · outputs that did not parse"
+    )
     assert "_row is the place in the job, from 0" in caption(reply)
     assert "cut off after 37 characters" in caption(reply)
     assert kernel.value("r.errors.columns") == "['_row', 'inputs', '_raw', '_error']"
@@ -100,10 +104,14 @@ def test_the_path_stays_the_artifact_of_the_service(kernel):
         (
             "",
             "the Parquet artifact as the service made it",
-            "the table below, with outputs unfolded, 10,000 x 6",
+            "the table below has outputs unfolded: 10,000 × 6\n",
         ),
-        ("--raw", "the Parquet artifact as the service made it", "the table below, 10,000 x 1"),
-        ("--format csv --inputs", "a Parquet file made of the CSV", "with outputs unfolded, 10,000 x 7"),
+        ("--raw", "the Parquet artifact as the service made it", ""),
+        (
+            "--format csv --inputs",
+            "a Parquet file made of the CSV",
+            "the table below has outputs unfolded: 10,000 × 7\n",
+        ),
     ],
 )
 def test_a_path_is_described_by_its_file_and_not_by_the_table_that_is_shown(kernel, flags, made, table):
@@ -114,10 +122,11 @@ def test_a_path_is_described_by_its_file_and_not_by_the_table_that_is_shown(kern
         .strip("()")
         .split(", ")
     )
-    [line] = [line for line in caption(reply).splitlines() if line.startswith("path: ")]
-    plural = "s" if columns != "1" else ""
-    assert f"path: path of {made}" in line and table in line
-    assert f", {humanize.size(int(size))}, {int(rows):,} rows x {columns} column{plural}; " in line
+    first, second = caption(reply).splitlines(keepends=True)[:2]
+    assert first.startswith(f"path · path of a Parquet file {int(rows):,} × {columns} · f")
+    assert second == table if table else "below" not in caption(reply)
+    details = tooltip(reply.displays[-1])
+    assert f"path is the path of {made}" in details and f", {humanize.size(int(size))}\n" in f"{details}\n"
 
 
 def test_a_derived_result_has_no_path_and_says_what_to_use(kernel):

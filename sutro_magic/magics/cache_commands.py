@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sutro_magic.errors import ArgumentError, JobNotFoundError, shorten
+from sutro_magic.errors import ArgumentError, JobNotFoundError, SutroError, shorten
 from sutro_magic.jobs.lookup import meant_instead
 from sutro_magic.magics.quoting import as_typed
 from sutro_magic.system import humanize
 from sutro_magic.ui.render import views
+from sutro_magic.ui.render.caption import Caption, joined
 from sutro_magic.ui.render.static import TableView
 
 if TYPE_CHECKING:
@@ -55,19 +56,27 @@ def run(
         _clear_cache(session, options)
 
 
+def cached(session: Session, job_id: str) -> list[CacheEntry]:
+    """Return what the cache holds of a job; nothing where no credentials say whose it is."""
+    try:
+        entries = session.cache.entries(session.credentials.identity)
+    except SutroError:
+        return []
+    return [entry for entry in entries if entry.request.job_id == job_id]
+
+
 def _list_cache(session: Session, display: Display) -> None:
     cache = session.cache
     mine, everything = cache.entries(session.credentials.identity), cache.entries()
-    caption = [
-        f"{humanize.count(len(mine), 'result')} in {humanize.place(cache.directory)}, {humanize.size(sum(e.disk_size for e in mine))}"
-    ]
+    size = sum(e.disk_size for e in mine)
+    held = sum(e.disk_size for e in everything)
+    used = f"{humanize.size(held)} of {humanize.size(cache.limit)} used"
+    lines = [joined(humanize.count(len(mine), "result"), humanize.size(size), used)]
     others = len(everything) - len(mine)
     if others:
-        size = humanize.size(sum(e.disk_size for e in everything) - sum(e.disk_size for e in mine))
-        caption.append(f"and {others:,} of other keys or deployments, {size}")
-    held = sum(e.disk_size for e in everything)
-    caption.append(
-        f"{humanize.size(held)} of at most {humanize.size(cache.limit)}; what was used longest ago goes first"
+        lines.append(joined(f"{others:,} more of other keys or deployments", humanize.size(held - size)))
+    caption = Caption(
+        lines, [f"in {humanize.place(cache.directory)}", "the least recently used are deleted first"]
     )
     display.show(display.view(views.entries_view(mine, caption)))
 
@@ -93,9 +102,15 @@ def _verify(
         again = None if sound else f"%sutro_results {as_typed(entry.request.job_id)}{_flags(entry)}"
         state = "sound" if sound else "damaged, deleted"
         rows.append([entry.request.job_id, humanize.size(entry.size), state, again])
-    caption = [
-        f"{humanize.count(len(entries), 'result')} verified, {humanize.size(total)}: {bad or 'none'} damaged"
-    ]
+    caption = Caption(
+        [
+            joined(
+                f"{humanize.count(len(entries), 'result')} verified",
+                humanize.size(total),
+                f"{bad or 'none'} damaged",
+            )
+        ]
+    )
     columns = ["job", "size", "state", "to fetch it again"]
     display.show(
         display.view(

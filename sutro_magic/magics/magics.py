@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sutro_magic.api.credentials import Credentials
+    from sutro_magic.cache.store import CacheEntry
     from sutro_magic.jobs.history import KnownJobs
     from sutro_magic.magics.demo_commands import RunningDemo
     from sutro_magic.results.handle import Results
@@ -42,7 +43,7 @@ class SutroMagics(Magics, Settings):
         self._browsers: list[JobBrowser] = []
         super().__init__(shell)
         self.shell: Any = shell
-        self.display = Display(shell, lambda: self.page_length, lambda: self.as_type)
+        self.display = Display(shell, lambda: self.page_length, lambda: self.as_type, self._cached)
 
     @property
     def session(self) -> Session:
@@ -58,6 +59,11 @@ class SutroMagics(Magics, Settings):
     def fixed_credentials(self) -> Credentials | None:
         """The pair that a magic has fixed for this kernel, if one has."""
         return self._session.fixed_credentials if self._session is not None else None
+
+    def _cached(self, job_id: str) -> list[CacheEntry]:
+        from sutro_magic.magics import cache_commands
+
+        return cache_commands.cached(self.session, job_id)
 
     def known(self) -> KnownJobs:
         """Return what completion offers; makes no session, which would take a second."""
@@ -297,7 +303,7 @@ class SutroMagics(Magics, Settings):
         if options.name is None:
             return jobs
         frame = jobs.to_pandas()
-        self.display.show(self.display.jobs(jobs, f"{options.name}: pandas DataFrame"))
+        self.display.show(self.display.jobs(jobs, str(Bound(options.name, "pandas"))))
         self.shell.user_ns[options.name] = frame
         return None
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from sutro_magic.analysis.comparison import Comparison
     from sutro_magic.analysis.profiling import Profile
+    from sutro_magic.cache.store import CacheEntry
     from sutro_magic.models import Job, JobList
     from sutro_magic.results.handle import Results
     from sutro_magic.ui.browser.job_browser import JobBrowser
@@ -56,6 +57,8 @@ class Display:
         Rows on one page of an interactive table.
     as_type : callable
         What a table proposes to bind.
+    cached : callable
+        Returns the cache entries of a job; called with its id.
     """
 
     def __init__(
@@ -63,10 +66,12 @@ class Display:
         shell: Any,
         page_length: Callable[[], int] = lambda: 10,
         as_type: Callable[[], str] = lambda: "pandas",
+        cached: Callable[[str], list[CacheEntry]] = lambda _job_id: [],
     ) -> None:
         self.shell = shell
         self._page_length = page_length
         self._as_type = as_type
+        self._cached = cached
 
     @property
     def notebook(self) -> bool:
@@ -216,7 +221,7 @@ class Display:
     def _job(self, job: Job) -> dict[str, Any]:
         from sutro_magic.ui.render import views
 
-        return self.view(views.job_view(job))
+        return self.view(views.job_view(job, self._cached(job.job_id)))
 
     def _types(self) -> list[tuple[str, str, Any]]:
         return [

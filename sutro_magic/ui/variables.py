@@ -65,7 +65,7 @@ def describe_variable(name: str, namespace: Mapping[str, Any]) -> str | None:
     kind = type(value).__name__
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape and all(type(size) is int for size in shape):
-        return f"{kind} of {' x '.join(f'{size:,}' for size in shape)}"
+        return f"{kind} of {' × '.join(f'{size:,}' for size in shape)}"
     if isinstance(value, str | bytes | list | tuple | dict | set | frozenset):
         return f"{kind} of {len(value):,}"
     return kind
@@ -116,6 +116,6 @@ def binder(shell: Any) -> Bind:
         name = check_variable(name)
         require(as_type)
         shell.user_ns[name] = results.to(as_type)
-        return f"{Bound(name, as_type)}, {results.num_rows:,} x {len(results.columns)}"
+        return Bound(name, as_type).sized(results.num_rows, len(results.columns))
 
     return bind

@@ -160,7 +160,7 @@ def test_a_running_job_is_found_watched_fetched_in_each_format_bound_and_used(op
     picture(page, "fetched")
     expect(browser.locator(".sb-note", has_text="is not used yet")).to_be_visible()
     press(browser, "Bind")
-    expect(browser.locator(".sb-good")).to_contain_text("zoo_mail_of_this_morning: pandas DataFrame, 240 x 3")
+    expect(browser.locator(".sb-good")).to_contain_text("zoo_mail_of_this_morning · DataFrame 240 × 3")
 
     for wire in ("csv", "json"):
         browser.get_by_label("Format").select_option(wire)
@@ -171,7 +171,7 @@ def test_a_running_job_is_found_watched_fetched_in_each_format_bound_and_used(op
     name = browser.get_by_placeholder("name", exact=True)
     name.fill("zoo_mail_of_this_morning")
     expect(browser.locator(".sb-warn:visible")).to_contain_text(
-        "holds a DataFrame of 240 x 3 now; Bind replaces it"
+        "holds a DataFrame of 240 × 3 now; Bind replaces it"
     )
     name.fill("lambda")
     expect(browser.locator(".sb-error")).to_contain_text("is a keyword of Python")
@@ -230,7 +230,7 @@ def test_controls_look_like_one_piece_in_both_themes(opened, page, demo):
     assert path.evaluate("e => e.scrollWidth <= e.clientWidth")
     lines = browser.locator(".st-caption > div")
     assert browser.locator(".sb-head b").last.inner_text() == "Ten thousand films (job-demo-films)"
-    assert lines.first.inner_text().startswith("10,000 rows x 6 columns")
+    assert lines.first.inner_text().startswith("10,000 × 6 · ")
     weights = lines.evaluate_all("all => all.map(e => getComputedStyle(e).fontWeight)")
     assert set(weights) == {"400"}  # the title is above
     set_theme(page, True)

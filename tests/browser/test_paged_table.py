@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -284,7 +285,7 @@ def test_ticks_over_pages_and_what_is_bound(run, page, traffic):
     expect(table.locator(".st-problem")).to_contain_text("'print' would hide what Python or IPython calls")
     panel.get_by_label("name of the variable").fill("chosen")
     panel.get_by_role("button", name="Bind", exact=True).click()
-    expect(panel.locator(".st-said")).to_have_text("chosen: pandas DataFrame, 2 x 7")
+    expect(panel.locator(".st-said")).to_have_text("chosen · DataFrame 2 × 7")
     run_cell(page, 2)
     expect(cell_output(page, 2)).to_contain_text("(2, 7)")
     table.locator(".st-search").fill("volcano")
@@ -474,7 +475,10 @@ def test_what_one_was_looking_at_is_still_there_with_the_prompts(run, page, traf
     run("%load_ext sutro_magic", "r = %sutro_results job-demo-reviews\nr")
     table = ready(page, 1)
     info, caption = table.locator(".dt-info"), table.locator(".st-caption > div").first
-    expect(caption).to_have_text("r: Results, 2,000 x 2")
+    expect(caption).to_have_text(re.compile(r"^r · Results 2,000 × 2 · (from cache|fetched in .+ s)$"))
+    named = caption.text_content()
+    assert "(job-demo-reviews)" in table.locator(".st-caption").get_attribute("title")
+    expect(table.locator(".sutro-table")).to_have_accessible_description(re.compile(r"\(job-demo-reviews\)"))
     table.get_by_role("button", name="column label: sort, filter, hide", exact=True).click()
     table.locator(".st-choice", has_text="negative").locator("input").check()
     expect(info).to_contain_text("found among 2,000")
@@ -487,7 +491,7 @@ def test_what_one_was_looking_at_is_still_there_with_the_prompts(run, page, traf
     expect(table.locator("th", has_text="inputs")).to_be_visible()
     expect(info).to_have_text(said)
     expect(first_row(table)).to_have_attribute("data-row", row)
-    expect(caption).to_have_text("r: Results, 2,000 x 2")
+    expect(caption).to_have_text(named)
     expect(table.locator(".st-chip")).to_contain_text("label is “negative”")
     table.get_by_label("take this filter away").click()
     expect(info).to_have_text("rows 1 to 10 of 2,000")
@@ -522,7 +526,7 @@ def test_the_keys_of_an_order_are_numbered_and_a_name_in_use_is_told(run, page):
     expect(said).to_have_text("kept holds a str of 8 now; Bind replaces it.")
     assert kernel_eval(page, "print(kept)").strip() == "precious"
     named.press("Enter")
-    expect(said).to_have_text("kept: pandas DataFrame, 10,000 x 7")
+    expect(said).to_have_text("kept · DataFrame 10,000 × 7")
     ticked = table.get_by_label("rows", exact=True).locator("option[value=selected]")
     expect(ticked).to_be_disabled()  # there are none
     table.locator(".st-tick").first.check()

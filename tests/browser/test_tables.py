@@ -96,7 +96,7 @@ def test_tables_are_interactive_and_hostile_texts_do_nothing(opened, traffic):
         cell_output(opened, 2).get_by_text("The capital of France is Paris.").locator("visible=true")
     ).to_have_count(1)
     films = cell_output(opened, 3)
-    expect(films).to_contain_text("films: pandas DataFrame, 10,000 x 7")
+    expect(films).to_contain_text("films · DataFrame 10,000 × 7 · ")
     expect(films.locator(".dt-info")).to_contain_text("rows 1 to 10 of 10,000")
     expect(films.locator("table.dataTable tbody tr")).to_have_count(10)
     awkward = cell_output(opened, 4)
@@ -122,7 +122,7 @@ def test_a_saved_notebook_with_a_fresh_kernel_shows_rows_and_no_broken_widget(op
     lab_server.shut_down_kernels()
     open_notebook(opened, lab_server, "tables.ipynb")
     recipes = cell_output(opened, 5)
-    expect(recipes).to_contain_text("recipes: pandas DataFrame")
+    expect(recipes).to_contain_text("recipes · DataFrame ")
     expect(recipes.get_by_text("Error displaying widget").locator("visible=true")).to_have_count(0)
     expect(recipes.get_by_text("Loading widget").locator("visible=true")).to_have_count(0)
 
@@ -178,7 +178,7 @@ def test_a_saved_notebook_without_a_kernel_still_shows_rows(opened, lab_server):
     no_kernel = {"shouldStart": False, "autoStartDefault": False, "canStart": False}
     command(opened, "docmanager:open", {"path": "tables.ipynb", "kernelPreference": no_kernel})
     expect(cell_output(opened, 2)).to_contain_text("The capital of France is Paris.")
-    expect(cell_output(opened, 5)).to_contain_text("recipes: pandas DataFrame")
+    expect(cell_output(opened, 5)).to_contain_text("recipes · DataFrame ")
     expect(cell_output(opened, 5).locator("table").first).to_be_visible()
     if SCREENSHOTS:
         opened.screenshot(path=Path(SCREENSHOTS) / "table-saved.png")

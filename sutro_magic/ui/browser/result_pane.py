@@ -13,7 +13,9 @@ from sutro_magic.system import humanize
 from sutro_magic.system.optional_packages import installed
 from sutro_magic.ui.browser.panels import Panel, close_tree, error_note, note
 from sutro_magic.ui.browser.tasks import Task
+from sutro_magic.ui.render.caption import Caption, joined, shape
 from sutro_magic.ui.render.cells import one_line
+from sutro_magic.ui.render.views import origin, results_details
 from sutro_magic.ui.table.results_table import NAMED_TYPES, ResultsTable
 from sutro_magic.ui.variables import check_variable, describe_binding, suggest_variable
 
@@ -244,29 +246,21 @@ class ResultPane:
         self._tasks.add(Task(f"Save {path}", work, self._tasks, then=saved, kind="save"))
 
 
-def caption(results: Results) -> list[str]:
+def caption(results: Results) -> Caption:
     """Say what fetched results are, to somebody who types no flags and sees the job's title above."""
-    source, unfolding = results.provenance, results.unfolding
-    size = f"{humanize.count(results.num_rows, 'row')} x {humanize.count(len(results.columns), 'column')}"
-    how = f"fetched as {source.format} from {one_line(source.deployment, 200)}"
-    when = (
-        f"{humanize.age(source.fetched)}, from the cache"
-        if results.from_cache
-        else f"in {humanize.duration(source.seconds)}, now cached"
-    )
-    said = [f"{size}, {humanize.size(source.size)}, {how} {when}"]
+    unfolding = results.unfolding
+    lines = [joined(shape(results.num_rows, len(results.columns)), origin(results))]
+    details = results_details(results)
     if unfolding is None:
-        return said
+        return Caption(lines, details)
     if unfolding.failed:
         failed = f"{unfolding.failed:,} of {humanize.count(unfolding.rows, 'output')} did not parse"
-        said.append(f"{failed}: _raw has their text, _error the reason")
+        lines.append(f"{failed}: _raw has their text, _error the reason")
     if unfolding.unfolded:
-        empty = f"; {humanize.count(unfolding.nulls, 'output')} null" if unfolding.nulls else ""
-        said.append(f"outputs are unfolded into {humanize.count(len(unfolding.columns), 'column')}{empty}")
-        said += unfolding.notes
+        lines += unfolding.notes
     elif unfolding.reason:
-        said.append(f"outputs stay text: {unfolding.reason}")
+        lines.append(f"outputs stay text: {unfolding.reason}")
     elif unfolding.objects:
         objects = f"{unfolding.objects:,} of {humanize.count(unfolding.rows, 'output')} are JSON objects"
-        said.append(f"{objects}: JSON outputs “always columns” makes columns of them")
-    return said
+        lines.append(f"{objects}: JSON outputs “always columns” makes columns of them")
+    return Caption(lines, details)

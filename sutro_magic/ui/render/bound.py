@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sutro_magic.errors import Hint, shown_hint
 from sutro_magic.system import humanize
+from sutro_magic.ui.render.caption import joined, shape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from sutro_magic.results.handle import Results
 
 TYPE_WORDS = {
-    "pandas": "pandas DataFrame",
+    "pandas": "DataFrame",
     "polars": "polars DataFrame",
     "arrow": "Arrow table",
     "duckdb": "DuckDB relation",
     "dask": "Dask DataFrame",
-    "path": "path of the Parquet file",
+    "path": "path of a Parquet file",
     "results": "Results",
 }
 
@@ -32,7 +33,11 @@ class Bound:
     as_type: str
 
     def __str__(self) -> str:
-        return f"{self.name}: {TYPE_WORDS[self.as_type]}"
+        return joined(self.name, TYPE_WORDS[self.as_type])
+
+    def sized(self, rows: int, columns: int) -> str:
+        """Say the variable, its type and its size: ``films · DataFrame 10,000 × 7``."""
+        return f"{self} {shape(rows, columns)}"
 
     def errors(self, job_id: str) -> str:
         """Say what to type to see the rows that could not be unfolded."""
@@ -45,21 +50,23 @@ class Bound:
 
 @dataclass(frozen=True)
 class BoundFile(Bound):
-    """A variable that holds the path of a file, and what that file is."""
+    """A variable that holds the path of a file, which need not have the columns of the table that is shown.
 
+    Attributes
+    ----------
+    rows, columns : int
+        Size of the table in the file.
+    file : str
+        What the file is.
+    """
+
+    rows: int
+    columns: int
     file: str
-    shown: str
 
-    def __str__(self) -> str:
-        # The size of the table that is shown follows, which need not be that of the file.
-        return f"{self.name}: path of {self.file}; {self.shown}"
-
-
-def bound_line(bound: object, size: str) -> str:
-    """Return the first line of a caption: the variable and the size of what it holds, or how to bind one."""
-    if bound:
-        return f"{bound}, {size}"
-    return shown_hint(("not bound (", Hint("bind", name="VAR"), " binds it)"))
+    def sized(self, rows: int, columns: int) -> str:  # noqa: ARG002 - those of the table that is shown
+        """Say the variable, its type and the size of the table in the file."""
+        return super().sized(self.rows, self.columns)
 
 
 def bound_as(name: str, as_type: str, results: Results) -> Bound:
@@ -70,25 +77,23 @@ def bound_as(name: str, as_type: str, results: Results) -> Bound:
     name, as_type : str
         Of the variable.
     results : Results
-        What is shown; of a path, only the end of the file is read for it.
+        What is shown; of a path, only the end of the file is read.
     """
     if as_type != "path":
         return Bound(name, as_type)
-    shown = "the table below"
-    if results.unfolding is not None and results.unfolding.unfolded:
-        shown += ", with outputs unfolded"
-    return BoundFile(name, as_type, _describe(results.path, results.provenance.format), shown)
+    import pyarrow.parquet as pq
+
+    path = results.path
+    metadata = pq.read_metadata(path)
+    columns = len(metadata.schema.to_arrow_schema().names)
+    file = _describe(path, results.provenance.format)
+    return BoundFile(name, as_type, metadata.num_rows, columns, file)
 
 
 def _describe(path: Path, wire: str) -> str:
-    import pyarrow.parquet as pq
-
-    metadata = pq.read_metadata(path)
-    columns = len(metadata.schema.to_arrow_schema().names)
     what = (
         "the Parquet artifact as the service made it"
         if wire == "parquet"
         else f"a Parquet file made of the {wire.upper()} that the service sent"
     )
-    shape = f"{humanize.count(metadata.num_rows, 'row')} x {humanize.count(columns, 'column')}"
-    return f"{what}, {humanize.size(path.stat().st_size)}, {shape}"
+    return f"{what}, {humanize.size(path.stat().st_size)}"

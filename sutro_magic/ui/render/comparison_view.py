@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from sutro_magic.analysis.comparison import LETTERS
 from sutro_magic.system import humanize
-from sutro_magic.ui.render.bound import bound_line
+from sutro_magic.ui.render.caption import Caption, joined, shape
 from sutro_magic.ui.render.cells import cell_text, one_line
 from sutro_magic.ui.render.plots import matrix, share_bar
 from sutro_magic.ui.render.profile_view import number
-from sutro_magic.ui.render.static import KEEP, NO_MATH, WRAP, TableView, to_plain
+from sutro_magic.ui.render.static import KEEP, NO_MATH, WRAP, TableView, caption_to_html, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +29,7 @@ def to_html(comparison: Comparison) -> str:
     """Render figures and plots as HTML without a program."""
     total = comparison.num_rows
     parts = [f'<div class="sutro-results sutro-comparison {NO_MATH}" style="max-width:72em">']
-    parts += [
-        f"<div{'' if i else ' style=font-weight:600'}>{_safe(line, 600)}</div>"
-        for i, line in enumerate(caption(comparison))
-    ]
+    parts.append(caption_to_html(caption(comparison)))
     head = "".join(f'<th style="{_CELL};{KEEP}">{_safe(name)}</th>' for name in _HEAD)
     parts.append(f'<table style="margin-top:0.6em"><thead><tr>{head}</tr></thead><tbody>')
     for name, jobs, agree, pair in _agreements(comparison):
@@ -74,13 +71,14 @@ def to_text(comparison: Comparison, width: int | None = None) -> str:
     return "\n".join(parts)
 
 
-def caption(comparison: Comparison) -> list[str]:
-    """Say which jobs are compared, and what must be said of all of it."""
+def caption(comparison: Comparison) -> Caption:
+    """Say which jobs are compared, and what one must know to read the figures."""
     total = comparison.num_rows
     differ = f"{comparison.differing:,} differ ({percent(comparison.differing, total)})"
-    lines = [f"{humanize.count(total, 'row')} of {len(comparison.jobs)} jobs compared: {differ}"]
+    lines = [joined(f"{humanize.count(total, 'row')} of {len(comparison.jobs)} jobs", differ)]
     for letter, job in zip(LETTERS, comparison.jobs, strict=False):
-        lines.append(f"{letter}: {job.title}" + (f", {job.model}" if job.model else ""))
+        lines.append(joined(f"{letter}: {job.title}", job.model or ""))
+    details = [EQUAL]
     if comparison.inputs_differ:
         lines.append(
             f"{comparison.inputs_differ:,} of {total:,} inputs are not the same in all jobs: rows are aligned by their place."
@@ -88,17 +86,19 @@ def caption(comparison: Comparison) -> list[str]:
     elif comparison.inputs_differ is None:
         lines.append("Inputs were not compared: rows are aligned by their place.")
     else:
-        lines.append("All inputs are the same.")
-    return [*lines, EQUAL, *comparison.notes]
+        details.append("All inputs are the same.")
+    return Caption([*lines, *comparison.notes], details)
 
 
-def table_caption(comparison: Comparison, bound: str = "") -> list[str]:
+def table_caption(comparison: Comparison, bound: str = "") -> Caption:
     """Say what the table of the aligned rows is."""
     letters = ", ".join(LETTERS[: len(comparison.jobs)])
-    return [
-        bound_line(bound, humanize.count(comparison.num_rows, "row")),
-        f"the rows that differ in most fields first; _row is the place in the jobs, from 0; _differs the number of fields; {letters} the jobs",
+    size = shape(comparison.num_rows, len(comparison.rows.columns))
+    lines = [
+        joined(f"{bound} {size}" if bound else joined("Aligned rows", size), "most differences first"),
+        f"_row is the place in the jobs, from 0; _differs is the number of fields that differ; {letters} are the jobs",
     ]
+    return Caption(lines, [job.title for job in comparison.jobs])
 
 
 def percent(part: int, total: int) -> str:

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from sutro_magic.errors import Hint, shown_hint
 from sutro_magic.system import humanize
+from sutro_magic.ui.render.caption import Caption, joined, wrapped
 from sutro_magic.ui.render.cells import cell_text, one_line
 from sutro_magic.ui.render.plots import histogram, share_bar, sparkline
-from sutro_magic.ui.render.static import KEEP, NO_MATH, WRAP, PairsView, TableView, pairs_to_plain, to_plain
+from sutro_magic.ui.render.static import (
+    KEEP,
+    NO_MATH,
+    WRAP,
+    PairsView,
+    TableView,
+    caption_to_html,
+    pairs_to_plain,
+    terminal_width,
+    to_plain,
+)
 
 if TYPE_CHECKING:
     from sutro_magic.analysis.profiling import Field, Profile, Spread, Texts
@@ -36,7 +47,7 @@ def to_html(profile: Profile) -> str:
     cards = [_card(title, spread, facts) for title, spread, facts in _spreads(profile)]
     parts = [
         f'<div class="sutro-results sutro-profile {NO_MATH}" style="max-width:72em">',
-        f"<div><b>{_safe(_title(profile), 600)}</b></div>",
+        caption_to_html(_caption(profile)),
         f'<div style="display:flex;flex-wrap:wrap;gap:1em 2em;margin:0.6em 0">{"".join(cards)}</div>'
         if cards
         else "",
@@ -68,7 +79,8 @@ def to_text(profile: Profile, width: int | None = None) -> str:
     for name, found, more in _common(profile):
         said = [f"{cell_text(text, 100)} ({count:,})" for text, count in found]
         pairs[name] = "; ".join([*said, more] if more else said)
-    parts = [pairs_to_plain(PairsView(title=_title(profile), pairs=pairs), width)]
+    width = width or terminal_width()
+    parts = [pairs_to_plain(PairsView(title=_caption(profile).shown[0], pairs=pairs), width)]
     if profile.num_rows:
         rows: list[list[object]] = [
             [field.name, field.type, field.summary.nulls, field.summary.distinct, _values(field)]
@@ -78,14 +90,17 @@ def to_text(profile: Profile, width: int | None = None) -> str:
             columns=["field", "type", "null", "distinct", "values"], rows=rows, total=len(rows), noun="field"
         )
         parts.append(to_plain(view, width, rows=MOST_FIELDS))
-    return "\n".join([*parts, *_notes(profile)])
+    return "\n".join([*parts, *(line for note in _notes(profile) for line in wrapped(note, width))])
 
 
 # --- what is said ------------------------------------------------------------------------------------
 
 
-def _title(profile: Profile) -> str:
-    return f"{profile.job.title}: a profile of {humanize.count(profile.num_rows, 'row')}"
+def _caption(profile: Profile) -> Caption:
+    title = one_line(profile.job.name or profile.job.job_id, 300)
+    return Caption(
+        [joined(title, f"profile of {humanize.count(profile.num_rows, 'row')}")], [profile.job.title]
+    )
 
 
 def _spreads(profile: Profile) -> list[tuple[str, Spread, str]]:

@@ -8,10 +8,14 @@ from __future__ import annotations
 import html
 import secrets
 import shutil
-import textwrap
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from sutro_magic.ui.render.caption import Caption, cell_width, wrapped
 from sutro_magic.ui.render.cells import cell_text, is_number, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STATIC_ROWS = 10
 PLAIN_ROWS = 20
@@ -20,6 +24,7 @@ STATIC_CELLS = (160, 80, 40, 20)
 STATIC_ROW_BYTES = 5_000
 STATIC_COLUMNS = 20
 NARROWEST_COLUMN = 6
+NARROWEST_TEXT = 20
 NO_MATH = "tex2jax_ignore mathjax_ignore"
 """Classes that keep JupyterLab from setting ``$5 to $10`` as a formula."""
 KEEP = "white-space:nowrap"
@@ -46,7 +51,7 @@ class TableView:
         The first rows, as Python values.
     total : int
         Rows there are in all.
-    caption : list of str
+    caption : Caption or sequence of str
         Lines above the table.
     noun : str
         What a row is.
@@ -59,7 +64,7 @@ class TableView:
     columns: list[str]
     rows: list[list[object]]
     total: int
-    caption: list[str] = field(default_factory=list)
+    caption: Caption | Sequence[str] = ()
     noun: str = "row"
     whole_first: bool = False
     token: str = ""
@@ -72,16 +77,25 @@ def below_a_widget(view: TableView) -> TableView:
 
 @dataclass(frozen=True, kw_only=True)
 class PairsView:
-    """The properties of one thing, by name."""
+    """The properties of one thing, by name.
+
+    Attributes
+    ----------
+    title : str
+    pairs : dict
+    details : sequence of str
+        What a tooltip of the title shows.
+    """
 
     title: str
     pairs: dict[str, object]
+    details: Sequence[str] = ()
 
 
 def pairs_to_html(view: PairsView) -> str:
     """Render properties as HTML, long texts wrapped."""
     lines = [
-        f'<div class="sutro-results {NO_MATH}"><div><b>{html.escape(one_line(view.title, 600))}</b></div><table><tbody>'
+        f'<div class="sutro-results {NO_MATH}">{caption_to_html(Caption([view.title], view.details))}<table><tbody>'
     ]
     for name, value in view.pairs.items():
         text = html.escape(cell_text(value, LONGEST_PROPERTY))
@@ -96,14 +110,18 @@ def pairs_to_html(view: PairsView) -> str:
 
 def pairs_to_plain(view: PairsView, width: int | None = None) -> str:
     """Render properties as text, long texts wrapped in their column."""
-    width = width or shutil.get_terminal_size((100, 24)).columns
+    width = width or terminal_width()
     names = max((len(name) for name in view.pairs), default=0)
-    lines = [one_line(view.title, 600)]
+    lines = wrapped(one_line(view.title, 600), width)
+    beside = width - names - 4
     for name, value in view.pairs.items():
         text = cell_text(value, LONGEST_PROPERTY)
-        wrapped = textwrap.wrap(text, max(20, width - names - 4)) or [""]
-        lines.append(f"  {name.ljust(names)}  {wrapped[0]}")
-        lines += [" " * (names + 4) + line for line in wrapped[1:]]
+        if beside < NARROWEST_TEXT:  # in a narrow terminal below its name
+            lines += [f"  {name}", *(f"    {line}" for line in wrapped(text, width - 4, indent=""))]
+            continue
+        first, *others = wrapped(text, beside, indent="")
+        lines.append(f"  {name.ljust(names)}  {first}")
+        lines += [" " * (names + 4) + line for line in others]
     return "\n".join(lines)
 
 
@@ -125,10 +143,7 @@ def _to_html(view: TableView, rows: int, limit: int) -> str:
     texts = [[cell_text(value, limit) for value in row[:STATIC_COLUMNS]] for row in view.rows[:rows]]
     unbroken = [all(len(row[i]) <= UNBROKEN for row in texts) for i in range(len(columns))]
     lines = [f'<div class="sutro-results {NO_MATH} {view.token}">']
-    for index, text in enumerate(view.caption):
-        weight = "" if index else ' style="font-weight:600"'
-        lines.append(f"<div{weight}>{html.escape(one_line(text, 600))}</div>")
-    lines.append("<table><thead><tr>")
+    lines += [caption_to_html(Caption.of(view.caption)), "<table><thead><tr>"]
     for index, name in enumerate(columns):
         align = "right" if all(is_number(row[index]) for row in view.rows[:rows]) and view.rows else "left"
         width = KEEP if unbroken[index] else f"min-width:{UNBROKEN / 2:.0f}em"
@@ -153,6 +168,16 @@ def _to_html(view: TableView, rows: int, limit: int) -> str:
     return "".join(lines)
 
 
+def caption_to_html(caption: Caption) -> str:
+    """Render a caption; its details are the tooltip and the accessible description of the first line."""
+    details = html.escape(caption.tooltip).replace("\n", "&#10;")
+    tooltip = f' title="{details}" aria-description="{details}"' if details else ""
+    first = f' style="font-weight:600"{tooltip}'
+    return "".join(
+        f"<div{'' if index else first}>{html.escape(line)}</div>" for index, line in enumerate(caption.shown)
+    )
+
+
 def note_to_html(text: str, token: str) -> str:
     """Render what is left of a widget that has no rows: a line that says what to do. ``token`` is its class."""
     return (
@@ -165,9 +190,14 @@ def _hide_broken_widget(token: str) -> str:
     return f"<style>{before} {{ display: none }}</style>"
 
 
+def terminal_width() -> int:
+    """Return the columns of the terminal's window; 100 where there is none."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
 def to_plain(view: TableView, width: int | None = None, rows: int = PLAIN_ROWS) -> str:
     """Render the first rows as text that fits a terminal ``width`` columns wide (the window by default)."""
-    width = width or shutil.get_terminal_size((100, 24)).columns
+    width = width or terminal_width()
     shown = view.rows[:rows]
     table = [[one_line(name, width) for name in view.columns]]
     table += [[cell_text(value, width) for value in row] for row in shown]
@@ -176,7 +206,7 @@ def to_plain(view: TableView, width: int | None = None, rows: int = PLAIN_ROWS) 
         for i in range(len(view.columns))
     ]
     widths = _column_widths(table, width, numbers=numbers, whole_first=view.whole_first)
-    lines = [one_line(text, 600) for text in view.caption]
+    lines = [part for line in Caption.of(view.caption).shown for part in wrapped(line, width)]
     for index, cells in enumerate(table):
         parts = [_fit(text, widths[i], right=numbers[i]) for i, text in enumerate(cells[: len(widths)])]
         lines.append("  ".join(parts).rstrip())
@@ -184,7 +214,7 @@ def to_plain(view: TableView, width: int | None = None, rows: int = PLAIN_ROWS) 
             lines.append("  ".join("─" * size for size in widths))
     note = _left_out(view, rows, len(widths))
     if note:
-        lines.append(note)
+        lines += wrapped(note, width)
     return "\n".join(lines)
 
 
@@ -207,7 +237,7 @@ def _column_widths(
 
     Columns at the end are left out rather than that one becomes too narrow, or a number is cut.
     """
-    needs = [min(width, max(_width(row[i]) for row in table)) for i in range(len(table[0]))]
+    needs = [min(width, max(cell_width(row[i]) for row in table)) for i in range(len(table[0]))]
     least = [
         need if numbers[i] or (whole_first and i == 0) else min(need, NARROWEST_COLUMN)
         for i, need in enumerate(needs)
@@ -224,18 +254,12 @@ def _column_widths(
 
 
 def _fit(text: str, size: int, *, right: bool) -> str:
-    if _width(text) > size:
+    if cell_width(text) > size:
         cut = ""
         for character in text:
-            if _width(cut + character) > size - 1:
+            if cell_width(cut + character) > size - 1:
                 break
             cut += character
         text = cut + "…"
-    padding = " " * (size - _width(text))
+    padding = " " * (size - cell_width(text))
     return padding + text if right else text + padding
-
-
-def _width(text: str) -> int:
-    from prompt_toolkit.utils import get_cwidth  # comes with IPython
-
-    return get_cwidth(text)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sutro_magic.errors import Hint, shown_hint
 from sutro_magic.system import humanize
-from sutro_magic.ui.render.bound import bound_line
+from sutro_magic.ui.render.bound import BoundFile
+from sutro_magic.ui.render.caption import Caption, joined, shape
 from sutro_magic.ui.render.cells import COUNTS, LONGEST_CELL, Count, Excerpt, one_line, value_of
 from sutro_magic.ui.render.static import (
     PLAIN_ROWS,
@@ -24,15 +25,27 @@ from sutro_magic.ui.render.static import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
     from sutro_magic.cache.store import CacheEntry
     from sutro_magic.models import Job, JobList
     from sutro_magic.results.handle import Results
-    from sutro_magic.results.provenance import Truncation
     from sutro_magic.ui.render.bound import Bound
 
 UNKNOWN = "-"
+
+LONGEST_TITLE = 120
+
+PARTS = {
+    "errors": "outputs that did not parse",
+    "filtered": "filtered rows",
+    "selected": "ticked rows",
+    "compared": "compared rows",
+    "slice": "part of the results",
+}
+"""Results that are only some of a job's rows, and have their places as ``_row``."""
 
 LIST_ROWS = 100
 """Rows of a short list, which has no pages."""
@@ -58,10 +71,63 @@ def results_view(results: Results, bound: Bound | None = None) -> TableView:
     )
 
 
-def results_caption(results: Results, bound: Bound | None = None) -> list[str]:
-    """Say what a `Results` is, where it came from, and what has become of its outputs."""
-    size = f"{results.num_rows:,} x {len(results.columns)}"
-    return [*_caption(results, bound, size), *_outputs(results, bound)]
+def results_caption(results: Results, bound: Bound | None = None) -> Caption:
+    """Say what a `Results` is, and what one must know to read it; where it came from is in the details."""
+    lines = [
+        _headline(results, bound),
+        *_reading(results),
+        *_below(results, bound),
+        *_outputs(results, bound),
+    ]
+    details = results_details(results)
+    if isinstance(bound, BoundFile):
+        details.append(f"{bound.name} is the path of {bound.file}")
+    if results.part in {"all", "peek"} and results.unfolding and results.unfolding.unfolded:
+        details.append(shown_hint((Hint("option", unfold=False), " keeps outputs as they were sent")))
+    if results.part == "all" and results.from_cache:
+        details.append(shown_hint((Hint("option", refresh=True), " fetches them again")))
+    if results.part in {"all", "peek", "computed"} and bound is None:
+        details.append(shown_hint((Hint("bind", name="VAR"), " binds them to a variable")))
+    return Caption(lines, details)
+
+
+def results_details(results: Results) -> list[str]:
+    """Say where a `Results` came from and what has become of its outputs."""
+    source, unfolding = results.provenance, results.unfolding
+    details = [one_line(results.job.title, 300)]
+    if results.part == "computed":
+        return [*details, f"computed in {humanize.duration(source.seconds)}"]
+    if results.part not in {"all", "peek"}:
+        return details
+    rows = results.truncation.rows if results.truncation else results.num_rows
+    table = f"{humanize.count(rows, 'row')}, {humanize.count(len(results.columns), 'column')}"
+    details.append(f"{table}, {humanize.size(source.size)} as Parquet")
+    took = humanize.duration(source.seconds)
+    if results.from_cache:
+        age = humanize.age(source.fetched)
+        details.append(
+            f"fetched as {source.format} from {source.deployment} {age}; the table is the same in every format"
+        )
+        details.append(f"read from the cache in {took}")
+    else:
+        kept = "" if results.truncation else ", now cached"
+        details.append(f"fetched as {source.format} from {source.deployment} in {took}{kept}")
+    if results.truncation and not results.from_cache:
+        fetched, whole = humanize.size(results.truncation.fetched), humanize.size(source.size)
+        details.append(f"{fetched} of {whole} fetched")
+    if "outputs" in results.columns:
+        details.append(f"the service calls the column outputs {results.job_id}")
+    if unfolding is not None and unfolding.unfolded:
+        empty = f"; {humanize.count(unfolding.nulls, 'output')} null" if unfolding.nulls else ""
+        details.append(f"outputs are unfolded into {humanize.count(len(unfolding.columns), 'column')}{empty}")
+    return details
+
+
+def origin(results: Results) -> str:
+    """Say in a few words where results came from: ``from cache``, ``fetched in 0.9 s``."""
+    return (
+        "from cache" if results.from_cache else f"fetched in {humanize.duration(results.provenance.seconds)}"
+    )
 
 
 def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
@@ -82,16 +148,15 @@ def jobs_view(jobs: JobList, bound: str | None = None) -> TableView:
         ]
         for job in jobs
     ]
-    caption = [f"{bound}, {len(jobs):,} jobs"] if bound else []
-    caption.append(f"{humanize.count(len(jobs), 'job')}, newest first")
+    lines = [joined(bound or "", humanize.count(len(jobs), "job"), "newest first")]
     if jobs.more:
-        caption[-1] += shown_hint(("; there are more: ", Hint("option", limit=len(jobs) * 10), " shows them"))
+        lines.append(shown_hint(("there are more: ", Hint("option", limit=len(jobs) * 10), " shows them")))
     return TableView(
-        columns=columns, rows=rows, total=len(rows), caption=caption, noun="job", whole_first=True
+        columns=columns, rows=rows, total=len(rows), caption=Caption(lines), noun="job", whole_first=True
     )
 
 
-def entries_view(entries: list[CacheEntry], caption: list[str]) -> TableView:
+def entries_view(entries: list[CacheEntry], caption: Caption) -> TableView:
     """Lay out cache entries."""
     columns = ["job", "name", "rows", "columns", "size", "came as", "fetched", "last used", "from"]
     rows: list[list[object]] = [
@@ -132,8 +197,8 @@ def entry_view(entry: CacheEntry) -> PairsView:
     )
 
 
-def job_view(job: Job) -> PairsView:
-    """Lay out one job."""
+def job_view(job: Job, cached: Sequence[CacheEntry] = ()) -> PairsView:
+    """Lay out one job, and what the cache holds of it."""
     tokens = None
     if job.input_tokens is not None or job.output_tokens is not None:
         tokens = f"{job.input_tokens or 0:,} in, {job.output_tokens or 0:,} out"
@@ -154,8 +219,23 @@ def job_view(job: Job) -> PairsView:
         "JSON schema": dict(job.json_schema) if job.json_schema else None,
         "sampling": dict(job.sampling_params) if job.sampling_params else None,
     }
+    for index, entry in enumerate(cached, start=1):
+        number = f" {index}" if len(cached) > 1 else ""
+        facts[f"cached{number}"] = _cached(entry)
+        facts[f"cache file{number}"] = humanize.place(entry.path)
     known = {name: value for name, value in facts.items() if value is not None}
     return PairsView(title=job.title, pairs=known)
+
+
+def _cached(entry: CacheEntry) -> str:
+    pairs = entry_view(entry).pairs
+    columns = entry.table.select(inputs=True, logprobs=True)
+    made = f" and {pairs['tables made of it']} of tables made of it" if entry.table_size else ""
+    return joined(
+        f"{shape(entry.table.num_rows, len(columns))} ({pairs['columns']})",
+        f"{pairs['size']}{made}",
+        f"fetched as {entry.request.format} from {entry.deployment} {humanize.age(entry.fetched)}",
+    )
 
 
 def mimebundle(view: TableView, *, html: bool) -> dict[str, Any]:
@@ -229,36 +309,43 @@ def _short(value: object) -> object:
     return Excerpt.of(value) if isinstance(value, str) and len(value) > LONGEST_CELL else value
 
 
-def _caption(results: Results, bound: Bound | None, size: str) -> list[str]:
-    title = one_line(results.job.title, 120)
-    rows = humanize.count(results.num_rows, "row")
-    if results.part == "all":
-        return [bound_line(bound, size), _provenance(results)]
-    if results.part == "peek" and results.truncation is not None:
-        return [
-            bound_line(bound, size),
-            *_peeked(results, results.truncation),
-        ]
+def _headline(results: Results, bound: Bound | None) -> str:
+    """Name the table, say its size and where it is from."""
+    size = results.num_rows, len(results.columns)
+    title = one_line(results.job.name or results.job_id, LONGEST_TITLE)
     if results.part == "computed":
-        columns = humanize.count(len(results.columns), "column")
-        took = humanize.duration(results.provenance.seconds)
-        said = f"{one_line(results.job.title, 300)}: {rows} x {columns}, in {took}"
-        return [bound_line(bound, size), said]
-    where = "_row is the place in the job, from 0" if "_row" in results.columns else ""
-    what = {
-        "errors": f"{title}: {humanize.count(results.num_rows, 'output')} that did not parse",
-        "filtered": f"{title}: {rows} as the table shows them",
-        "selected": f"{title}: {rows} that are ticked",
-        "slice": f"{title}: {rows} x {humanize.count(len(results.columns), 'column')} of it",
-        "compared": f"{title} and others: {rows} compared",
-    }[results.part]
+        took = f"computed in {humanize.duration(results.provenance.seconds)}"
+        return joined(bound.sized(*size), title) if bound else joined(title, shape(*size), took)
+    where = PARTS.get(results.part) or origin(results)
+    return joined(bound.sized(*size) if bound else joined(title, shape(*size)), where)
+
+
+def _reading(results: Results) -> list[str]:
+    """Say which rows of the job these are, unless they are all."""
+    if results.part == "peek" and results.truncation is not None:
+        columns = {"inputs": "inputs", "logprobs": "cumulative_logprobs"}
+        asked = {option: True for option, column in columns.items() if column in results.columns}
+        whole = Hint("results", job=one_line(results.job_id, 120), **asked)
+        shown = f"first {results.num_rows:,} of {humanize.count(results.truncation.rows, 'row')}"
+        return [shown_hint((f"{shown}: ", whole, " fetches all"))]
     if results.part == "errors":
-        where += "; _raw the output as sent; _error the reason"
-    return [f"{bound}, {size}" if bound else what, *filter(None, [where])]
+        return ["_row is the place in the job, from 0; _raw is the output as sent; _error is the reason"]
+    return ["_row is the place in the job, from 0"] if "_row" in results.columns else []
+
+
+def _below(results: Results, bound: Bound | None) -> list[str]:
+    """Say how the table that is shown differs from the file that a variable names."""
+    if not isinstance(bound, BoundFile):
+        return []
+    unfolded = results.unfolding is not None and results.unfolding.unfolded
+    size = shape(results.num_rows, len(results.columns))
+    if not unfolded and size == shape(bound.rows, bound.columns):
+        return []
+    return [f"the table below has {'outputs unfolded' if unfolded else 'the columns asked for'}: {size}"]
 
 
 def _outputs(results: Results, bound: Bound | None) -> list[str]:
-    """Say what has become of the outputs."""
+    """Say which outputs are not what one expects: those that did not parse, and JSON that stayed text."""
     unfolding = results.unfolding
     if unfolding is None or results.part not in {"all", "peek"}:
         return []
@@ -267,10 +354,6 @@ def _outputs(results: Results, bound: Bound | None) -> list[str]:
         see = bound.errors(results.job_id) if bound else "_.errors in the next cell"
         said.append(f"{unfolding.failed:,} of {unfolding.rows:,} outputs did not parse: {see} shows them")
     if unfolding.unfolded:
-        fields = humanize.count(len(unfolding.columns), "column")
-        empty = f"; {humanize.count(unfolding.nulls, 'output')} null" if unfolding.nulls else ""
-        keep = shown_hint(Hint("option", unfold=False))
-        said.append(f"outputs are unfolded into {fields} ({keep} keeps them as sent){empty}")
         said += unfolding.notes
     elif unfolding.reason:
         said.append(f"outputs stay text: {unfolding.reason}")
@@ -280,41 +363,3 @@ def _outputs(results: Results, bound: Bound | None) -> list[str]:
             f"{unfolding.objects:,} of {unfolding.rows:,} outputs are JSON objects: {unfold} makes columns of them"
         )
     return said
-
-
-def _peeked(results: Results, truncation: Truncation) -> list[str]:
-    """Say that these are the first rows only, what they cost, and how to get the others."""
-    columns = {"inputs": "inputs", "logprobs": "cumulative_logprobs"}
-    asked = {option: True for option, column in columns.items() if column in results.columns}
-    whole = Hint("results", job=one_line(results.job_id, 120), **asked)
-    cost = (
-        "from the cache"
-        if results.from_cache
-        else f"{humanize.size(truncation.fetched)} of {humanize.size(results.provenance.size)} fetched"
-    )
-    shown = f"the first {results.num_rows:,} of {humanize.count(truncation.rows, 'row')}"
-    return [
-        f"a peek at {one_line(results.job.title, 120)}: {shown}, {cost}",
-        shown_hint((whole, " fetches the whole")),
-    ]
-
-
-def _provenance(results: Results) -> str:
-    source = results.provenance
-    facts = [
-        f"{one_line(results.job.title, 120)}: {humanize.count(results.num_rows, 'row')} x {humanize.count(len(results.columns), 'column')}",
-        humanize.size(source.size),
-    ]
-    if results.from_cache:
-        facts.append(
-            f"from the cache in {humanize.duration(source.seconds)} (fetched {humanize.age(source.fetched)} from "
-            f"{source.deployment}, came as {source.format}; the table is the same in every format; "
-            f"{shown_hint(Hint('option', refresh=True))} fetches it again)"
-        )
-    else:
-        facts.append(
-            f"fetched as {source.format} from {source.deployment} in {humanize.duration(source.seconds)}, now cached"
-        )
-    if "outputs" in results.columns:
-        facts.append(f"outputs is what the service calls {results.job_id}")
-    return ", ".join(facts[:3]) + "".join(f"; {fact}" for fact in facts[3:])

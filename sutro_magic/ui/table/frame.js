@@ -24,13 +24,14 @@ const frameMethods = {
     this.body = h("tbody");
     this.table = h("table", { class: `${setup.classes} st-grid`, style: "width:100%", "aria-label": `${plural(setup.total, setup.noun)}, one page of them` }, this.head, this.body);
     this.place.append(h("div", { class: "st-scroll" }, this.table));
-    const caption = h("div", { class: "st-caption" }, ...setup.caption.map((line) => h("div", { dir: "auto" }, line)));
+    const caption = h("div", { class: "st-caption", title: setup.details || null }, ...setup.caption.map((line) => h("div", { dir: "auto" }, line)));
     this.root = h(
       "div",
       {
         class: "sutro-table tex2jax_ignore mathjax_ignore",
         role: "group",
         "aria-label": setup.caption[0] || `table of ${setup.noun}s`,
+        "aria-description": setup.details || null,
       },
       h("div", { class: "st-dead", role: "alert" },
         "The kernel behind this table is gone: these are the rows it showed last. Run the cell again."),

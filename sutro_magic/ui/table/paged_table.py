@@ -23,6 +23,7 @@ from sutro_magic.query.duckdb_engine import QueryQueue
 from sutro_magic.query.summaries import list_values, summarize
 from sutro_magic.query.table_query import TableQuery, is_searchable, is_sortable, kind_of, parse_query
 from sutro_magic.system.error_mapping import explain
+from sutro_magic.ui.render.caption import Caption, shape
 from sutro_magic.ui.render.cells import COUNTS, in_one_line, one_line
 from sutro_magic.ui.scripts import script
 from sutro_magic.ui.table import datatables, rows
@@ -51,8 +52,8 @@ class PagedTable(anywidget.AnyWidget):
         The first rows, shown before anything is asked.
     num_rows : int
         Rows in all.
-    caption : sequence of str
-        Lines above the table.
+    caption : Caption or sequence of str
+        Lines above the table, and details in a tooltip.
     noun : str
         What a row is.
     page_length : int
@@ -82,7 +83,7 @@ class PagedTable(anywidget.AnyWidget):
         head: pa.Table,
         *,
         num_rows: int,
-        caption: Sequence[str] = (),
+        caption: Caption | Sequence[str] = (),
         noun: str = "row",
         page_length: int | None = None,
         hides: str = "",
@@ -107,7 +108,8 @@ class PagedTable(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         # Never data: a repr may end up in a log.
-        return f"<{type(self).__name__}: {self._setup.get('total', 0):,} x {len(self._setup.get('columns', ()))}>"
+        size = shape(self._setup.get("total", 0), len(self._setup.get("columns", ())))
+        return f"<{type(self).__name__}: {size}>"
 
     # --- what the browser is told at first --------------------------------------------------
 
@@ -115,7 +117,7 @@ class PagedTable(anywidget.AnyWidget):
         self,
         head: pa.Table,
         num_rows: int,
-        caption: Sequence[str],
+        caption: Caption | Sequence[str],
         noun: str,
         page_length: int | None,
         hides: str,
@@ -141,7 +143,8 @@ class PagedTable(anywidget.AnyWidget):
             "numbered": "_row" not in head.schema.names and noun == "row",
             "ticks": noun == "row",
             "searchable": any(is_searchable(field.type) for field in head.schema),
-            "caption": [one_line(line, 600) for line in caption if line],
+            "caption": Caption.of(caption).shown,
+            "details": Caption.of(caption).tooltip,
             "noun": noun,
             "total": num_rows,
             "length": length,

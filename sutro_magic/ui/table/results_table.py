@@ -11,6 +11,7 @@ from sutro_magic.query.table_query import TableQuery
 from sutro_magic.results.handle import AS_TYPES, Results
 from sutro_magic.system import humanize
 from sutro_magic.system.optional_packages import installed
+from sutro_magic.ui.render.caption import Caption
 from sutro_magic.ui.render.views import mimebundle, results_caption, results_view
 from sutro_magic.ui.table.paged_table import PagedTable
 from sutro_magic.ui.variables import check_variable, describe_binding, notebook_variables
@@ -38,10 +39,10 @@ class ResultsTable(PagedTable):
         The variable that holds the results.
     as_type : str
         What the table proposes to bind.
-    caption : sequence of str, optional
+    caption : Caption or sequence of str, optional
         Lines above the table; what the results are by default.
     describe : callable, optional
-        Makes these lines anew when the prompts have been fetched.
+        Returns the caption of the results with prompts, when these have been fetched.
     page_length : int, optional
     hides : str
         As in `PagedTable`.
@@ -65,8 +66,8 @@ class ResultsTable(PagedTable):
         bind: Bind | None = None,
         bound: Bound | None = None,
         as_type: str = "pandas",
-        caption: Sequence[str] | None = None,
-        describe: Callable[[Results], list[str]] | None = None,
+        caption: Caption | Sequence[str] | None = None,
+        describe: Callable[[Results], Caption] | None = None,
         page_length: int | None = None,
         hides: str = "",
     ) -> None:
@@ -145,11 +146,12 @@ class ResultsTable(PagedTable):
             else f"{humanize.size(size)} to fetch."
         }
 
-    def _caption_of(self, fetched: Results) -> list[str]:
+    def _caption_of(self, fetched: Results) -> Caption:
         if self._describe_results is not None:
             return self._describe_results(fetched)
+        caption = results_caption(fetched)
         # What a variable holds has not changed.
-        return [*self._setup["caption"][:1], *results_caption(fetched)[1:]]
+        return Caption([*self._setup["caption"][:1], *caption.lines[1:]], caption.details)
 
     def _moved_lists(self, fetched: Results) -> dict[int, list[tuple[Any, int]]]:
         """Return the lists of values to tick by the new places of their columns: a filter may stand on them."""
