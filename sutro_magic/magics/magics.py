@@ -302,6 +302,8 @@ class SutroMagics(Magics, Settings):
             jobs = self.session.jobs(limit=options.limit, status=options.status, search=options.search)
         if options.name is None:
             return jobs
+        from sutro_magic.ui.render.bound import Bound
+
         frame = jobs.to_pandas()
         self.display.show(self.display.jobs(jobs, str(Bound(options.name, "pandas"))))
         self.shell.user_ns[options.name] = frame
