@@ -466,7 +466,7 @@ def test_results_are_saved_in_each_format_and_nothing_is_overwritten_unasked(bro
     target.write_bytes(b"mine")
     browser._result.save.click()
     (line,) = browser._result.said._state["notes"]  # what was saved before is not said any more
-    assert target.name in line["text"] and "is there already" in line["text"]
+    assert target.name in line["text"] and "exists already" in line["text"]
     assert (
         line["tone"] == "error" and line["hint"] == "Tick “replace” to write over it, or give another name."
     )
@@ -583,7 +583,7 @@ def test_show_reads_the_cache_only_and_says_that_an_entry_is_gone(browser, sessi
     shown = browser.results
     browser._cache.show.click()
     said = until(lambda: browser._cache.facts._state["notes"])[0]
-    assert "not here any more" in said["text"] and said["hint"] == "Fetch it again under Jobs."
+    assert "no longer in the cache" in said["text"] and said["hint"] == "Fetch it again under Jobs."
     assert browser._cache.list._state["rows"] == [] and browser._cache.show.disabled
     assert not [path for _, path in demo.requests if "results" in path] and browser.results is shown
     assert session.cache.entries() == []
@@ -595,7 +595,7 @@ def test_what_was_fetched_and_then_cleared_from_the_cache_says_so_instead_of_not
     session.cache.clear()
     say(browser._tasks.panel, kind="act", id=line["id"], action="show")
     line = next(task for task in tasks(browser) if task["id"] == line["id"])
-    assert line["state"] == "failed" and ["again", "Try again", "begin this anew"] in line["actions"]
+    assert line["state"] == "failed" and ["again", "Try again", "start this again"] in line["actions"]
 
 
 def test_a_damaged_entry_is_found_by_verifying_it_and_never_used_again(browser, session):

@@ -118,7 +118,9 @@ def test_lists_have_items_and_jobs_without_rows_or_log_probabilities_say_so(sess
     assert vectors.texts[1].unit == "items" and vectors.texts[1].lengths.quartiles == (8, 8, 8)
     empty = profile(session.results("job-demo-empty"))
     assert empty.num_rows == 0 and empty.texts[0].lengths is None
-    assert "profile of 0 rows" in to_text(empty) and "No log probabilities are here." in to_html(empty)
+    assert "profile of 0 rows" in to_text(empty) and "The results have no log probabilities." in to_html(
+        empty
+    )
 
 
 def test_prompts_are_left_out_when_they_were_not_fetched(session):

@@ -92,7 +92,7 @@ def test_rows_picked_from_picked_rows_keep_their_place_in_the_job(session):
         ({"kind": "page", "start": 0, "length": 10, "query": {"order": [[77, "asc"]]}}, "invalid query"),
         ({"kind": "page", "start": "x", "length": 10}, "ValueError"),
         ({"kind": "place", "row": 10_000}, "There is no row 10,000"),
-        ({"kind": "place", "row": 0, "query": {"search": "no such film"}}, "not among those found"),
+        ({"kind": "place", "row": 0, "query": {"search": "no such film"}}, "not among the rows found"),
         ({"kind": "bind", "name": "x", "as": "pandas"}, "binds no variables"),
     ],
 )

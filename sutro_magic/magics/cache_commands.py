@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sutro_magic.session import Session
     from sutro_magic.ui.display import Display
 
-MOST_DIGITS = 5
-"""Of an age; there is no date before the year 1."""
+MAX_DIGITS = 5
+"""Digits of an age; a longer one is before the year 1."""
 _HOURS = {"h": 1, "d": 24, "w": 24 * 7}
 
 
@@ -32,10 +32,11 @@ def run(
     display: Display,
     on_bytes: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> None:
-    """Do what a line of ``%sutro_cache`` says; told how many bytes of how many are verified."""
+    """Run one line of ``%sutro_cache``; ``on_bytes`` is called with the bytes verified and their total."""
     if options.job and options.action not in {"info", "verify", "clear"}:
         raise ArgumentError(
-            f"%sutro_cache {options.action} takes no job.", hint=f"%sutro_cache info {as_typed(options.job)}"
+            f"%sutro_cache {options.action} does not take a job.",
+            hint=f"%sutro_cache info {as_typed(options.job)}",
         )
     for flag, given in (("--all", options.all), ("--older-than", options.older_than is not None)):
         if given and options.action != "clear":
@@ -136,7 +137,7 @@ def _clear_cache(session: Session, options: argparse.Namespace) -> None:
     cache = session.cache
     if sum((options.job is not None, options.older_than is not None, options.all)) != 1:
         raise ArgumentError(
-            "%sutro_cache clear: say what to clear, a job or --older-than or --all.",
+            "%sutro_cache clear needs a job, --older-than or --all.",
             hint="%sutro_cache clear JOB_ID, %sutro_cache clear --older-than 30d, or %sutro_cache clear --all.",
         )
     if options.all:
@@ -153,7 +154,9 @@ def _clear_cache(session: Session, options: argparse.Namespace) -> None:
 
 def _entries_of(session: Session, job: str | None, *, whole: bool = False) -> list[CacheEntry]:
     if not job:
-        raise ArgumentError("%sutro_cache: which job?", hint="%sutro_cache list shows those in the cache.")
+        raise ArgumentError(
+            "%sutro_cache: the job is missing.", hint="%sutro_cache list shows those in the cache."
+        )
     entries = session.cache.entries(session.credentials.identity)
     for matches in (
         [e for e in entries if e.request.job_id == job],
@@ -162,12 +165,12 @@ def _entries_of(session: Session, job: str | None, *, whole: bool = False) -> li
     ):
         if len({entry.request.job_id for entry in matches}) > 1:
             raise ArgumentError(
-                f"{job!r} fits several cached jobs.", hint="Give a whole id; %sutro_cache list."
+                f"{job!r} matches several cached jobs.", hint="Give a whole id; %sutro_cache list."
             )
         if matches:
             return matches
     not_found = JobNotFoundError(
-        f"The cache holds nothing of {shorten(job)!r}.",
+        f"The cache has no results of {shorten(job)!r}.",
         job_id=job,
         hint="%sutro_cache list shows what it holds.",
     )
@@ -178,9 +181,9 @@ def _entries_of(session: Session, job: str | None, *, whole: bool = False) -> li
 
 def _parse_age(text: str) -> timedelta:
     number, unit = text[:-1], text[-1:].lower()
-    hint = "Say hours, days or weeks: --older-than 12h, 30d, 8w."
+    hint = "Use hours, days or weeks: --older-than 12h, 30d, 8w."
     if unit not in _HOURS or not (number.isascii() and number.isdigit()):
         raise ArgumentError(f"{text[:40]!r} is not an age.", hint=hint)
-    if len(number) > MOST_DIGITS:
-        raise ArgumentError(f"Nothing here is as old as {text[:40]}.", hint=hint)
+    if len(number) > MAX_DIGITS:
+        raise ArgumentError(f"No cache entry is as old as {text[:40]}.", hint=hint)
     return timedelta(hours=int(number) * _HOURS[unit])

@@ -48,7 +48,7 @@ _MAGIC = re.compile(
 
 
 class Offer(NamedTuple):
-    """Something that could stand at the cursor, and what to say beside it."""
+    """A completion, and the note beside it."""
 
     value: str
     kind: str = ""
@@ -58,7 +58,7 @@ class Offer(NamedTuple):
 
 @dataclass
 class Place:
-    """Where the cursor stands in the line of a magic.
+    """Position of the cursor in the line of a magic.
 
     Attributes
     ----------
@@ -79,14 +79,14 @@ class Place:
 
 
 class _Nothing(list[SimpleCompletion]):
-    """No completions, and nobody else's: IPython lets only a result that seems to hold some suppress others."""
+    """No completions, also none of other matchers: only a result that seems to have some can suppress them."""
 
     def __len__(self) -> int:
         return 1
 
 
 def complete(context: CompletionContext, shell: Any, magics: SutroMagics) -> dict[str, Any]:
-    """Answer IPython's question what could stand at the cursor; never fails.
+    """Return the completions at the cursor to IPython; never raises.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def _place(before: str, after: str) -> Place | None:
 
 
 class _Offers:
-    """What could stand at one place, in the order in which it is offered."""
+    """Completions at one position, in the order in which they are offered."""
 
     def __init__(self, parser: MagicParser, place: Place, shell: Any, magics: SutroMagics) -> None:
         self.parser = parser

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class RunningDemo:
-    """A demo service that a session uses, and what it used before."""
+    """A demo service that a session uses, and the session's earlier credentials."""
 
     def __init__(self, session: Session) -> None:
         self._before = session.fixed_credentials
         self.service = DemoService().start()
 
     def use(self, session: Session) -> None:
-        """Let a session use the demo service."""
+        """Make a session use the demo service."""
         service = self.service
         session.use(
             credentials.make_credentials(
@@ -34,7 +34,7 @@ class RunningDemo:
         )
 
     def stop(self, session: Session) -> None:
-        """End the service; give the session back what it used before."""
+        """Stop the service and restore the session's earlier credentials."""
         if session.credentials.identity == DEMO_IDENTITY:
             session.use(self._before)
         self.service.stop()
@@ -43,7 +43,7 @@ class RunningDemo:
 def run(
     options: argparse.Namespace, running: RunningDemo | None, session: Session, display: Display
 ) -> RunningDemo | None:
-    """Do one action; return the demo service that runs then.
+    """Run one action; return the demo service that runs afterwards.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def run(
         For an action that makes no sense now.
     """
     if options.fault and options.action != "fault":
-        raise ArgumentError(f"%sutro_demo {options.action} takes nothing more.", hint="%sutro_demo?")
+        raise ArgumentError(f"%sutro_demo {options.action} takes no further argument.", hint="%sutro_demo?")
     if options.action == "start":
         return _start(running, session)
     if options.action == "stop":

@@ -1,4 +1,4 @@
-"""Loading into an IPython shell, and leaving it as it was."""
+"""Load the extension into an IPython shell, and unload it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load(shell: Any) -> None:
 
 
 def _make_matcher(shell: Any, magics: SutroMagics) -> Any:
-    """Return what IPython asks at Tab; the rest of completion is loaded when it is needed."""
+    """Return the matcher for IPython; the rest of completion is loaded at first use."""
     from IPython.core.completer import context_matcher
 
     def sutro_matcher(context: Any) -> dict[str, Any]:
@@ -46,14 +46,14 @@ def _make_matcher(shell: Any, magics: SutroMagics) -> Any:
 
 
 def _give_a_body(lines: list[str]) -> list[str]:
-    """Let a cell that is nothing but ``%%sutro_sql`` come to the magic, which says more of it than IPython."""
+    """Run the magic for a cell that is only ``%%sutro_sql``: its error is more helpful than IPython's."""
     if lines and lines[0].startswith("%%sutro_sql") and not "".join(lines[1:]).strip():
         return [lines[0].rstrip("\n") + "\n", "\n"]
     return lines
 
 
 def unload(shell: Any) -> None:
-    """Take back magics, completion, configuration, display, the demo service and the database of tables."""
+    """Unregister magics, completion, configuration and display; stop the demo service and the database."""
     magics, matcher = _loaded.pop(id(shell), (None, None))
     if magics is None:
         return
@@ -83,7 +83,7 @@ def unload(shell: Any) -> None:
 
 
 def _keep_settings(shell: Any, magics: SutroMagics) -> None:
-    """Leave what ``%config`` was given for the next loading, without what was refused."""
+    """Keep the values given to ``%config`` for the next loading, without rejected ones."""
     given = shell.config.get(type(magics).__name__, {})
     for name in list(given):
         if magics.has_trait(name):

@@ -20,7 +20,7 @@ def _rows(word: str) -> int:
     """Read a number of rows."""
     if not (word.isascii() and word.isdigit()):
         raise ArgumentError(
-            f"%sutro_results: {short(word)!r} after --peek is no number of rows.",
+            f"%sutro_results: {short(word)!r} after --peek is not a number of rows.",
             hint="Like this, with the job first: %sutro_results JOB_ID --peek 100.",
         )
     return int(word)
@@ -87,13 +87,13 @@ def results_parser() -> MagicParser:
         "--unfold",
         action="store_const",
         const=True,
-        help="make columns of JSON outputs even if most outputs are none",
+        help="make columns of JSON outputs even if most outputs are not JSON objects",
     )
     add("--join", metavar="DF", help="put the results beside this frame: a new one, of the same type")
     add("--on", metavar="COLUMN", help="with --join: find rows by this ID column instead of by position")
     add("--save", metavar="PATH", help="save the table, too: as .parquet, .csv or .jsonl, by the ending")
     add("--overwrite", action="store_true", help="let --save replace a file that is there")
-    add("--refresh", action="store_true", help="ignore the cache and fetch anew")
+    add("--refresh", action="store_true", help="ignore the cache and fetch again")
     add("--wait", action="store_true", help="if the job is not final yet, wait for it first")
     add("--quiet", action="store_true", help="bind, show nothing")
     add(
@@ -198,8 +198,8 @@ def profile_parser() -> MagicParser:
     )
     parser.add_argument("job", metavar="JOB_ID", help="id, unique beginning of it, or exact name")
     yes_or_no: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": True}
-    parser.add_argument("--inputs", **yes_or_no, help="look at the prompts, too (default)")
-    parser.add_argument("--logprobs", **yes_or_no, help="look at the log probabilities, too (default)")
+    parser.add_argument("--inputs", **yes_or_no, help="profile the prompts, too (default)")
+    parser.add_argument("--logprobs", **yes_or_no, help="profile the log probabilities, too (default)")
     return parser
 
 
@@ -257,7 +257,7 @@ def cache_parser() -> MagicParser:
     """Build the parser of ``%sutro_cache``."""
     parser = MagicParser(
         "sutro_cache",
-        "Look at the results kept on disk, or delete them.",
+        "Show the results kept on disk, or delete them.",
         [
             "%sutro_cache list",
             "%sutro_results job_12345 --quiet --name df\n  %sutro_cache info job_12345",
@@ -268,7 +268,7 @@ def cache_parser() -> MagicParser:
             "%sutro_cache path",
         ],
         "verify reads every file of this key's results, or of one job, and deletes those that are damaged.\n"
-        "When the cache outgrows its limit, what was used longest ago goes: tables made of results first,\n"
+        "When the cache outgrows its limit, the least recently used are deleted: tables made of results first,\n"
         "then results. %config SutroMagics.cache_limit = '5GB' sets the limit.",
     )
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Hints in magic syntax: what `sutro_magic.errors.Hint` names as an action, as a line that can be typed."""
+"""Hints in magic syntax: actions of `sutro_magic.errors.Hint` as lines that can be typed."""
 
 from __future__ import annotations
 

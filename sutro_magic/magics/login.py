@@ -1,4 +1,4 @@
-"""Asking for a key, trying it, and using it."""
+"""Ask for a key, check it, and use it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def log_in(session: Session, url: str | None, *, save: bool) -> None:
     ConfigurationError
         When no key is given.
     AuthenticationError
-        When the deployment refuses it.
+        If the deployment rejects it.
     ServiceError
         When it cannot be asked.
     """
@@ -68,7 +68,7 @@ def log_in(session: Session, url: str | None, *, save: bool) -> None:
 
 @contextmanager
 def _of_the_flag(typed: bool) -> Iterator[None]:
-    """Let errors about the address talk of ``--url``, where it was given."""
+    """Name ``--url`` in errors about the address, if it was given."""
     try:
         yield
     except (ConfigurationError, ServiceError) as error:
@@ -91,7 +91,7 @@ def _ask_key(url: str) -> str:
         key = getpass.getpass(f"API key for {url.removesuffix('/v1')}: ")
     except (StdinNotImplementedError, EOFError, OSError):
         raise ConfigurationError(
-            "Nothing can be asked here, so there is no key.",
+            "Cannot ask for the key: this front end takes no input.",
             hint="Set SUTRO_API_URL and SUTRO_API_KEY in the environment of the notebook instead.",
         ) from None
     except KeyboardInterrupt:

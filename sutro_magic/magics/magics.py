@@ -57,7 +57,7 @@ class SutroMagics(Magics, Settings):
 
     @property
     def fixed_credentials(self) -> Credentials | None:
-        """The pair that a magic has fixed for this kernel, if one has."""
+        """The credentials that a magic has set for this kernel, if any."""
         return self._session.fixed_credentials if self._session is not None else None
 
     def _cached(self, job_id: str) -> list[CacheEntry]:
@@ -66,7 +66,7 @@ class SutroMagics(Magics, Settings):
         return cache_commands.cached(self.session, job_id)
 
     def known(self) -> KnownJobs:
-        """Return what completion offers; makes no session, which would take a second."""
+        """Return the jobs that completion offers, without making a session, which would take a second."""
         from sutro_magic.api.credentials import resolve
         from sutro_magic.cache.layout import cache_folder
         from sutro_magic.jobs.history import JobHistory, KnownJobs
@@ -156,8 +156,11 @@ class SutroMagics(Magics, Settings):
             if as_type != "path" or options.name is not None:
                 results.prepare(progress.on_rows)
             value = results.to(as_type) if beside is None else beside.join(results)
-            saved = options.save and results.save(  # at last: an interrupt leaves neither file nor variable
-                options.save, overwrite=options.overwrite, on_rows=progress.on_saved
+            saved = (
+                options.save
+                and results.save(  # last, so that an interrupt leaves neither file nor variable
+                    options.save, overwrite=options.overwrite, on_rows=progress.on_saved
+                )
             )
         if beside is not None and not options.quiet:
             if beside.missing:
@@ -277,7 +280,7 @@ class SutroMagics(Magics, Settings):
     def _fetch(
         self, job: str, progress: ProgressLine, *, inputs: bool, logprobs: bool, wire: Any = None
     ) -> Results:
-        """Fetch the results of a job to look at them as a whole, with their outputs unfolded."""
+        """Fetch the whole results of a job, with their outputs unfolded."""
         results = self.session.results(
             job,
             format=wire or self.format,
@@ -315,7 +318,7 @@ class SutroMagics(Magics, Settings):
         options = self._parse(flags.status_parser(), line)
         if options is None:
             return None
-        with self._progress("run the cell again to look at the job."):
+        with self._progress("run the cell again to see the job."):
             return self.session.job(options.job)
 
     @documented(flags.wait_parser)
@@ -326,7 +329,9 @@ class SutroMagics(Magics, Settings):
             return None
         job = options.job
         word = as_typed(job)
-        interrupted = f"the job goes on. %sutro_wait {word} waits on, %sutro_status {word} looks once."
+        interrupted = (
+            f"the job continues. %sutro_wait {word} waits again, %sutro_status {word} shows its status."
+        )
         with self._progress(interrupted) as progress:
             return self.session.wait(
                 job, options.timeout, on_poll=progress.on_poll, on_progress=progress.on_progress
@@ -422,7 +427,7 @@ class SutroMagics(Magics, Settings):
         return working(self.session, interrupted, notebook=self.display.notebook, silent=silent)
 
     def _parse(self, parser: MagicParser, line: str) -> argparse.Namespace | None:
-        """Read a line; refuse a name that no variable can have before anything is done."""
+        """Parse a line; reject an invalid variable name before anything is done."""
         try:
             options = parser.parse_line(line, self.shell.user_ns)
         except HelpRequested as help_text:

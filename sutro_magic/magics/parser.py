@@ -1,4 +1,4 @@
-"""Reading the line of a magic, and what to say about one that cannot be read."""
+"""Parser for the line of a magic, with errors that propose a fix."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 WIDTH = 92
-MOST_GUESSES = 3
+MAX_GUESSES = 3
 LONGEST_COMMAND = 200
-"""A longer line would hide what is new in it."""
+"""A longer line would hide the change in it."""
 
 
 class HelpRequested(Exception):  # noqa: N818 - not an error
@@ -39,7 +39,7 @@ class MagicParser(argparse.ArgumentParser):
     """An argument parser that raises `ArgumentError` instead of leaving Python."""
 
     on_extra: str = ""
-    """What to say of a word too many."""
+    """Hint for an unexpected argument."""
 
     def __init__(
         self,
@@ -82,14 +82,14 @@ class MagicParser(argparse.ArgumentParser):
         words = self._split(line)
         if "-h" in words or "--help" in words:
             raise HelpRequested(self.format_help())
-        _refuse_unexpanded(words, line, variables)
+        _reject_unexpanded(words, line, variables)
         known, unknown = self.parse_known_args(words)
         if unknown:
-            self._refuse(unknown, getattr(known, "job", None))
+            self._reject(unknown, getattr(known, "job", None))
         return known
 
     def error(self, message: str) -> NoReturn:
-        """Say what argparse has to say, with the next step."""
+        """Raise argparse's error as an `ArgumentError` with a hint."""
         hint = f"{self.prog}? shows all flags and examples."
         waiting = re.match(r"argument ([^:/]+)[^:]*: expected", message)
         if waiting and waiting[1] in self._option_string_actions:
@@ -99,7 +99,7 @@ class MagicParser(argparse.ArgumentParser):
         raise ArgumentError(f"{self.prog}: {_plain(message)}.", hint=hint)
 
     def _usual_value(self, flag: str) -> str:
-        """Say what stands after a flag."""
+        """Describe the value of a flag."""
         action = self._option_string_actions[flag]
         if isinstance(action.type, OneOf):
             return f"Choose one of {', '.join(action.type.names)}."
@@ -159,11 +159,11 @@ class MagicParser(argparse.ArgumentParser):
                 hint="Put names with spaces in quotes: 'my job'.",
             ) from None
 
-    def _refuse(self, unknown: list[str], job: str | None) -> NoReturn:
+    def _reject(self, unknown: list[str], job: str | None) -> NoReturn:
         word = unknown[0]
         if not word.startswith("-"):
             raise ArgumentError(
-                f"{self.prog}: one too many: {short(word)}.",
+                f"{self.prog}: unexpected argument {short(word)}.",
                 hint=self.on_extra
                 or self._one_job(job, unknown)
                 or f"{self.prog}? shows all flags and examples.",
@@ -175,7 +175,7 @@ class MagicParser(argparse.ArgumentParser):
         )
 
     def _one_job(self, job: str | None, unknown: list[str]) -> str:
-        """Say what to do about words after the job: they are its name, a variable, or another job."""
+        """Return the hint for arguments after the job: its name unquoted, a variable, or another job."""
         if job is None or len(self._get_positional_actions()) > 1:
             return ""
         extra = list(takewhile(lambda word: not word.startswith("-"), unknown))
@@ -189,7 +189,7 @@ class MagicParser(argparse.ArgumentParser):
         return f"One job at a time: {self.prog} {as_typed(job)}"
 
     def _flag_of(self, word: str) -> str:
-        """Return the flag of which a word is one of the values; nothing if it is none."""
+        """Return the flag that takes this value, or an empty string."""
         return next(
             (
                 action.option_strings[0]
@@ -200,7 +200,7 @@ class MagicParser(argparse.ArgumentParser):
         )
 
     def _meant_flag(self, flag: str) -> str:
-        """Ask for the flags that begin like a flag that is not there, else for the one that looks most like it."""
+        """Propose the flags that begin with an unknown flag, else the closest one."""
         stem = flag.strip("-")
         if not stem:
             return ""
@@ -208,13 +208,13 @@ class MagicParser(argparse.ArgumentParser):
             return f"Did you mean {self._flag_of(stem)} {stem.lower()}? "
         names = dict.fromkeys(action.option_strings[0] for action in self._option_string_actions.values())
         begin = [name for name in names if name.startswith(f"--{stem}")]
-        if 0 < len(begin) <= MOST_GUESSES:
+        if 0 < len(begin) <= MAX_GUESSES:
             return f"Did you mean {' or '.join(begin)}? "
         return did_you_mean(flag.lower(), self._option_string_actions)
 
 
 def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
-    """Give a magic its help, its parser for completion, and two lines for what nobody foresaw."""
+    """Give a magic its help, its parser for completion, and readable unexpected errors."""
 
     def document(function: Any) -> Any:
         @functools.wraps(function)
@@ -238,8 +238,8 @@ def documented(parser: Callable[[], MagicParser]) -> Callable[[T], T]:
     return document
 
 
-def _refuse_unexpanded(words: list[str], line: str, variables: Container[str]) -> None:
-    """IPython leaves ``$name`` and ``{expr}`` as they are when one of them on the line fails."""
+def _reject_unexpanded(words: list[str], line: str, variables: Container[str]) -> None:
+    """Reject ``$name`` and ``{expr}``, which IPython leaves as they are if one of them on the line fails."""
     paths = [
         word for before, word in zip(["", *words], words, strict=False) if "--save" in (before, word[:6])
     ]
@@ -268,7 +268,7 @@ def _refuse_unexpanded(words: list[str], line: str, variables: Container[str]) -
 
 
 def short(word: str) -> str:
-    """Shorten a word such that it can still be recognised."""
+    """Shorten a word so that it stays recognisable."""
     return shorten(word, 40)
 
 
@@ -280,7 +280,7 @@ _PLAINLY = (
     (r"argument ([^:/]+)[^:]*: not allowed with argument ([^:/]+).*", r"\1 and \2 do not go together"),
     (r"argument ([^:/]+)[^:]*: ignored explicit argument (.+)", r"\1 takes no value, so not \2"),
 )
-"""What argparse says, and what we say for it."""
+"""Messages of argparse and their replacements."""
 
 
 def _plain(message: str) -> str:

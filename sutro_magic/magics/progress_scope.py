@@ -1,4 +1,4 @@
-"""Work that a person waits for: they see how it goes on, and can interrupt it."""
+"""Work in a cell, with progress and interrupts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user interrupted; says how to go on. A `KeyboardInterrupt`, so that Run All stops too."""
+    """The user interrupted; the message says how to continue. A `KeyboardInterrupt`, so that Run All stops too."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class Interrupted(KeyboardInterrupt):
 def working(
     session: Session, interrupted: str, *, notebook: bool, silent: bool = False
 ) -> Iterator[ProgressLine]:
-    """Show how work with the service goes on, and say how to go on when the user interrupts it.
+    """Show the progress of work with the service, and how to continue after an interrupt.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How a text stands on the line of a magic, so that a hint works when it is copied as it is."""
+"""Quoting for the line of a magic, so that a hint can be copied as it is."""
 
 from __future__ import annotations
 

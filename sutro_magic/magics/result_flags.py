@@ -1,4 +1,4 @@
-"""Which flags of ``%sutro_results`` go together, and which one does without what the service does not send."""
+"""Checks of combined flags of ``%sutro_results``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check(options: argparse.Namespace, as_type: str, variables: Mapping[str, Any]) -> FrameJoin | None:
-    """Raise for what cannot be done, before anything is fetched.
+    """Raise for impossible combinations, before anything is fetched.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def check(options: argparse.Namespace, as_type: str, variables: Mapping[str, Any
 
         check_writable(check_target(options.save, overwrite=options.overwrite))
     if options.join is not None:
-        _refuse(
+        _reject_together(
             "--join",
             [("--as", options.as_type), ("--peek", options.peek), ("--save", options.save)],
             "--join gives a whole new frame of the type of the old one: leave the other flag out.",
@@ -54,7 +54,7 @@ def check(options: argparse.Namespace, as_type: str, variables: Mapping[str, Any
         return FrameJoin(options.join, variables, options.on)
     if options.peek is not None:
         other_format = options.format if options.format != "parquet" else None
-        _refuse(
+        _reject_together(
             "--peek",
             [("--wait", options.wait or None), ("--save", options.save), ("--format", other_format)],
             "A peek reads the first rows of a finished job's Parquet artifact: leave the other flag out.",
@@ -66,7 +66,7 @@ def check(options: argparse.Namespace, as_type: str, variables: Mapping[str, Any
     return None
 
 
-def _refuse(flag: str, others: list[tuple[str, Any]], hint: str) -> None:
+def _reject_together(flag: str, others: list[tuple[str, Any]], hint: str) -> None:
     for other, given in others:
         if given is not None:
             raise ArgumentError(f"%sutro_results: {flag} and {other} do not go together.", hint=hint)
@@ -74,7 +74,7 @@ def _refuse(flag: str, others: list[tuple[str, Any]], hint: str) -> None:
 
 @contextmanager
 def asked_by_default() -> Iterator[None]:
-    """Name the flag that does without a column: where it is asked for by default, there is none to leave off."""
+    """Name the flag that omits a missing column: a column requested by default has no flag to remove."""
     try:
         yield
     except CorruptResultsError as error:

@@ -1,4 +1,4 @@
-"""Settings that refuse a wrong value in the cell where it is given, and stay as they were.
+"""Settings that reject a wrong value in the cell where it is given, and keep the old one.
 
 ``%config`` catches what a setting raises and logs it, and a value that is wrong in a configuration file
 would stop the extension from loading. So these types say what is wrong, and keep the value they had.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """Tell a person, in the cell."""
+    """Print a message in the cell."""
     print(text)  # noqa: T201 - for a person
 
 
@@ -43,7 +43,7 @@ class Enum(traitlets.Enum[Any]):
     Parameters
     ----------
     objection : callable, optional
-        Says what is wrong with one of them here, and nothing if it can be.
+        Returns what is wrong with one of them here, or an empty string if it can be.
     """
 
     def __init__(self, *args: Any, objection: Callable[[str], str] = lambda _word: "", **kwargs: Any) -> None:
@@ -94,7 +94,7 @@ class Unicode(traitlets.Unicode[str, Any]):
     Parameters
     ----------
     objection : callable, optional
-        Says what is wrong with a text, and nothing if it can be.
+        Returns what is wrong with a string, or an empty string.
     """
 
     def __init__(self, *args: Any, objection: Callable[[str], str] = lambda _text: "", **kwargs: Any) -> None:
@@ -111,12 +111,12 @@ class Unicode(traitlets.Unicode[str, Any]):
         return _kept(self, obj, value, wrong) if wrong else text
 
 
-LEAST_MEMORY, MOST_MEMORY = 64 * 10**6, 10**15
+MIN_MEMORY, MAX_MEMORY = 64 * 10**6, 10**15
 """Below, nothing runs; above, DuckDB does not read the number."""
 
 
 def no_size(text: str) -> str:
-    """Say why a text cannot be an amount of memory; nothing if it can, or is empty."""
+    """Return why a string is not an amount of memory; an empty string if it is, or is empty."""
     if not text:
         return ""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:([KMGT])(i?))?B", text.strip(), re.IGNORECASE | re.ASCII)
@@ -124,13 +124,13 @@ def no_size(text: str) -> str:
         return "say an amount of memory, like '2GB' or '500MB'"
     power = " KMGT".index((found[2] or " ").upper())
     size = float(found[1]) * (1024 if found[3] else 1000) ** power
-    if not LEAST_MEMORY <= size <= MOST_MEMORY:
+    if not MIN_MEMORY <= size <= MAX_MEMORY:
         return "say an amount of memory from 64MB to 1000TB, like '2GB'"
     return ""
 
 
 def no_limit(text: str) -> str:
-    """Say why a text cannot be an amount of disk; nothing if it can, or is empty."""
+    """Return why a string is not an amount of disk space; an empty string if it is, or is empty."""
     from sutro_magic.cache.eviction import parse_size
     from sutro_magic.errors import ConfigurationError
 
@@ -143,7 +143,7 @@ def no_limit(text: str) -> str:
 
 
 def no_package(as_type: str) -> str:
-    """Say why a type cannot be bound here; nothing if it can."""
+    """Return why a type cannot be bound here; an empty string if it can."""
     from sutro_magic.magics.hints import in_magic_syntax
     from sutro_magic.system.optional_packages import installation, is_missing
 
@@ -155,7 +155,7 @@ def no_package(as_type: str) -> str:
 
 
 def no_folder(text: str) -> str:
-    """Say why a path cannot be a folder of the cache; nothing if it can, or is empty.
+    """Return why a path cannot be the cache folder; an empty string if it can, or is empty.
 
     A folder that can only be read will do: what is in it serves. One that is not there is made for a moment, since
     the rights of the folder above do not tell whether it can be: think of /proc, or of a full disk.
@@ -166,7 +166,7 @@ def no_folder(text: str) -> str:
         path = Path(text).expanduser().absolute()
         there = next(folder for folder in (path, *path.parents) if folder.exists())
     except (OSError, RuntimeError, StopIteration, ValueError) as error:
-        return f"that is no path ({error})"
+        return f"that is not a path ({error})"
     if not there.is_dir():
         return f"{there} is a file"
     if there == path:
@@ -175,7 +175,7 @@ def no_folder(text: str) -> str:
 
 
 def _not_made(path: Path, there: Path) -> str:
-    """Say why a folder cannot be made below one that is there; nothing if it can. Nothing of it stays behind."""
+    """Return why a folder cannot be made below an existing one; an empty string if it can. Leaves nothing behind."""
     made: list[Path] = []
     try:
         for folder in reversed([folder for folder in (path, *path.parents) if there in folder.parents]):

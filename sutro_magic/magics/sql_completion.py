@@ -1,4 +1,4 @@
-"""Tab in the body of ``%%sutro_sql``: after FROM the tables that can be read, elsewhere the columns of those that are named.
+"""Completion in the body of ``%%sutro_sql``: tables after FROM, elsewhere the columns of the named tables.
 
 Nothing is asked of a service, and no data is read: of a job, only what the cache has noted about it.
 """
@@ -46,7 +46,7 @@ RESERVED = frozenset(
 
 
 class Word(NamedTuple):
-    """A name that could stand at the cursor, as SQL writes it, and what to say beside it."""
+    """A completion in SQL syntax, and the note beside it."""
 
     text: str
     kind: str
@@ -83,7 +83,7 @@ def words(
     known: KnownJobs,
     kind_of: Callable[[RememberedJob], str],
 ) -> tuple[str, Iterator[Word]]:
-    """Return what is typed of the word at the cursor, and what could stand in its place.
+    """Return the typed part of the word at the cursor, and its completions.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ def check_variable(name: str) -> str:
 
 
 def _similar(name: str) -> str:
-    """Return a name like one that cannot be; nothing if there is none."""
+    """Return a valid name similar to an invalid one, or an empty string."""
     similar = re.sub(r"\W+", "_", name).strip("_")
     similar = f"df_{similar}" if similar[:1].isdigit() else similar
     fits = similar.isidentifier() and len(similar) <= LONGEST_SUGGESTION
@@ -58,7 +58,7 @@ def _similar(name: str) -> str:
 
 
 def describe_variable(name: str, namespace: Mapping[str, Any]) -> str | None:
-    """Say in a few words what a variable holds now; None if there is none. Never data, never long work."""
+    """Describe the current value of a variable in a few words, without data; None if it is not defined."""
     if name not in namespace:
         return None
     value = namespace[name]
@@ -72,7 +72,7 @@ def describe_variable(name: str, namespace: Mapping[str, Any]) -> str | None:
 
 
 def describe_binding(name: str, namespace: Mapping[str, Any]) -> str:
-    """Say what binding would do to a variable."""
+    """Describe what binding would do to a variable."""
     held = describe_variable(name, namespace)
     return f"{name} holds a {held} now; Bind replaces it." if held else f"{name} is not used yet."
 
@@ -95,7 +95,7 @@ def suggest_variable(title: str) -> str:
 
 
 def notebook_variables() -> tuple[Bind | None, Mapping[str, Any]]:
-    """Return what binds a variable of the notebook, and the variables there are; nothing outside of a notebook."""
+    """Return a function that binds a variable of the notebook, and its variables; None and nothing outside of one."""
     from IPython.core.getipython import get_ipython
 
     shell = get_ipython()
@@ -105,9 +105,9 @@ def notebook_variables() -> tuple[Bind | None, Mapping[str, Any]]:
 
 
 def binder(shell: Any) -> Bind:
-    """Return what binds a variable in a shell, by the rules of `check_variable`.
+    """Return a function that binds a variable in a shell, by the rules of `check_variable`.
 
-    It is told the name, a `Results` and the type, and answers what it did.
+    It is called with the name, a `Results` and the type, and returns what it did.
     """
     from sutro_magic.system.optional_packages import require
     from sutro_magic.ui.render.bound import Bound

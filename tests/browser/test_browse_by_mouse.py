@@ -305,7 +305,7 @@ def test_a_slow_fetch_goes_on_beside_another_and_beside_a_running_cell_and_can_b
     picture(page, "cancelled")
     demo.clear_faults()
     expect(task(browser, "Film reviews").get_by_role("button", name="Show")).to_be_visible()
-    task(browser, "museum").get_by_role("button", name="begin this anew").click()
+    task(browser, "museum").get_by_role("button", name="start this again").click()
     expect(browser.locator(".dt-info")).to_have_text("rows 1 to 10 of 500")
 
 
@@ -333,7 +333,7 @@ def test_a_fetch_that_fails_in_the_middle_says_why_and_loses_nothing(opened, pag
     expect(browser.locator(".dt-info")).to_have_text("rows 1 to 10 of 2,000")
     picture(page, "failed-fetch")
     demo.clear_faults()
-    failed.get_by_role("button", name="begin this anew").click()
+    failed.get_by_role("button", name="start this again").click()
     expect(browser.locator(".dt-info")).to_have_text("rows 1 to 10 of 10,000")
 
 

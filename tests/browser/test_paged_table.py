@@ -128,7 +128,7 @@ def test_hostile_texts_do_nothing_but_show_themselves(run, page, traffic, lab_se
         expect(table.locator(".st-pane .st-bar")).to_contain_text(f"row {row}")
     table.get_by_label("go to page").fill(CORPUS[0])
     table.get_by_label("go to page").press("Enter")
-    expect(table.locator(".st-problem")).to_have_text(f"{CORPUS[0]} is no whole number.")
+    expect(table.locator(".st-problem")).to_have_text(f"{CORPUS[0]} is not a whole number.")
     pane = ready(page, 2)
     pane.locator("tr[data-row='1'] td").nth(1).click()
     expect(pane.locator(".st-pane .st-json").first).to_contain_text("<script>alert('owned')</script>")
@@ -428,7 +428,7 @@ def test_prompts_whose_size_nobody_says_are_offered_all_the_same(run, page, demo
     table = ready(page, 1)
     demo.set_fault("401")
     table.get_by_role("button", name="Fetch prompts").click()
-    expect(table.locator(".st-panel")).to_contain_text("How large they are is not known now.")
+    expect(table.locator(".st-panel")).to_contain_text("Their size is not known now.")
     expect(table.locator(".st-problem")).to_be_visible()
 
 
@@ -681,8 +681,8 @@ def test_what_cannot_be_answered_is_said_and_taken_back(run, page, traffic):
     go_to_page = table.get_by_label("go to page")
     for typed, said in (
         ("1", "No rows are found, so there is no page."),
-        ("words", "words is no whole number."),
-        ("1,5", "1,5 is no whole number."),
+        ("words", "words is not a whole number."),
+        ("1,5", "1,5 is not a whole number."),
         ("99999999999999999999", "99999999999999999999 is too large."),
     ):
         go_to_page.fill(typed)

@@ -1,4 +1,4 @@
-"""What is kept on this machine: entries with their provenance, checked, shown or deleted."""
+"""The cache: entries with their provenance, to verify, show or delete."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = [
 
 
 class CachePane:
-    """The entries of this deployment and key, largest matters at a glance: how much of the cap is used.
+    """The cache entries of this deployment and key, and how much of the cache limit is used.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class CachePane:
         self._offer()
 
     def read_anew(self) -> None:
-        """Look what is in the cache now."""
+        """Read the current cache entries."""
         self._worker.do("cache", self._read)
 
     # --- what the user does -------------------------------------------------------------------
@@ -122,7 +122,7 @@ class CachePane:
         self._with_chosen(self._delete_entry)
 
     def _be_unsure(self) -> None:
-        """Ask again before anything is deleted: whoever did something else has answered with no."""
+        """Ask for confirmation before deleting; any other action cancels the deletion."""
         self._sure = False
         self._offer()
 
@@ -149,13 +149,13 @@ class CachePane:
         found = self._session.cached(entry.request)
         if found is None:
             self._on_changed()
-            return note(f"{entry.label}: not here any more.", "warn", "Fetch it again under Jobs.")
+            return note(f"{entry.label}: no longer in the cache.", "warn", "Fetch it again under Jobs.")
         self._on_show(entry.label, found)
         return None
 
     def _verify(self, entry: CacheEntry) -> dict[str, Any]:
         if self._session.cache.keep_if_sound(entry):
-            return note(f"{entry.label}: sound, its checksum is right.", "good")
+            return note(f"{entry.label}: sound, its checksum matches.", "good")
         self._on_changed()
         return note(f"{entry.label}: damaged, and deleted.", "error", "Fetch it again under Jobs.")
 

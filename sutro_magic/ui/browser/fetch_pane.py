@@ -1,4 +1,4 @@
-"""The chosen job: all that is known of it, how it goes on, and how its results are to be fetched."""
+"""The chosen job: its details, its progress, and the options for fetching its results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FetchPane:
     on_results : callable
         Told the results of a fetch that somebody wants to see, on the kernel's own thread.
     on_begin : callable
-        Called when a fetch begins; what it returns is told the results, and answers whether it has shown them.
+        Called when a fetch starts; returns a callback, which is called with the results and returns whether it has shown them.
     on_job : callable
         Told how a job is now, whenever a fetch has asked.
     on_doubt : callable
@@ -76,7 +76,7 @@ class FetchPane:
         self._watch: JobWatch | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self.facts = Panel("facts", notes=[note("Choose a job above to see what is known of it.", "plain")])
+        self.facts = Panel("facts", notes=[note("Choose a job above to see its details.", "plain")])
         wide = {"width": "100%"}
         self.format = widgets.Dropdown(
             options=list(WIRE_FORMATS),
@@ -209,7 +209,7 @@ class FetchPane:
         self._tasks.home.call(self._offer)
 
     def _offer(self) -> None:
-        """Let the button say what it would do now."""
+        """Update the label of the button."""
         job = self._job
         if job is None or self.fetch.comm is None:
             return
@@ -226,17 +226,17 @@ class FetchPane:
 
 
 def tell(*listeners: Callable[..., None]) -> Callable[..., None]:
-    """Return a function that tells all of these."""
+    """Return a function that calls all of these."""
 
-    def told(*news: object) -> None:
+    def call_all(*news: object) -> None:
         for listener in listeners:
             listener(*news)
 
-    return told
+    return call_all
 
 
 def job_facts(job: Job, progress: JobProgress | None) -> dict[str, Any]:
-    """Lay out what is known of a job, for a panel of facts."""
+    """Return the details of a job, for a panel of facts."""
     pairs: list[list[str]] = [["id", one_line(job.job_id, 200)]]
 
     def add(name: str, value: object, text: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The job browser: find a job, watch it, fetch it, look at it, bind it, by mouse or keyboard."""
+"""The job browser: find, watch, fetch, view and bind jobs by mouse or keyboard."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     session : Session, optional
         One with the configured credentials by default.
     bind : callable, optional
-        Binds a variable: told its name, a `Results` and the type, answers what it did. By default the variables of
+        Binds a variable: called with its name, a `Results` and the type, returns what it did. By default the variables of
         the notebook are bound; outside of one there are none.
     namespace : mapping, optional
         The variables there are.
@@ -109,11 +109,11 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether it was on a page, and is on none any more: its cell was run again, or deleted."""
+        """Whether it was displayed and no longer is: its cell was run again or deleted."""
         return self._jobs.is_abandoned
 
     def close(self) -> None:
-        """Cancel what runs, and let go of all widgets, threads and memory."""
+        """Cancel running tasks, and close all widgets, threads and tables."""
         self._worker.close()
         self._jobs.close()
         self._fetch.close()
@@ -134,7 +134,7 @@ class JobBrowser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._jobs.forget_cached()
 
     def _begin(self) -> Callable[[Results], bool]:
-        """Return what is done when a fetch that begins now ends: whoever went on with the table keeps it."""
+        """Return the callback for the end of a fetch that starts now; it keeps a table that is in use."""
         uses = self._result.uses
 
         def arrive(results: Results) -> bool:

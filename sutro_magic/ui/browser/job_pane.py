@@ -1,4 +1,4 @@
-"""The list of jobs: found by search and status, kept up to date while somebody looks, one of them chosen."""
+"""The list of jobs: searched, filtered by status, and refreshed while it is displayed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NO_JOBS = (
 
 
 class JobPane:
-    """Search, status, list; tells which job was chosen.
+    """Search, status filter and list of jobs; reports the chosen job.
 
     Parameters
     ----------
@@ -87,19 +87,19 @@ class JobPane:
         self.search = widgets.Text(
             placeholder="Search name, id, model", continuous_update=True, layout={"width": "18em"}
         )
-        self.search.tooltip = "finds jobs by a part of their name, id, description or model, among all jobs"
+        self.search.tooltip = "find jobs by a part of their name, id, description or model, among all jobs"
         self.status = widgets.Dropdown(
             options=[(ANY, ""), *((status.value.lower(), status.value) for status in JobStatus)],
             layout={"width": "10em"},
         )
         self.status.tooltip = "only jobs with this status"
         self.refresh = widgets.Button(
-            description="Refresh", icon="refresh", tooltip="read the list anew", layout={"width": "auto"}
+            description="Refresh", icon="refresh", tooltip="read the list again", layout={"width": "auto"}
         )
         self.keep = widgets.Checkbox(
             value=True, description="keep up to date", indent=False, layout={"width": "auto"}
         )
-        self.keep.tooltip = "look again every few seconds while a listed job is not final"
+        self.keep.tooltip = "refresh every few seconds while a listed job is not final"
         self.list = Panel("list", watched=True, hides=hides, **self._list_state())
         self.problem = Panel("facts")
         tools = widgets.HBox([self.search, self.status, self.refresh, self.keep])
@@ -126,24 +126,24 @@ class JobPane:
             self._keeper.start()
 
     def forget_cached(self) -> None:
-        """Look anew which results are in the cache."""
+        """Check again which results are in the cache."""
         self._worker.do("cached", self._draw)
 
     def learn(self, job: Job) -> None:
-        """Take in how a job is now, from a part that has asked; all parts then show it. From any thread."""
+        """Update a job from another pane's request; all panes then show it. May be called from any thread."""
         if job == self._feed.job(job.job_id):
             return
         self._feed.learn(job)
         self._changed(job.job_id)
         if job.status.is_final:
-            self.reload(job.job_id)  # whoever polls hears the status only, not what it cost
+            self.reload(job.job_id)  # polling returns only the status, not the cost
 
     def reload(self, job_id: str) -> None:
-        """Ask how a job is now; may be called from any thread."""
+        """Request the current state of a job; may be called from any thread."""
         self._worker.do(f"look {job_id}", lambda: self._reload(job_id))
 
     def settle(self, job_id: str) -> None:
-        """Look at a job that has results, if it is not known to be over."""
+        """Refresh a job that has results, unless it is known to be final."""
         known = self._feed.job(job_id)
         if known is not None and not known.status.is_final:
             self.reload(job_id)
@@ -200,7 +200,7 @@ class JobPane:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether it was on a page, and is on none any more."""
+        """Whether it was displayed and no longer is."""
         return self._was_shown and not self._views
 
     # --- on the worker's thread ---------------------------------------------------------------
@@ -218,7 +218,7 @@ class JobPane:
             self._worker.do("read on", self._read_on)
 
     def _read_on(self, wanted: int | None = None) -> None:
-        """Read older jobs: all, where something is looked for, else until a page is there that somebody wants.
+        """Read older jobs: all of them during a search, else up to the requested page.
 
         Parameters
         ----------
@@ -264,7 +264,7 @@ class JobPane:
                 self._worker.do("refresh", self._refresh)
             self._closed.wait(
                 min(1.0, self.refresh_seconds)
-            )  # a list that comes and goes is no reason to hurry
+            )  # a list that is removed and shown again needs no earlier refresh
 
     # --- what is shown ------------------------------------------------------------------------
 

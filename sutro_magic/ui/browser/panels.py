@@ -1,4 +1,4 @@
-"""What the job browser shows beside its controls: lists, facts, and work that goes on.
+"""Panels of the job browser beside its controls: lists, facts and running tasks.
 
 The controls of ipywidgets set labels as HTML or as formulas in places, so whatever a service says is shown by these
 instead, as text.
@@ -37,7 +37,7 @@ class Panel(anywidget.AnyWidget):
     view : {"list", "facts", "tasks"}
         What its content looks like; `panels.js` draws them.
     watched : bool
-        Whether the kernel is told, as messages ``view`` and ``seen``, when it is on a page and no longer is, and when
+        Whether the kernel gets messages ``view`` and ``seen``, when it is on a page and no longer is, and when
         somebody can see it there and no longer can.
     hides : str
         Class of a static output that is not to be seen while this lives.
@@ -111,7 +111,7 @@ def note(text: str, tone: Tone = "info", hint: str | None = None, **action: str)
 
 
 def error_note(error: Exception, **action: str) -> dict[str, Any]:
-    """Make a line of an error; one of ours says what to do next."""
+    """Make a line of an error, with its hint if it has one."""
     known = error if isinstance(error, SutroError) else explain(error)
     return note(known.message, "error", known.shown_hint, **action)
 

@@ -1,4 +1,4 @@
-"""Fetched results: their table, and the ways out of it, into a variable or a file."""
+"""Fetched results: their table, and controls to bind them to a variable or save them to a file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ResultPane:
     tasks : Tasks
         Where files are written.
     bind : callable, optional
-        Binds a variable: told its name, a `Results` and the type, answers what it did. Without it no variable is
+        Binds a variable: called with its name, a `Results` and the type, returns what it did. Without it no variable is
         offered.
     namespace : mapping
         The variables there are.
@@ -64,7 +64,7 @@ class ResultPane:
         self._page_length = page_length
         self._filling = False
         self.uses = 0
-        """Grows with whatever somebody does here."""
+        """Number of user actions in this pane."""
         self._results: Results | None = None
         self._table: ResultsTable | None = None
         narrow = {"width": "auto"}
@@ -143,7 +143,7 @@ class ResultPane:
         self._check()
 
     def close(self) -> None:
-        """Let go of the table and its memory."""
+        """Close the table and free its memory."""
         for part in (self._ways_out, self._place):
             close_tree(part)
 
@@ -158,7 +158,7 @@ class ResultPane:
     # --- a variable -----------------------------------------------------------------------------
 
     def _check(self) -> None:
-        """Say what would become of the variable, as its name is typed."""
+        """Describe the effect of binding while the name is typed."""
         if self._bind is None:
             self.said.show(notes=[])
             return
@@ -225,7 +225,7 @@ class ResultPane:
             self.said.show(notes=[error_note(error)])
             return
         if target.exists() and not replace:
-            text = f"{humanize.place(target)} is there already, and stays as it is."
+            text = f"{humanize.place(target)} exists already and was not changed."
             hint = "Tick “replace” to write over it, or give another name."
             self.said.show(notes=[note(text, "error", hint)])
             return
@@ -247,7 +247,7 @@ class ResultPane:
 
 
 def caption(results: Results) -> Caption:
-    """Say what fetched results are, to somebody who types no flags and sees the job's title above."""
+    """Return the caption of fetched results, without flags and without the job's title, which is shown above."""
     unfolding = results.unfolding
     lines = [joined(shape(results.num_rows, len(results.columns)), origin(results))]
     details = results_details(results)

@@ -1,4 +1,4 @@
-"""Long work in the background, each with its line of progress and a way to cancel it."""
+"""Background tasks, each with a line of progress and a button that cancels it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 State = Literal["running", "done", "failed", "cancelled"]
 NOT_SHOWN = "Show puts them in place of the table below, which is in use."
-MOST_SHOWN = 3
-"""Of those that are over, the oldest go first."""
+MAX_SHOWN = 3
+"""Finished tasks that stay visible; older ones are removed."""
 OUTSIDE = frozenset({"setting", "install", "login", "demo", "cache"})
 """Actions of hints that no control of the browser does."""
 
 
 class Task:
-    """Some work on a thread of its own.
+    """A task on its own thread.
 
     Parameters
     ----------
     title : str
     work : callable
-        The work; given the task, it tells its `progress` how it goes on and ends soon after `cancelled` is set.
+        The work; called with the task, it updates its `progress` how it goes on and ends soon after `cancelled` is set.
     tasks : Tasks
     then : callable, optional
         Called with what the work returned, on the kernel's own thread, and again when somebody wants to see it again.
     arrive : callable, optional
         Called instead when the work ends; what it answers with False is there to be shown, and not shown yet.
     again : callable, optional
-        Begins the same work anew.
+        Starts the same work again.
     key : hashable, optional
         Names the work: while one task with this name runs there is no second one, and its line takes the place of
         those of this name that are over.
@@ -74,7 +74,7 @@ class Task:
         self.hint: str | None = None
         self.value: Any = None
         self.summary = ""
-        """What is said when it is done; what its progress says, unless the work sets it."""
+        """The text shown when it is done; by default that of its progress."""
         self._work = work
         self._tasks = tasks
         self._then = then
@@ -82,21 +82,21 @@ class Task:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether it runs, and is to run to its end."""
+        """Whether it runs and has not been cancelled."""
         return self.state == "running" and not self.cancelled.is_set()
 
     def replaces(self, other: Task) -> bool:
-        """Whether the line of the other one says nothing any more beside the line of this one."""
+        """Whether the line of this task makes the line of the other one obsolete."""
         return (self.key is not None and self.key == other.key) or (
             self.kind != "" and self.kind == other.kind
         )
 
     def start(self) -> None:
-        """Begin."""
+        """Start the task."""
         threading.Thread(target=self._run, name="sutro-task", daemon=True).start()
 
     def cancel(self) -> None:
-        """Ask the work to end; it does so within a second."""
+        """Cancel the task; it ends within a second."""
         self.cancelled.set()
         self._tasks.show()
 
@@ -127,7 +127,7 @@ class Task:
             self._tasks.home.call(self._hand_over)
 
     def show(self) -> None:
-        """Hand over again what the work has made."""
+        """Call `then` with the task's result again."""
         self._hand_over(again=True)
 
     def _hand_over(self, *, again: bool = False) -> None:
@@ -155,7 +155,7 @@ class Task:
 
 
 class Tasks:
-    """All work of one browser, as lines below each other.
+    """All tasks of one browser, one line each.
 
     Parameters
     ----------
@@ -171,14 +171,14 @@ class Tasks:
         self._lock = threading.Lock()
 
     def add(self, task: Task) -> Task:
-        """Begin some work and show its line; return the task that does this work already, if there is one."""
+        """Start a task and show its line; return the task that already does this work, if there is one."""
         with self._lock:
             for known in self._tasks:
                 if task.key is not None and known.key == task.key and known.is_at_work:
                     return known
             going = [known for known in self._tasks if known.state == "running"]
             over = [known for known in self._tasks if known not in going and not task.replaces(known)]
-            over = over[max(0, len(over) + 1 - MOST_SHOWN) :]
+            over = over[max(0, len(over) + 1 - MAX_SHOWN) :]
             self._tasks = [known for known in self._tasks if known in going or known in over]
             self._tasks.append(task)
         task.start()
@@ -187,7 +187,7 @@ class Tasks:
 
     @property
     def running(self) -> list[Task]:
-        """Work that is not over yet."""
+        """Tasks that have not ended."""
         with self._lock:
             return [task for task in self._tasks if task.state == "running"]
 
@@ -198,7 +198,7 @@ class Tasks:
         self.panel.close()
 
     def show(self) -> None:
-        """Show how everything is; may be called from any thread."""
+        """Update all lines; may be called from any thread."""
         with self._lock:
             tasks = list(self._tasks)
         self.panel.show(tasks=[_line(task) for task in tasks])
@@ -235,7 +235,7 @@ def _line(task: Task) -> dict[str, Any]:
         if task.state == "done" and task.value is not None and task.again is not None:
             actions.append(["show", "Show", "show these results"])
         elif task.again is not None:
-            actions.append(["again", "Try again", "begin this anew"])
+            actions.append(["again", "Try again", "start this again"])
         actions.append(["dismiss", "✕", "take this line away"])
     return {
         "id": task.id,

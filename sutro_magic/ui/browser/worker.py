@@ -1,4 +1,4 @@
-"""Work beside the kernel's own thread, and the way back to it."""
+"""A worker thread, and calls back to the kernel's own thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class KernelLoop:
             self._loop = None
 
     def call(self, function: Callable[[], None]) -> None:
-        """Call a function there: now, if this is the place, else as soon as it is free."""
+        """Call a function on that thread: now if this is that thread, else as soon as it is free."""
         if self._loop is None or threading.get_ident() == self._thread:
             function()
             return
@@ -34,7 +34,7 @@ class KernelLoop:
 
 
 class Worker:
-    """Does one thing after the other on a thread of its own, which is there only while there is something to do."""
+    """Runs functions one after the other on a thread that exists only while there is work."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -43,7 +43,7 @@ class Worker:
         self._closed = False
 
     def do(self, name: str, work: Callable[[], None]) -> None:
-        """Do this soon; what waits under the same name is dropped for it."""
+        """Queue a function; it replaces a queued one of the same name."""
         with self._changed:
             if self._closed:
                 return
@@ -55,12 +55,12 @@ class Worker:
                 threading.Thread(target=self._run, name="sutro-browser", daemon=True).start()
 
     def drop(self, name: str) -> None:
-        """Do not do what waits under this name."""
+        """Remove the queued function of this name."""
         with self._changed:
             self._waiting.pop(name, None)
 
     def close(self) -> None:
-        """Do nothing more; what runs comes to its end."""
+        """Drop all queued functions; a running one finishes."""
         with self._changed:
             self._closed = True
             self._waiting.clear()

@@ -1,4 +1,4 @@
-"""What is said of the variable that holds results."""
+"""Descriptions of the variable that holds results."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Bound:
         return joined(self.name, TYPE_WORDS[self.as_type])
 
     def sized(self, rows: int, columns: int) -> str:
-        """Say the variable, its type and its size: ``films · DataFrame 10,000 × 7``."""
+        """Return the variable, its type and its size: ``films · DataFrame 10,000 × 7``."""
         return f"{self} {shape(rows, columns)}"
 
     def errors(self, job_id: str) -> str:
-        """Say what to type to see the rows that could not be unfolded."""
+        """Return the expression that gives the rows that could not be unfolded."""
         if self.as_type == "results":
             return f"{self.name}.errors"
         if self.as_type == "pandas":
@@ -65,12 +65,12 @@ class BoundFile(Bound):
     file: str
 
     def sized(self, rows: int, columns: int) -> str:  # noqa: ARG002 - those of the table that is shown
-        """Say the variable, its type and the size of the table in the file."""
+        """Return the variable, its type and the size of the table in the file."""
         return super().sized(self.rows, self.columns)
 
 
 def bound_as(name: str, as_type: str, results: Results) -> Bound:
-    """Return what is said of a variable that results are bound to.
+    """Return the description of a variable that results are bound to.
 
     Parameters
     ----------

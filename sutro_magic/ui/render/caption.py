@@ -51,7 +51,7 @@ def joined(*parts: str) -> str:
 
 
 def shape(rows: int, columns: int) -> str:
-    """Say how large a table is: ``10,000 × 7``."""
+    """Return the size of a table: ``10,000 × 7``."""
     return f"{rows:,} × {columns:,}"
 
 

@@ -1,4 +1,4 @@
-"""Values as text for a screen: cut, harmless, and with nothing, empty and ``NaN`` told apart.
+"""Values as display text: truncated and sanitized; null, empty and ``NaN`` are distinct.
 
 Every value is hostile text. Control characters, ANSI escapes among them, become visible symbols.
 """
@@ -18,7 +18,7 @@ LONGEST_CELL = 300
 LEAST_PLAIN = 1e-9
 """Smaller numbers are written with an exponent: a cost is 0.000014, not 1.4e-05."""
 SHORTEST_CUT = 12
-"""Fewer characters than that are not worth a note in their place."""
+"""A text is not cut for fewer characters than this."""
 
 # Control characters become their pictures (ESC is ␛), so that no terminal obeys them; the marks that
 # reorder text become visible too.
@@ -35,7 +35,7 @@ _PICTURES_IN_LINES = {code: picture for code, picture in _PICTURES.items() if co
 
 
 class Excerpt(str):
-    """The beginning of a text that is too long to be carried around, and how long it was."""
+    """The beginning of a long string, and the length of the whole string."""
 
     __slots__ = ("length",)
     length: int
@@ -53,13 +53,13 @@ COUNTS = {b"shown": b"count"}
 
 
 class Count(int):
-    """How many there are of something, shown with separators; a number of somebody's data is shown as it is."""
+    """A count, shown with thousands separators; numbers in the user's data are shown without."""
 
     __slots__ = ()
 
 
 def cell_text(value: object, limit: int = LONGEST_CELL) -> str:
-    """Say one value on one line of at most ``limit`` characters and a count of those left out."""
+    """Return a value as one line of at most ``limit`` characters and the number of characters left out."""
     if value is None:
         return NULL
     if value == "":
@@ -98,7 +98,7 @@ def in_lines(text: str) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a number to align and sort as one."""
+    """Return whether a value is aligned and sorted as a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -146,7 +146,7 @@ def _(value: object) -> str:
 
 
 def exact_duration(value: timedelta) -> str:
-    """Say a duration to its last digit: ``0:00:05``, ``-0:00:05``, ``5 days 0:00:03.25``."""
+    """Return a duration with all its digits: ``0:00:05``, ``-0:00:05``, ``5 days 0:00:03.25``."""
     nanos = getattr(value, "nanoseconds", 0)  # of pandas, beyond the microseconds
     micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
     total = micros * 1_000 + nanos
@@ -159,7 +159,7 @@ def exact_duration(value: timedelta) -> str:
 
 
 def plain_value(value: object) -> str:
-    """Say a value inside a nested one, which JSON has no word for."""
+    """Return a nested value that JSON cannot represent as a string."""
     if isinstance(value, bytes):
         return value.hex(" ")
     return exact_duration(value) if isinstance(value, timedelta) else str(value)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from sutro_magic.analysis.comparison import ComparedField, Comparison, Pair
 
-MOST_FIELDS = 100
-MOST_MATRICES = 12
+MAX_FIELDS = 100
+MAX_MATRICES = 12
 VALUE_CHARACTERS = 24
 EQUAL = "Equal is the same value; null equals null."
 _CELL = "text-align:left;vertical-align:top"
@@ -72,7 +72,7 @@ def to_text(comparison: Comparison, width: int | None = None) -> str:
 
 
 def caption(comparison: Comparison) -> Caption:
-    """Say which jobs are compared, and what one must know to read the figures."""
+    """Return the caption of the figures: the jobs, and notes on how the rows were aligned."""
     total = comparison.num_rows
     differ = f"{comparison.differing:,} differ ({percent(comparison.differing, total)})"
     lines = [joined(f"{humanize.count(total, 'row')} of {len(comparison.jobs)} jobs", differ)]
@@ -91,7 +91,7 @@ def caption(comparison: Comparison) -> Caption:
 
 
 def table_caption(comparison: Comparison, bound: str = "") -> Caption:
-    """Say what the table of the aligned rows is."""
+    """Return the caption of the table of aligned rows."""
     letters = ", ".join(LETTERS[: len(comparison.jobs)])
     size = shape(comparison.num_rows, len(comparison.rows.columns))
     lines = [
@@ -102,7 +102,7 @@ def table_caption(comparison: Comparison, bound: str = "") -> Caption:
 
 
 def percent(part: int, total: int) -> str:
-    """Say a share with one digit."""
+    """Format a share as a percentage with one digit."""
     return f"{100 * part / total:.1f}%" if total else "-"
 
 
@@ -110,8 +110,8 @@ _HEAD = ["field", "jobs", "agreement", "Cohen's kappa", "mean abs. difference"]
 
 
 def _agreements(comparison: Comparison) -> Iterator[tuple[str, str, int, Pair | None]]:
-    """Yield what stands in a line of the table: field, jobs, rows that agree, the pair if they are two."""
-    for field in comparison.fields[:MOST_FIELDS]:
+    """Yield the lines of the table: field, jobs, rows that agree, and the pair if it is one."""
+    for field in comparison.fields[:MAX_FIELDS]:
         if len(comparison.jobs) > 2:  # noqa: PLR2004 - a pair
             yield field.name, "all", field.agree, None
         for pair in field.pairs:
@@ -120,7 +120,7 @@ def _agreements(comparison: Comparison) -> Iterator[tuple[str, str, int, Pair | 
 
 def _matrices(comparison: Comparison) -> list[tuple[ComparedField, Pair]]:
     return [(field, pair) for field in comparison.fields for pair in field.pairs if pair.confusion][
-        :MOST_MATRICES
+        :MAX_MATRICES
     ]
 
 

@@ -25,7 +25,7 @@ def histogram(bins: Sequence[int], label: str, width: int = 208, height: int = 5
     ----------
     bins : sequence of int
     label : str
-        What a reader who does not see it is told.
+        Text alternative for screen readers.
     width, height : int
         Pixels.
     """

@@ -27,10 +27,10 @@ from sutro_magic.ui.render.static import (
 if TYPE_CHECKING:
     from sutro_magic.analysis.profiling import Field, Profile, Spread, Texts
 
-MOST_FIELDS = 100
+MAX_FIELDS = 100
 """Fields that are shown; all are in `Profile.fields`."""
 VALUE_CHARACTERS = 60
-MOST_REASONS = 5
+MAX_REASONS = 5
 _HEAD = "text-align:left;vertical-align:top"
 _CELL = f"text-align:left;vertical-align:top;min-width:8em;{WRAP}"
 _FIGURE = f"text-align:left;vertical-align:top;{KEEP}"
@@ -64,7 +64,7 @@ def to_html(profile: Profile) -> str:
             f'<th style="{_HEAD}">{name}</th>' for name in ("field", "type", "null", "distinct", "values")
         )
         parts.append(f'<table style="margin-top:0.8em"><thead><tr>{head}</tr></thead><tbody>')
-        parts += [_field_row(field) for field in profile.fields[:MOST_FIELDS]]
+        parts += [_field_row(field) for field in profile.fields[:MAX_FIELDS]]
         parts.append("</tbody></table>")
     parts += [f"<div>{_safe(note)}</div>" for note in _notes(profile)]
     return "".join([*parts, "</div>"])
@@ -84,12 +84,12 @@ def to_text(profile: Profile, width: int | None = None) -> str:
     if profile.num_rows:
         rows: list[list[object]] = [
             [field.name, field.type, field.summary.nulls, field.summary.distinct, _values(field)]
-            for field in profile.fields[:MOST_FIELDS]
+            for field in profile.fields[:MAX_FIELDS]
         ]
         view = TableView(
             columns=["field", "type", "null", "distinct", "values"], rows=rows, total=len(rows), noun="field"
         )
-        parts.append(to_plain(view, width, rows=MOST_FIELDS))
+        parts.append(to_plain(view, width, rows=MAX_FIELDS))
     return "\n".join([*parts, *(line for note in _notes(profile) for line in wrapped(note, width))])
 
 
@@ -104,7 +104,7 @@ def _caption(profile: Profile) -> Caption:
 
 
 def _spreads(profile: Profile) -> list[tuple[str, Spread, str]]:
-    """Return the plots at the head: title, figures, and figures in words."""
+    """Return the plots at the top: title, data, and summary."""
     found = [
         (f"{texts.unit} of {texts.name}", texts.lengths, _figures(texts.lengths))
         for texts in profile.texts
@@ -144,10 +144,10 @@ def _texts_words(texts: Texts) -> str:
 
 
 def _common(profile: Profile) -> list[tuple[str, tuple[tuple[str, int], ...], str]]:
-    """Return what is there more than once: its title, the commonest with their rows, and how many more there are."""
-    more = profile.reasons[MOST_REASONS:]
+    """Return repeated values: title, the most common with their counts, and a note on the others."""
+    more = profile.reasons[MAX_REASONS:]
     rest = f"and {len(more):,} more: {humanize.count(sum(n for _, n in more), 'row')}" if more else ""
-    found = [("reasons", profile.reasons[:MOST_REASONS], rest)]
+    found = [("reasons", profile.reasons[:MAX_REASONS], rest)]
     found += [(f"repeated {texts.name}", texts.commonest, "") for texts in profile.texts]
     return [common for common in found if common[1]]
 
@@ -155,14 +155,14 @@ def _common(profile: Profile) -> list[tuple[str, tuple[tuple[str, int], ...], st
 def _notes(profile: Profile) -> list[str]:
     notes = []
     if profile.logprobs is None:
-        notes.append("No log probabilities are here.")
-    if len(profile.fields) > MOST_FIELDS:
-        notes.append(f"Shown: the first {MOST_FIELDS} of {len(profile.fields):,} fields.")
+        notes.append("The results have no log probabilities.")
+    if len(profile.fields) > MAX_FIELDS:
+        notes.append(f"Shown: the first {MAX_FIELDS} of {len(profile.fields):,} fields.")
     return notes
 
 
 def _values(field: Field) -> str:
-    """Say what values a field has, in words."""
+    """Describe the values of a field."""
     summary = field.summary
     if summary.lowest is not None:
         mean = f", mean {number(summary.mean)}" if summary.mean is not None else ""
@@ -182,7 +182,7 @@ def _all_differ(field: Field) -> bool:
 
 
 def number(value: Any) -> str:
-    """Say a number in a few digits; whole ones whole, times as they are."""
+    """Format a number with few digits; integers and times keep all of theirs."""
     if isinstance(value, float) and math.isfinite(value):
         return f"{int(value)}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"  # noqa: PLR2004 - exact
     if isinstance(value, Decimal):

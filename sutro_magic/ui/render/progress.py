@@ -1,4 +1,4 @@
-"""How the progress of long work looks, wherever it is shown: as words, as a bar of text, as a bar of HTML.
+"""Progress of long work: a description, a text bar and an HTML bar.
 
 Quick work shows nothing, and slow work leaves one line behind.
 """
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from sutro_magic.models import Job, JobProgress
 
 QUIET_SECONDS = 0.5
-"""Work that ends sooner shows nothing: a line that only flashes is noise."""
+"""Work that ends sooner shows no progress line: it would only flash."""
 BETWEEN_SECONDS = 0.2
 BAR_CELLS = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 class Progress:
-    """What is known of some work that goes on: it is told events, and says them as words and a share.
+    """State of some running work: updated by events, read as a description and a share.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Progress:
         self._retried = False
         self._status = ""
         self.text = ""
-        """What is being done, on one line; hostile text may be in it."""
+        """Description of the current step, on one line; may contain untrusted text."""
         self.share: float | None = None
         """How much of it is done, from 0 to 1, where that is known."""
 
@@ -60,10 +60,10 @@ class Progress:
         """Time since the work began."""
         return time.monotonic() - self._begin
 
-    # --- what it is told ----------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------
 
     def on_bytes(self, done: int, total: int | None) -> None:
-        """Tell how much of a download is there: what was kept of an earlier one, and what has arrived now."""
+        """Report the progress of a download: bytes kept of an earlier one, and bytes received now."""
         now = time.monotonic()
         if done == 0 or self._download_begin is None or done < self._bytes_before:
             self._download_begin, self._bytes_before = now, done
@@ -81,11 +81,11 @@ class Progress:
             self._say(f"Downloading: {humanize.size(done)}, {rate}")
 
     def on_kept(self, count: int) -> None:
-        """Tell how much of a download that did not succeed is kept."""
+        """Report how much of a failed download is kept."""
         self.kept = count
 
     def on_rows(self, done: int, total: int) -> None:
-        """Tell how many outputs are unfolded."""
+        """Report how many outputs are unfolded."""
         self._unfold_begin = self._unfold_begin or time.monotonic()
         if done < total:
             self._say(
@@ -93,7 +93,7 @@ class Progress:
             )
 
     def on_saved(self, done: int, total: int) -> None:
-        """Tell how many rows are in the file that is saved."""
+        """Report how many rows are saved."""
         self._save_begin = self._save_begin or time.monotonic()
         if done < total:
             self._say(
@@ -101,12 +101,12 @@ class Progress:
             )
 
     def on_query(self, rows: int) -> None:
-        """Tell how many rows a query has made."""
+        """Report how many rows a query has returned."""
         made = f", {humanize.count(rows, 'row')}" if rows else ""
         self._say(f"Querying: {humanize.duration(self.seconds)}{made}")
 
     def on_verified(self, done: int, total: int) -> None:
-        """Tell how much of the cache is verified."""
+        """Report how much of the cache is verified."""
         self._verified = total
         if done < total:
             self._say(
@@ -115,20 +115,20 @@ class Progress:
             )
 
     def on_columns(self, done: int, total: int) -> None:
-        """Tell how many columns are looked through."""
+        """Report how many columns are analysed."""
         self._say(f"Looking through: {done:,} of {humanize.count(total, 'column')}", done / max(total, 1))
 
     def on_retry(self, reason: str) -> None:
-        """Tell that a request failed and is tried again."""
+        """Report that a request failed and is retried."""
         self._retried = True
         self._say(one_line(f"{reason}; trying again", 200), self.share, at_once=True)
 
     def on_notice(self, text: str) -> None:
-        """Tell what else there is to know, like that another fetch of the same job is waited for."""
+        """Report any other event, such as waiting for another fetch of the same job."""
         self._say(one_line(text, 200), at_once=True)
 
     def on_poll(self, job: Job) -> None:
-        """Tell how a job is doing."""
+        """Report the status of a job."""
         rows = f", {job.num_rows:,} rows" if job.num_rows else ""
         at_once = self.seconds >= QUIET_SECONDS and job.status.value != self._status
         if at_once or self.share is None:
@@ -136,14 +136,14 @@ class Progress:
         self._status = job.status.value
 
     def on_progress(self, job: Job, progress: JobProgress) -> None:
-        """Tell how far a job is."""
+        """Report the progress of a job."""
         said, share = progress_words(job, progress)
         self._say(job_words(job, said, self.seconds), share)
 
-    # --- what it says -------------------------------------------------------------------------
+    # --- descriptions -------------------------------------------------------------------------
 
     def summary(self) -> str:
-        """Say in a few words what was slow, when it is done."""
+        """Describe slow work that is done, in a few words."""
         now = self._save_begin or time.monotonic()
         if self._bytes[0] and self._download_begin is not None:
             seconds = (self._unfold_begin or now) - self._download_begin
@@ -166,7 +166,7 @@ class Progress:
         return text
 
     def stopped_summary(self) -> str:
-        """Say how far it came, when it was interrupted or failed."""
+        """Describe the progress of work that was interrupted or failed."""
         arrived = f", {humanize.size(self._bytes[0])} had arrived" if self._bytes[0] else ""
         return f"Stopped after {humanize.duration(self.seconds)}{arrived}"
 
@@ -179,7 +179,7 @@ class Progress:
 
 
 class ProgressLine(Progress):
-    """Progress that is rewritten in place below a cell, or in a terminal.
+    """A progress line that is updated in place, below a cell or in a terminal.
 
     Parameters
     ----------
@@ -198,13 +198,13 @@ class ProgressLine(Progress):
         self._shown = ""
 
     def done(self) -> None:
-        """Leave one line of what was slow, or nothing."""
+        """Keep one line about slow work, or remove the line."""
         if self._shown:
             self._write(self.summary(), None)
             self._end_line()
 
     def stopped(self) -> None:
-        """Leave one line of what was slow when it was interrupted or failed."""
+        """Keep one line about slow work that was interrupted or failed."""
         if self._shown:
             self._write(self.stopped_summary(), None)
             self._end_line()
@@ -242,12 +242,12 @@ class ProgressLine(Progress):
 
 
 def job_words(job: Job, progress: str, seconds: float) -> str:
-    """Say how a job is doing that somebody waits for."""
+    """Describe the status of a job that is waited for."""
     return one_line(f"{job.title}: {job.status.value}{progress}, waited {humanize.duration(seconds)}", 200)
 
 
 def progress_words(job: Job, progress: JobProgress) -> tuple[str, float | None]:
-    """Say how far a job is, and the share of its rows that are done, where that is known."""
+    """Describe the progress of a job, and return the share of its rows that are done, if known."""
     share = min(1.0, progress.rows / job.num_rows) if job.num_rows else None
     said = f", {progress.rows:,} of {job.num_rows:,} rows ({share:.0%})" if job.num_rows else ""
     if progress.tokens_per_second:

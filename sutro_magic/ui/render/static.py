@@ -1,4 +1,4 @@
-"""A small table as plain HTML and as plain text: what is left when no program runs.
+"""A small static table, as HTML and as text, for places where no widget runs.
 
 A notebook that is reopened, exported, untrusted or shown on a code host still has these rows.
 """
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 STATIC_ROWS = 10
 PLAIN_ROWS = 20
 STATIC_CELLS = (160, 80, 40, 20)
-"""Characters of a cell: the most with which a row has few enough bytes."""
+"""Characters of a cell: the largest number with which the rows are small enough is used."""
 STATIC_ROW_BYTES = 5_000
 STATIC_COLUMNS = 20
 NARROWEST_COLUMN = 6
 NARROWEST_TEXT = 20
 NO_MATH = "tex2jax_ignore mathjax_ignore"
-"""Classes that keep JupyterLab from setting ``$5 to $10`` as a formula."""
+"""Classes that keep JupyterLab from rendering ``$5 to $10`` as a formula."""
 KEEP = "white-space:nowrap"
 WRAP = "white-space:normal;overflow-wrap:anywhere"
 """Breaks a word that has no room at all: a column needs a least width beside it, or each letter gets a line."""
@@ -42,7 +42,7 @@ def make_token() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TableView:
-    """Rows to be shown, with what must be said about them.
+    """Rows to display, with their caption.
 
     Attributes
     ----------
@@ -128,8 +128,8 @@ def pairs_to_plain(view: PairsView, width: int | None = None) -> str:
 def to_html(view: TableView, rows: int = STATIC_ROWS) -> str:
     """Render the first rows as HTML without a program.
 
-    Below an interactive table, a rule of style hides the output before this one while that is no table: in a
-    notebook opened again, JupyterLab shows an error message in its place.
+    Below an interactive table, a CSS rule hides the output before this one if it is not a table: when a notebook
+    is opened again, JupyterLab shows an error message there.
     """
     for limit in STATIC_CELLS:
         text = _to_html(view, rows, limit)
@@ -179,7 +179,7 @@ def caption_to_html(caption: Caption) -> str:
 
 
 def note_to_html(text: str, token: str) -> str:
-    """Render what is left of a widget that has no rows: a line that says what to do. ``token`` is its class."""
+    """Render the fallback line of a widget without rows. ``token`` is its class."""
     return (
         f'<div class="sutro-results {NO_MATH} {token}">{html.escape(text)}{_hide_broken_widget(token)}</div>'
     )
@@ -233,7 +233,7 @@ def _left_out(view: TableView, rows: int, columns: int) -> str:
 def _column_widths(
     table: list[list[str]], width: int, *, numbers: list[bool], whole_first: bool
 ) -> list[int]:
-    """Share the width: numbers and narrow columns get what they need, the others the rest in equal parts.
+    """Distribute the width: numbers and narrow columns get their full width, the others share the rest equally.
 
     Columns at the end are left out rather than that one becomes too narrow, or a number is cut.
     """

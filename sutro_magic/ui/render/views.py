@@ -1,4 +1,4 @@
-"""What is said of `Results`, jobs and lists of jobs, and their first rows for where no program runs.
+"""Captions and static views of `Results`, jobs, lists of jobs and cache entries.
 
 A notebook shows an interactive table, and beneath it, for places where no program runs, a small static one. A
 terminal shows a plain table.
@@ -52,7 +52,7 @@ LIST_ROWS = 100
 
 
 def results_view(results: Results, bound: Bound | None = None) -> TableView:
-    """Take the first rows of a `Results` and say what they are.
+    """Return the first rows of a `Results` and their caption.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def results_view(results: Results, bound: Bound | None = None) -> TableView:
 
 
 def results_caption(results: Results, bound: Bound | None = None) -> Caption:
-    """Say what a `Results` is, and what one must know to read it; where it came from is in the details."""
+    """Return the caption of a `Results`; its provenance is in the details."""
     lines = [
         _headline(results, bound),
         *_reading(results),
@@ -92,7 +92,7 @@ def results_caption(results: Results, bound: Bound | None = None) -> Caption:
 
 
 def results_details(results: Results) -> list[str]:
-    """Say where a `Results` came from and what has become of its outputs."""
+    """Return the provenance of a `Results` and statistics of its outputs, a line each."""
     source, unfolding = results.provenance, results.unfolding
     details = [one_line(results.job.title, 300)]
     if results.part == "computed":
@@ -124,7 +124,7 @@ def results_details(results: Results) -> list[str]:
 
 
 def origin(results: Results) -> str:
-    """Say in a few words where results came from: ``from cache``, ``fetched in 0.9 s``."""
+    """Return in a few words where results came from: ``from cache``, ``fetched in 0.9 s``."""
     return (
         "from cache" if results.from_cache else f"fetched in {humanize.duration(results.provenance.seconds)}"
     )
@@ -256,7 +256,7 @@ def widget_bundle(
     Returns
     -------
     tuple of dict
-        The output and its metadata, in which Colab is told where widgets are had from.
+        The output and its metadata, which tells Colab where to load widgets from.
     """
     from anywidget import AnyWidget
 
@@ -310,7 +310,7 @@ def _short(value: object) -> object:
 
 
 def _headline(results: Results, bound: Bound | None) -> str:
-    """Name the table, say its size and where it is from."""
+    """Return the first line of a caption: the table, its size and its origin."""
     size = results.num_rows, len(results.columns)
     title = one_line(results.job.name or results.job_id, LONGEST_TITLE)
     if results.part == "computed":
@@ -321,7 +321,7 @@ def _headline(results: Results, bound: Bound | None) -> str:
 
 
 def _reading(results: Results) -> list[str]:
-    """Say which rows of the job these are, unless they are all."""
+    """Describe which rows of the job these are, unless they are all."""
     if results.part == "peek" and results.truncation is not None:
         columns = {"inputs": "inputs", "logprobs": "cumulative_logprobs"}
         asked = {option: True for option, column in columns.items() if column in results.columns}
@@ -334,7 +334,7 @@ def _reading(results: Results) -> list[str]:
 
 
 def _below(results: Results, bound: Bound | None) -> list[str]:
-    """Say how the table that is shown differs from the file that a variable names."""
+    """Describe how the table that is shown differs from the file that a variable names."""
     if not isinstance(bound, BoundFile):
         return []
     unfolded = results.unfolding is not None and results.unfolding.unfolded
@@ -345,7 +345,7 @@ def _below(results: Results, bound: Bound | None) -> list[str]:
 
 
 def _outputs(results: Results, bound: Bound | None) -> list[str]:
-    """Say which outputs are not what one expects: those that did not parse, and JSON that stayed text."""
+    """Describe outputs that did not parse, and JSON outputs that stayed text."""
     unfolding = results.unfolding
     if unfolding is None or results.part not in {"all", "peek"}:
         return []

@@ -1,6 +1,6 @@
-"""Where itables keeps its build of DataTables, and how it travels to a page: packed, once, on request.
+"""The DataTables bundle of itables, sent to a page compressed, once, on request.
 
-The only module that knows. It is no trait of a widget: that would be saved once for each table.
+The bundle is not a trait of a widget, which would be saved once for each table.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from functools import cache
 from importlib.resources import files
 
 EXPORTS = ("default",)
-"""What of ``dt_bundle.js`` is used: the `DataTable` class is the default export."""
+"""Exports of ``dt_bundle.js`` that are used: the `DataTable` class is the default export."""
 SECONDS = 20.0
-"""For so long a page that has been sent the bundle is not sent it again; many tables may ask at once."""
+"""Seconds in which the bundle is not sent to the same page again; many tables may request it at once."""
 
 _sent: dict[str, float] = {}
 
@@ -32,7 +32,7 @@ def for_page(page: str) -> tuple[bytes, bytes] | None:
     Parameters
     ----------
     page : str
-        What a page calls itself.
+        Identifier of the page.
     """
     now = time.monotonic()
     if now - _sent.get(page, -SECONDS) < SECONDS:

@@ -95,7 +95,7 @@ const frameMethods = {
           if (event.key !== "Enter") return;
           const typed = input.value.trim();
           if (!typed) { this.complain(""); return; }
-          if (!/^-?(\d+|\d{1,3}(,\d{3})+)$/.test(typed)) { this.complain(`${typed} is no whole number.`); return; }
+          if (!/^-?(\d+|\d{1,3}(,\d{3})+)$/.test(typed)) { this.complain(`${typed} is not a whole number.`); return; }
           const number = Number(typed.replaceAll(",", ""));
           if (!Number.isSafeInteger(number)) { this.complain(`${typed} is too large.`); return; }
           input.value = ""; // it says where to go, not where one is
@@ -125,7 +125,7 @@ const frameMethods = {
       const menu = h("button", {
         type: "button", class: "st-menu", title: "sort, filter, hide", "aria-label": `column ${column.name}: sort, filter, hide`,
         onclick: (event) => { event.stopPropagation(); this.showColumn(i); },
-        // Else DataTables takes Enter here for a wish to sort.
+        // Otherwise DataTables sorts on Enter here.
         onkeypress: (event) => event.stopPropagation(),
       }, "▾");
       const summary = h("div", { class: "st-summary", onclick: (event) => event.stopPropagation() });

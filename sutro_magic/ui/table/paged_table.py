@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 DEFAULT_PAGE_LENGTH = 10
 LENGTHS = (10, 25, 50, 100)
-"""Page lengths on offer where ``itables.options.lengthMenu`` does not say."""
+"""Page lengths offered unless ``itables.options.lengthMenu`` is set."""
 
 
 class PagedTable(anywidget.AnyWidget):
@@ -96,7 +96,7 @@ class PagedTable(anywidget.AnyWidget):
         self.on_msg(self._on_message)
 
     def close(self) -> None:
-        """Close the widget, and let go of the memory behind it."""
+        """Close the widget and free its memory."""
         self._summaries.cancel()
         self._pages.close()
         super().close()
@@ -111,7 +111,7 @@ class PagedTable(anywidget.AnyWidget):
         size = shape(self._setup.get("total", 0), len(self._setup.get("columns", ())))
         return f"<{type(self).__name__}: {size}>"
 
-    # --- what the browser is told at first --------------------------------------------------
+    # --- initial state for the browser --------------------------------------------------
 
     def _describe(  # noqa: PLR0917 - as the constructor has them
         self,
@@ -168,7 +168,7 @@ class PagedTable(anywidget.AnyWidget):
         )
         if answer is None:  # a nudge, which only carries an acknowledgement
             return
-        # Taken now, in the order in which people asked.
+        # Taken now, so that tickets keep the order of requests.
         ticket = self._pages.queue.ticket() if kind == "page" else None
         work = {**content, "ticket": ticket}
         try:
@@ -248,7 +248,7 @@ class PagedTable(anywidget.AnyWidget):
         place = self._pages.place(self._query(content), row)
         if place is None:
             raise ArgumentError(
-                f"Row {row:,} is not among those found.", hint="Clear search and filters to see it."
+                f"Row {row:,} is not among the rows found.", hint="Clear search and filters to see it."
             )
         return {"place": place}
 
@@ -282,7 +282,7 @@ class PagedTable(anywidget.AnyWidget):
         }
 
     def _touched(self, query: TableQuery) -> None:
-        """Remember what is shown now."""
+        """Store the current query."""
 
 
 def _label(value: object) -> str | None:

@@ -1,6 +1,6 @@
 // The panel above a table: columns to show, sort and filter, prompts to fetch, a variable to bind.
 
-const MOST_NAMED = 3;
+const MAX_NAMED = 3;
 
 const panelMethods = {
   showPanel(name, ...children) {
@@ -117,7 +117,7 @@ const panelMethods = {
       const box = h("input", { type: "checkbox", onchange: () => {
         box.checked ? ticked.add(number) : ticked.delete(number);
         const names = [...ticked].map((at) => answer.values[at][0]).map((name) => (name === null ? "∅" : column.kind === "text" ? quoted(name, 30) : name));
-        const text = names.length > MOST_NAMED ? `is one of ${names.length} values` : `is ${names.join(" or ")}`;
+        const text = names.length > MAX_NAMED ? `is one of ${names.length} values` : `is ${names.join(" or ")}`;
         set(ticked.size ? { kind: "values", ticked: [...ticked] } : null, text);
       } });
       box.checked = ticked.has(number);
@@ -132,7 +132,7 @@ const panelMethods = {
   },
 
   async showPrompts() {
-    const said = h("span", {}, "Looking how large they are…");
+    const said = h("span", {}, "Checking how large they are…");
     const fetch = h("button", { type: "button", class: "st-button", onclick: async () => {
       this.search.focus({ preventScroll: true }); // what is disabled has no focus
       fetch.disabled = true;
@@ -142,7 +142,7 @@ const panelMethods = {
     } }, "Fetch the prompts");
     if (!this.showPanel("prompts", h("b", {}, "Prompts"), said, fetch)) return;
     const answer = await this.ask("prompts_size");
-    said.textContent = answer.said ?? "How large they are is not known now.";
+    said.textContent = answer.said ?? "Their size is not known now.";
   },
 
   showBind() {

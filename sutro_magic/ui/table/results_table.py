@@ -1,4 +1,4 @@
-"""The table of a `Results`: what `PagedTable` does, and what is found or ticked comes back as data."""
+"""The table of a `Results`: a `PagedTable` whose filtered and ticked rows are available as data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ResultsTable(PagedTable):
     ----------
     results : Results
     bind : callable, optional
-        Binds a variable: told its name, a `Results` and the type, answers what it did. By default it binds those of
+        Binds a variable: called with its name, a `Results` and the type, returns what it did. By default it binds those of
         the notebook; outside of one the table offers no variable.
     bound : Bound, optional
         The variable that holds the results.
@@ -113,7 +113,7 @@ class ResultsTable(PagedTable):
         return {**data, **mimebundle(results_view(self.results), html=True)}, metadata
 
     def _answer_holds(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Say what would become of a variable, as its name is typed."""
+        """Describe the effect of binding while the name is typed."""
         try:
             name = check_variable(str(content.get("name", "")))
         except SutroError as error:

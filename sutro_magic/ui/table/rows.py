@@ -1,4 +1,4 @@
-"""Rows as a browser gets them: every cell is null, a text, or the beginning of a text and its length.
+"""Rows as sent to the browser: a cell is null, a string, or the beginning of a string and its length.
 
 Whatever the rows hold, a page of them stays small.
 """
@@ -80,7 +80,7 @@ def detail(table: pa.Table, *, whole: int | None = None) -> list[dict[str, Any]]
 
 
 def pretty_json(text: str) -> str | None:
-    """Lay JSON text out over lines, token by token: no number, key or escape is changed. None if it is no JSON."""
+    """Indent JSON text token by token, without changing numbers, keys or escapes; None if it is not JSON."""
     try:
         if not isinstance(json.loads(text), dict | list):
             return None
@@ -171,7 +171,7 @@ def _cut(start: str, length: int, limit: int) -> Cell:
 
 
 def text_of(value: object) -> str:
-    """Say a value that is no text; whole, but for a long run of bytes."""
+    """Return a value that is not a string as text; only long binary values are cut."""
     from datetime import datetime
 
     if isinstance(value, bytes):

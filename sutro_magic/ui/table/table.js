@@ -44,7 +44,7 @@ class TableView {
     this.model.off("change:_setup", this.onSetup);
     this.model.off("change:selected_rows", this.onTicks);
     this.teardown();
-    try { this.model.send({ kind: "rest" }); } catch { /* no kernel to be told */ }
+    try { this.model.send({ kind: "rest" }); } catch { /* no kernel to notify */ }
     if (shared.DataTable || shared.loading) return;
     // The bundle may have been on its way to this view: under a new name, the others are sent it again.
     shared.page = newName();
