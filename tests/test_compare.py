@@ -162,7 +162,7 @@ def test_three_jobs_have_every_pair_and_other_inputs_are_counted():
     assert found.inputs_differ == 1
     text = to_text(found)
     assert "1 of 3 inputs are not the same in all jobs" in text
-    assert "Not in all jobs, so not compared: only of A." in text
+    assert "Not compared, because not in all jobs: only of A." in text
 
 
 def test_values_of_different_types_are_compared_as_text():
@@ -187,11 +187,11 @@ def test_names_of_columns_do_not_collide():
 
 
 def test_many_values_have_no_matrix():
-    values = [f"value {i}" for i in range(comparison.MOST_VALUES + 1)]
+    values = [f"value {i}" for i in range(comparison.MAX_VALUES + 1)]
     [field] = compare([job("one", v=values), job("two", v=values)]).fields
     assert field.pairs[0].confusion == () and field.agree == len(values)
     [field] = compare([job("one", v=values[:-1]), job("two", v=values[:-1])]).fields
-    assert len(field.pairs[0].confusion) == comparison.MOST_VALUES
+    assert len(field.pairs[0].confusion) == comparison.MAX_VALUES
 
 
 def test_jobs_without_a_common_field_are_compared_as_sent(session):
@@ -200,7 +200,7 @@ def test_jobs_without_a_common_field_are_compared_as_sent(session):
     other._job_id = "job-demo-other"
     found = compare([broken, other])
     assert [field.name for field in found.fields] == ["outputs"] and found.fields[0].agree == 180
-    assert "no field in common" in found.notes[0]
+    assert "no common field" in found.notes[0]
 
 
 def test_jobs_without_rows_have_nothing_to_say():
@@ -371,8 +371,8 @@ def test_outputs_that_could_not_be_parsed_agree_only_where_their_texts_do(tmp_pa
 def test_values_are_made_comparable_once_for_each_job_and_no_longer_than_wanted(tmp_path, monkeypatch):
     jobs = outputs_of(ResultsCache(tmp_path), *([{"l": kind}] * 3 for kind in ({"a": 1}, {"b": 1}, [1])))
     made = []
-    real = comparison.comparable_texts
-    monkeypatch.setattr(comparison, "comparable_texts", lambda *a, **k: made.append(a) or real(*a, **k))
+    real = comparison.comparison_keys
+    monkeypatch.setattr(comparison, "comparison_keys", lambda *a, **k: made.append(a) or real(*a, **k))
     assert compare(jobs).fields[0].agree == 0 and len(made) == 3
     sides = [comparison._Side.of(each) for each in jobs]
     queue = QueryQueue()

@@ -154,7 +154,7 @@ def test_a_row_group_with_very_much_text_is_several_dask_parts(store, monkeypatc
     assert frame[["id"]].compute(scheduler="sync")["id"].tolist() == list(range(rows))
     assert frame.partitions[1]["id"].compute(scheduler="sync").tolist() == list(range(399, 798))
     monkeypatch.setattr(to_dask, "PART_BYTES", 1)  # as if the file claimed very much
-    assert results.to_dask().npartitions == 2 * to_dask._MOST_PARTS
+    assert results.to_dask().npartitions == 2 * to_dask._MAX_PARTS
 
 
 @pytest.mark.parametrize("nulls_first", [True, False])
@@ -282,7 +282,7 @@ def test_a_stream_reads_no_more_than_is_asked_for(store, monkeypatch):
             given.append(batch.num_rows)
             yield batch
 
-    monkeypatch.setattr(results, "batches", counted)
+    monkeypatch.setattr(results, "to_batches", counted)
     reader = pa.RecordBatchReader.from_stream(results)
     assert reader.read_next_batch().num_rows == given[0] and len(given) == 1
     assert sum(batch.num_rows for batch in reader) + given[0] == 300_000
@@ -493,7 +493,7 @@ def test_integers_of_any_kind_are_numbers_of_rows(store):
 
 @pytest.mark.parametrize("path", [None, 5, b"x.csv", ["x.csv"]])
 def test_what_is_no_path_is_refused_in_our_words(store, path):
-    with pytest.raises(ArgumentError, match=r"is a text or a pathlib\.Path, not of type"):
+    with pytest.raises(ArgumentError, match=r"must be a string or a pathlib\.Path, not of type"):
         keep(store, pa.table({"outputs": ["a"]})).save(path)
 
 

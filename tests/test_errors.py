@@ -278,7 +278,7 @@ def test_a_guess_is_good_or_left_out(kernel, line, hint):
         ("%sutro_results job_12345 --name 2x", "'2x' cannot be", "like df_2x"),
         ("%sutro_results job_12345 --name 'not '", "'not ' cannot be", "like df"),
         ("%sutro_results job_12345 --save ''", "The path of the file is empty", "films.csv"),
-        ("%sutro_results job_12345 --save /proc/x.csv", "/proc/x.csv could not be saved", "Choose a folder"),
+        ("%sutro_results job_12345 --save /proc/x.csv", "/proc/x.csv could not be saved", "Choose a writable folder"),
         ("%sutro_results job_12345 --raw --unfold", "--unfold and --raw do not go together", "%sutro_results?"),
         ("%sutro_results job_12345 csv", "unexpected argument csv", "Did you mean --format csv?"),
         ("%sutro_cache info job_12345 x", "unexpected argument x", "%sutro_cache?"),

@@ -486,7 +486,7 @@ def test_only_the_last_word_on_a_file_is_said(browser, tmp_path):
     assert "Give the file a name." not in said(browser)
     browser._result.save.click()
     (line,) = browser._result.said._state["notes"]
-    assert "does not say in which format" in line["text"] and line["hint"].endswith("like s.parquet.")
+    assert "has no suffix of a supported format" in line["text"] and line["hint"].endswith("like s.parquet.")
     target = tmp_path / "greetings.csv"
     browser._result.path.value = str(target)
     browser._result.save.click()

@@ -185,24 +185,24 @@ def test_a_column_that_is_called_by_a_number_is_found(tmp_path, in_index):
 @pytest.mark.parametrize(
     ("make", "line", "said", "hint"),
     [
-        ("frame = letters.head(599)", "", "frame has 599 rows and the results have 600", "--on COLUMN"),
-        ("frame = letters.head(0)", "", "frame has 0 rows and the results have 600", "--on COLUMN"),
+        ("frame = letters.head(599)", "", "frame has 599 rows, but the results have 600", "--on COLUMN"),
+        ("frame = letters.head(0)", "", "frame has 0 rows, but the results have 600", "--on COLUMN"),
         ("frame = zoo", "", "frame and the results both have letter_id, outputs, confidence_score", "'letter_id_before'"),
         ("frame = zoo", "--on letter_id", "both have outputs, confidence_score", "frame.rename(columns={'outputs': 'outputs_before', 'confidence_score': 'confidence_score_before'})"),
         ("frame = polars.DataFrame({'outputs': range(600)})", "", "both have outputs", "frame.rename({'outputs'"),
-        ("frame = polars.DataFrame({'letter_id': range(1000, 1050)})", "", "both have letter_id", "--on letter_id finds rows by it"),
+        ("frame = polars.DataFrame({'letter_id': range(1000, 1050)})", "", "both have letter_id", "--on letter_id matches rows by it"),
         ("frame = zoo.set_index('letter_id')[[]]", "", "frame and the results both have letter_id", "frame.rename_axis(index={'letter_id'"),
         ("frame = letters", "--on letter_id", "ArgumentError: frame has no column letter_id; there is letter.", "Did you mean --on letter instead?"),
         ("frame = letters", "--on letter", "The results of Letters to the zoo (job-demo-zoo) has no column letter;", "--on letter_id instead?"),
         ("frame = pandas.DataFrame({'letter_id': ['1000', '1001']})", "--on letter_id", "letter_id is ", "--format parquet"),
         ("frame = pandas.DataFrame({'letter_id': [-1, -2]})", "--on letter_id", "No letter_id of frame is in the results", "job"),
-        ("frame = pandas.DataFrame({'letter_id': [1000.5]})", "--on letter_id", "values that no ID of the results can have", "type"),
+        ("frame = pandas.DataFrame({'letter_id': [1000.5]})", "--on letter_id", "values that are not possible for IDs of the results", "type"),
         ("frame = pandas.DataFrame({'letter_id': [1, {}]})", "--on letter_id", "values of several types", "astype(str)"),
         ("frame = 7", "", "frame is of type int", "--join DF"),
         ("frame = polars.LazyFrame({'a': [1]})", "", "frame is of type LazyFrame", "frame.collect()"),
         ("frame = %sutro_results job-demo-zoo", "", "frame is of type Results", "frame.to_pandas()"),
         ("frames = letters", "", "there is no variable frame", "Did you mean --join frames instead?"),
-        ("frame = pandas.concat([letters, letters], axis=1)", "", "names that stand twice", "name of its own"),
+        ("frame = pandas.concat([letters, letters], axis=1)", "", "duplicate names", "names unique"),
         ("frame = letters", "--as polars", "--join and --as do not go together", "leave the other flag out"),
         ("frame = letters", "--peek", "--join and --peek do not go together", "leave the other flag out"),
         ("frame = letters", "--save x.csv", "--join and --save do not go together", "leave the other flag out"),
@@ -220,10 +220,10 @@ def test_what_does_not_fit_is_one_clear_error_and_changes_nothing(letters, make,
     [
         ("pandas.DataFrame({'ID': [1000, None, 2**70]}, dtype=object)", "zoo", "integers beyond 64 bits", "1"),
         ("pandas.DataFrame({'n': 0, 'ID': [1000, 2**70]}).set_index('ID')", "zoo", "integers beyond 64 bits", "0"),
-        ("polars.DataFrame({'ID': polars.Series([1000, 2**70], dtype=polars.Int128)})", "zoo", "of the type Int128", "1"),
-        ("polars.DataFrame({'ID': polars.Series([1000], dtype=polars.UInt128)})", "zoo", "of the type UInt128", "0"),
+        ("polars.DataFrame({'ID': polars.Series([1000, 2**70], dtype=polars.Int128)})", "zoo", "of type Int128", "1"),
+        ("polars.DataFrame({'ID': polars.Series([1000], dtype=polars.UInt128)})", "zoo", "of type UInt128", "0"),
         ("pandas.DataFrame({'ID': [museum.object_id[0], 2**70]})", "museum", "values of several types", "1"),
-        ("polars.DataFrame({'ID': polars.Series([museum.object_id[0]], dtype=polars.Object)})", "museum", "of the type Object", "0"),
+        ("polars.DataFrame({'ID': polars.Series([museum.object_id[0]], dtype=polars.Object)})", "museum", "of type Object", "0"),
     ],
 )  # fmt: skip
 def test_ids_of_a_type_that_cannot_be_say_how_to_convert_them(letters, make, job, said, missing):
@@ -233,7 +233,7 @@ def test_ids_of_a_type_that_cannot_be_say_how_to_convert_them(letters, make, job
     line = f"--join frame --on {on} --name joined"
     first, hint = failed(join(letters, line, f"job-demo-{job}"))
     assert first.startswith(f"ArgumentError: {on} of frame ") and said in first
-    for code in re.findall(r"frame\S* = .*?(?= makes| leaves| gives)", hint):  # as a reader runs it
+    for code in re.findall(r"frame\S* = .*?(?= makes| drops| gives| converts)", hint):  # as a reader runs it
         assert letters.run(code).ok, code
     assert join(letters, line, f"job-demo-{job}").ok
     assert letters.value("sum(map(pandas.isna, joined[joined.columns[-1]]))") == missing
@@ -250,8 +250,8 @@ def test_ids_of_a_type_that_cannot_be_say_how_to_convert_them(letters, make, job
 def test_names_that_stand_twice_are_renamed_by_the_code_of_the_hint(letters, make):
     letters.run(f"frame = {make}")
     first, hint = failed(join(letters, "--join frame --name joined"))
-    assert "names that stand twice" in first
-    assert letters.run(hint.removeprefix("Rename them: ").removesuffix(" gives each a name of its own.")).ok
+    assert "duplicate names" in first
+    assert letters.run(hint.removeprefix("Rename them: ").removesuffix(" makes the names unique.")).ok
     assert join(letters, "--join frame --name joined").ok
 
 
@@ -262,7 +262,7 @@ def test_large_integers_against_ids_that_are_texts_are_to_be_texts(letters, big)
     letters.run(f"frame = {big}")
     first, hint = failed(join(letters, "--join frame --on object_id --name joined", "job-demo-museum"))
     assert first.startswith("ArgumentError: object_id of frame ") and "(str)" in hint and "as " in hint
-    assert letters.run(hint.partition(" makes")[0]).ok
+    assert letters.run(hint.partition(" converts")[0]).ok
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_column_with_a_space_is_proposed_in_quotes(letters):
 def test_ids_that_stand_twice_in_the_results_are_refused(letters):
     letters.run("frame = pandas.DataFrame({'genre': ['drama']})")
     first, hint = failed(join(letters, "--join frame --on genre --name joined", "job-demo-films"))
-    assert "genre is the same in several rows of the results (10,000 IDs, " in first
+    assert "genre is not unique in the results: 10,000 IDs, " in first
     assert "Leave out --on genre" in hint
 
 

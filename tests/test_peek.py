@@ -293,7 +293,7 @@ def test_prompts_that_are_not_there_are_missed(service, client):
 def test_a_look_at_what_has_no_results_says_why(session, job, error):
     with pytest.raises(error):
         session.peek(job)
-    with pytest.raises(errors.ArgumentError, match="nothing"):
+    with pytest.raises(errors.ArgumentError, match="at least 1 row"):
         session.peek("job_12345", 0)
 
 
@@ -320,7 +320,7 @@ def test_what_a_look_cannot_do_is_said(kernel):
     for line, words in {
         "--peek job_12345": "no number of rows",
         "job_12345 --peek many": "no number of rows",
-        "job_12345 --peek 0": "shows nothing",
+        "job_12345 --peek 0": "needs at least 1 row",
         "job_12345 --peek --format csv": "do not go together",
         "job_12345 --peek --wait": "do not go together",
         "job_12345 --peek --as path": "no path",

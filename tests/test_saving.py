@@ -32,7 +32,7 @@ from sutro_magic.models import Job, JobStatus
 from sutro_magic.query.table_query import Order, TableQuery
 from sutro_magic.results import export
 from sutro_magic.results.handle import Results
-from sutro_magic.results.json_writer import json_texts
+from sutro_magic.results.json_writer import json_strings
 from sutro_magic.results.selection import InMemoryRows
 
 pytestmark = pytest.mark.slow
@@ -199,8 +199,8 @@ def test_json_has_no_infinity_and_the_documentation_says_so(tmp_path):
     ids=str,
 )  # fmt: skip
 def test_json_of_rare_types(array, texts):
-    assert json_texts(array).to_pylist() == texts
-    assert json_texts(array.slice(1)).to_pylist() == texts[1:]
+    assert json_strings(array).to_pylist() == texts
+    assert json_strings(array.slice(1)).to_pylist() == texts[1:]
 
 
 def test_two_columns_of_one_name_are_refused_where_only_one_would_be_kept(tmp_path):
@@ -244,12 +244,12 @@ def test_every_kind_of_results_can_be_saved(session, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [
-        ("films", "does not say in which format", "films.parquet"),
-        ("films.xlsx", "does not say in which format", ".parquet, .csv, .jsonl, .ndjson"),
-        ("no/such/films.csv", "There is no folder", "Make the folder first"),
+        ("films", "has no suffix of a supported format", "films.parquet"),
+        ("films.xlsx", "has no suffix of a supported format", ".parquet, .csv, .jsonl, .ndjson"),
+        ("no/such/films.csv", "does not exist", "Create the folder first"),
         ("folder.csv", "is a folder", "folder.csv/results.csv"),
-        ("there.csv", "is there already", "overwrite=True"),
-        ("broken-link.csv", "is there already", "overwrite=True"),
+        ("there.csv", "exists already", "overwrite=True"),
+        ("broken-link.csv", "exists already", "overwrite=True"),
         ("a\0b.csv", "cannot be the name", "Choose another"),
         ("x" * 300 + ".csv", "cannot be the name|could not be saved", "Choose"),
     ],
@@ -291,7 +291,7 @@ def test_the_format_is_that_of_the_name_that_was_typed(tmp_path):
     results.save(tmp_path / "link.csv", overwrite=True)
     results.save(tmp_path / "plain.csv", overwrite=True)
     assert (tmp_path / "data.parquet").read_text() == (tmp_path / "data").read_text() == '"a"\n1\n'
-    with pytest.raises(ArgumentError, match="leads nowhere"):
+    with pytest.raises(ArgumentError, match="is a broken link"):
         results.save(tmp_path / "loop.csv", overwrite=True)
 
 
@@ -303,7 +303,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch,
         )
     target = tmp_path / "a.csv"
     results = results_of(pa.table({"a": [1]}))
-    with pytest.raises(ArgumentError, match="is there already"):
+    with pytest.raises(ArgumentError, match="exists already"):
         results.save(target, on_rows=lambda *_: target.write_text("somebody else's"))
     assert target.read_text() == "somebody else's" and list(tmp_path.iterdir()) == [target]
     target.unlink()
@@ -356,8 +356,8 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path, ending):
     command = f"{small} {sys.executable} -c '{program.replace(chr(39), chr(34))}'; ls -A {tmp_path}; cat {tmp_path}/*"
     done = subprocess.run([unshare, "-rm", "sh", "-c", command], check=True, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line != "rows"]
-    assert lines[0].startswith("There is no room for") and "No space left on device" in lines[0]
-    assert lines[1] == "Free some disk, or save elsewhere. Nothing was left behind."
+    assert lines[0].startswith("Not enough disk space for") and "No space left on device" in lines[0]
+    assert lines[1] == "Free some disk space, or save elsewhere. No partial file was left."
     assert lines[2:] == [f"a.{ending}", "mine"], done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Answer questions about whole jobs: profile one, compare several, join results to a frame.
+"""Analyse whole jobs: profile one, compare several, join results to a frame.
 
 Knows results and SQL. Must not know how anything is displayed, nor any magic.
 """

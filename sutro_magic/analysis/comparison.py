@@ -1,8 +1,8 @@
-"""The same inputs run by several jobs: where the answers agree, and where they do not.
+"""Compare several jobs over the same inputs: where the answers agree and where they differ.
 
-Rows are aligned by their place in the job. Equal means: the same value, and null equals null, NaN equals NaN;
-numbers are compared as numbers, whatever their types. Every two jobs are compared by themselves, so that what a third one
-holds changes nothing. Outputs that could not be unfolded are equal where their texts are. All figures are exact and over
+Rows are aligned by position. Values are equal if they are the same; null equals null, NaN equals NaN, and numbers
+are compared as numbers, whatever their types. Jobs are compared in pairs, so that other jobs do not affect the
+figures of a pair. Outputs that could not be unfolded are equal if their texts are. All figures are exact and over
 all rows.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from sutro_magic.analysis.numeric import equal, mean_difference
-from sutro_magic.analysis.value_keys import comparable_texts
+from sutro_magic.analysis.value_keys import comparison_keys
 from sutro_magic.errors import ArgumentError, Hint, shorten
 from sutro_magic.query.duckdb_engine import QueryQueue, interruptibly
 from sutro_magic.query.mapped_table import SMALL_BYTES
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from sutro_magic.models import Job
 
 LETTERS = "ABCDEF"
-"""Names of the jobs in columns; so many can be compared."""
-MOST_VALUES = 20
+"""Letters of the jobs in column names; also the maximum number of jobs."""
+MAX_VALUES = 20
 """Fields with more values have no confusion matrix."""
-LONGEST_VALUE = 200
+MAX_VALUE_LENGTH = 200
 DIFFERS = "_differs"
-"""How many fields of a row are not the same in all jobs."""
+"""Number of fields of a row that are not the same in all jobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +49,18 @@ class Pair:
     Attributes
     ----------
     left, right : int
-        Places of the jobs, from 0.
+        Indices of the jobs, from 0.
     agree : int
-        Rows where both are equal.
+        Number of rows where both are equal.
     kappa : float or None
-        Cohen's kappa, agreement beyond chance, null being a value like others; None without a confusion matrix, and
-        where both jobs always say the same one value.
+        Cohen's kappa, agreement beyond chance, with null as a value; None without a confusion matrix, and if both
+        jobs always have the same single value.
     mean_difference : float or None
-        Of numbers: the mean of the absolute differences ``|left - right|``, over the rows where both are there.
+        For numbers: the mean of the absolute differences ``|left - right|``, over the rows where both are present.
     labels : tuple
-        Of fields with at most `MOST_VALUES` values that are no floats: the values; None for null.
+        Values of fields with at most `MAX_VALUES` values that are not floats; None for null.
     confusion : tuple of tuple of int
-        For each value of the left job, how many rows have each value in the right one.
+        For each value of the left job, the numbers of rows with each value in the right job.
     """
 
     left: int
@@ -74,7 +74,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedField:
-    """One field in all jobs: the rows where all are equal, and every two jobs."""
+    """One field in all jobs: the number of rows where all are equal, and each pair of jobs."""
 
     name: str
     agree: int
@@ -83,22 +83,22 @@ class ComparedField:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Several jobs over the same inputs, compared; shows itself.
+    """Comparison of several jobs over the same inputs; displays itself.
 
     Attributes
     ----------
     jobs : tuple of Job
-        In the order of their letters, A, B, C…
+        Jobs in the order of their letters, A, B, C…
     num_rows, differing : int
-        All rows; those where not all fields are the same in all jobs.
+        Numbers of all rows, and of rows where a field differs between jobs.
     fields : tuple of ComparedField
     inputs_differ : int or None
-        Rows whose inputs are not the same in all jobs; None where not all jobs have inputs.
+        Number of rows whose inputs differ; None if not all jobs have inputs.
     notes : tuple of str
-        What is not compared, and why.
+        Remarks on what is not compared, and why.
     rows : Results
-        All aligned rows, those that differ in most fields first: ``_row``, `DIFFERS`, ``inputs``, and of each field one
-        column for each job: ``label_A``, ``label_B``…
+        All aligned rows, those with the most different fields first: ``_row``, `DIFFERS`, ``inputs``, and for each field
+        one column for each job: ``label_A``, ``label_B``…
     """
 
     jobs: tuple[Job, ...]
@@ -110,15 +110,15 @@ class Comparison:
     rows: Results = field(repr=False)
 
     def __repr__(self) -> str:
-        # Never data: a repr may end up in a log.
+        # No data: a repr may end up in a log.
         return f"<Comparison of {len(self.jobs)} jobs: {self.num_rows:,} rows, {len(self.fields)} fields>"
 
 
 class AlignedRows(RowSelection):
-    """Aligned rows in an order of their own; where they are many, they are laid out in a temporary file."""
+    """Aligned rows in their own order; many rows are written to a temporary file."""
 
     def mapped(self) -> pa.Table:
-        """Return the whole table such that any row of it can be read at once, in little memory."""
+        """Return the whole table with fast access to any row, in little memory."""
         if self._pages.table.nbytes <= SMALL_BYTES:
             return self.stored()
         with tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True) as name:
@@ -130,7 +130,7 @@ class AlignedRows(RowSelection):
 
 
 def check_number(jobs: Sequence[object]) -> None:
-    """Raise `ArgumentError` unless there are jobs enough to compare, and not too many."""
+    """Raise `ArgumentError` if there are too few or too many jobs to compare."""
     if not 2 <= len(jobs) <= len(LETTERS):  # noqa: PLR2004 - a comparison
         raise ArgumentError(
             f"A comparison takes 2 to {len(LETTERS)} jobs, not {len(jobs)}.",
@@ -146,14 +146,14 @@ def compare(
     Parameters
     ----------
     results : sequence of Results
-        2 to 6, with the same number of rows; with their inputs, so that these can be compared, too.
+        2 to 6 results with the same number of rows; with inputs, so that these can be compared, too.
     on_step : callable
-        Told how many columns of how many are done.
+        Called with the columns done and the total.
 
     Raises
     ------
     ArgumentError
-        When the numbers of rows differ, or the same job stands there twice.
+        If the numbers of rows differ, or a job is given twice.
     """
     check_number(results)
     ids = [each.job_id for each in results]
@@ -230,7 +230,7 @@ def _compare(
 
 
 def _fields_of(results: Sequence[Results]) -> tuple[list[str], list[str], list[Results]]:
-    """Return the fields that all jobs have, what to say of others, and the results to take them from."""
+    """Return the fields that all jobs have, notes on the others, and the results to take them from."""
     per_job = [
         list(each.unfolding.columns) if each.unfolding and each.unfolding.unfolded else ["outputs"]
         for each in results
@@ -239,20 +239,20 @@ def _fields_of(results: Sequence[Results]) -> tuple[list[str], list[str], list[R
     if not common:
         return (
             ["outputs"],
-            ["The jobs have no field in common: outputs are compared as they were sent."],
+            ["The jobs have no common field: outputs are compared as they were sent."],
             [each.raw for each in results],
         )
     notes = []
     for letter, names in zip(LETTERS, per_job, strict=False):
         lonely = [name for name in names if name not in common]
         if lonely:
-            notes.append(f"Not in all jobs, so not compared: {', '.join(lonely)} of {letter}.")
+            notes.append(f"Not compared, because not in all jobs: {', '.join(lonely)} of {letter}.")
     return common, notes, list(results)
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One job of a pair: its table, the columns of JSON text, and which rows could not be unfolded, if any."""
+    """One job of a pair: its table, its columns of JSON text, and a mask of rows that could not be unfolded, if any."""
 
     table: pa.Table
     mixed: frozenset[str]
@@ -269,7 +269,7 @@ class _Side:
 
 
 class _Asked:
-    """The queries of two columns."""
+    """Runs the queries on two columns."""
 
     def __init__(self, queue: QueryQueue, rows: int) -> None:
         self.queue = queue
@@ -279,7 +279,7 @@ class _Asked:
         self._made: dict[tuple[int, bool], pa.ChunkedArray] = {}
 
     def columns(self, left: _Side, right: _Side, name: str) -> tuple[pa.Table, str, str]:
-        """Return one field of two jobs as the columns of a table, and their expressions in SQL."""
+        """Return one field of two jobs as columns of a table, and their SQL expressions."""
         sides = (left, right)
         kinds = [side.table.schema.field(name).type for side in sides]
         whats = [kind_of(kind) for kind in kinds]
@@ -291,38 +291,38 @@ class _Asked:
                 queryable(side.table, [place]).column(0) for side, place in zip(sides, places, strict=True)
             ]
             return pa.table(columns, names=["c0", "c1"]), expression(0, kinds[0]), expression(1, kinds[1])
-        texts = [self._texts(side, name, whats[1 - i] == "number") for i, side in enumerate(sides)]
-        return pa.table(texts, names=["c0", "c1"]), "c0", "c1"
+        keys = [self._keys(side, name, whats[1 - i] == "number") for i, side in enumerate(sides)]
+        return pa.table(keys, names=["c0", "c1"]), "c0", "c1"
 
-    def _texts(self, side: _Side, name: str, with_numbers: bool) -> pa.ChunkedArray:
-        if name != self._name:  # texts are needed for every other job, and no longer than for one field
+    def _keys(self, side: _Side, name: str, with_numbers: bool) -> pa.ChunkedArray:
+        if name != self._name:  # keys are shared by the pairs of jobs, and only for one field at a time
             self._name, self._made = name, {}
         key = id(side), with_numbers
         if key not in self._made:
-            self._made[key] = comparable_texts(
+            self._made[key] = comparison_keys(
                 side.table.column(name),
                 is_json=name in side.mixed,
                 with_numbers=with_numbers,
-                on_rows=self._go_on,
+                on_rows=self._check_cancelled,
             )
         return self._made[key]
 
     def same(self, table: pa.Table, a: str, b: str) -> Any:
-        """Return for each row whether both have the same."""
+        """Return a mask of the rows where both are equal."""
         if not self.rows:
             return np.zeros(0, dtype=bool)
         with self.queue.turn():
             found = self.queue.query(f"select {equal(a, b, table.schema.types)} as same from t", {"t": table})  # noqa: S608
         return np.asarray(found["same"]).astype(bool)
 
-    def _go_on(self) -> None:
-        """Raise where somebody has cancelled meanwhile."""
+    def _check_cancelled(self) -> None:
+        """Raise `SupersededError` if the comparison was cancelled."""
         with self.queue.turn(self._ticket):
             pass
 
 
 def _unparsed(asked: _Asked, left: _Side, right: _Side) -> tuple[Any, Any] | None:
-    """Return which rows could not be unfolded in either job, and which of them have the same text; None for none."""
+    """Return masks of the rows that could not be unfolded in either job, and of those with the same text; None without failures."""
     if left.failed is None and right.failed is None:
         return None
     if left.failed is None or right.failed is None:
@@ -338,17 +338,17 @@ def _notes_on_unparsed(jobs: Sequence[_Side]) -> list[str]:
         for letter, job in zip(LETTERS, jobs, strict=False)
         if job.failed is not None
     ]
-    said = (
+    note = (
         f"Outputs that could not be parsed: {', '.join(counts)}. They agree only where their texts (_raw) are the same, "
         "and count in no kappa, mean absolute difference or confusion matrix."
     )
-    return [said] if counts else []
+    return [note] if counts else []
 
 
 def _pair(
     asked: _Asked, left: _Side, right: _Side, name: str, unparsed: tuple[Any, Any] | None
 ) -> tuple[Any, Pair]:
-    """Return which rows are the same, and the figures; its places are still to be filled in."""
+    """Return a mask of the equal rows, and the figures; the caller sets the indices of the jobs."""
     table, a, b = asked.columns(left, right, name)
     same = asked.same(table, a, b)
     if unparsed is not None:
@@ -381,9 +381,9 @@ def _confusion(
     either = f"(select {a} as v from t union all select {b} as v from t)"  # noqa: S608
     longest = "coalesce(max(length(v)), 0)" if is_text else "0"
     number, length = queue.rows(f"select count(distinct v), {longest} from {either}", asked)[0]  # noqa: S608
-    if not 0 < number <= MOST_VALUES or length > LONGEST_VALUE:
+    if not 0 < number <= MAX_VALUES or length > MAX_VALUE_LENGTH:
         return (), ()
-    ranked = "count(*) desc, v" if is_text else "v"  # numbers have an order of their own
+    ranked = "count(*) desc, v" if is_text else "v"  # numbers are in numerical order
     found = queue.rows(f"select v from {either} group by v order by v is null, {ranked}", asked)  # noqa: S608
     values = tuple(value for (value,) in found)
     counts = {

@@ -1,4 +1,4 @@
-"""Results beside the frame that they came from: by position, or by an ID column. The frame is never changed."""
+"""Join results to the frame that the job was made from, by position or by an ID column. The frame is not changed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     Kind = Literal["pandas", "polars", "arrow"]
 
-LONGEST_LIST = 8
+MAX_LISTED = 8
 _UNREADABLE = (ArgumentError, OverflowError)
-"""What `to_arrow` raises; the latter for integers beyond 64 bits."""
+"""Exceptions of `to_arrow`; OverflowError for integers beyond 64 bits."""
 _WHICH_FRAME = (Hint("option", join="DF"), ", the variable with the frame that the job was made from")
 _KINDS: dict[tuple[str, str], Kind] = {
     ("pandas", "DataFrame"): "pandas",
@@ -29,29 +29,29 @@ _KINDS: dict[tuple[str, str], Kind] = {
 
 
 class FrameJoin:
-    """A frame of the notebook that results are to stand beside.
+    """A frame of the notebook to which results are joined.
 
     Parameters
     ----------
     name : str
-        Of the variable.
+        Name of the variable.
     variables : mapping of str to object
     on : str, optional
-        The ID column; in pandas, a level of the index will do. By position if it is left out.
+        ID column; in pandas, an index level is possible, too. By default, rows are joined by position.
 
     Attributes
     ----------
     as_type : str
-        What the frame is, and what comes out.
+        Type of the frame and of the joined frame.
     how : str
-        In words, how rows were found; after `join`.
+        Description of how rows were matched; set by `join`.
     missing : int
-        Rows of the frame for which there is no result; after `join`.
+        Number of rows of the frame without a result; set by `join`.
 
     Raises
     ------
     ArgumentError
-        When there is no such frame, or it has no such column.
+        If there is no such frame, or it has no such column.
     """
 
     def __init__(self, name: str, variables: Mapping[str, Any], on: str | None = None) -> None:
@@ -63,21 +63,21 @@ class FrameJoin:
         self._label: Any = on
         labels = [*self._columns(), *self._levels()]
         if on is not None and on not in labels:
-            # What is typed is text, and a frame may call a column 0.
+            # The label is given as a string, but a frame may have a column 0.
             self._label = next((label for label in labels if str(label) == on), None)
             if self._label is None:
                 raise _no_column(name, on, labels)
 
     def join(self, results: Results) -> Any:
-        """Return a new frame: the columns of the frame, then those of the results.
+        """Return a new frame with the columns of the frame, then those of the results.
 
-        Every row of the frame is there, in its order, pandas with its index; where an ID has no result, the
-        columns of the results are null.
+        It has all rows of the frame in their order, in pandas with their index. If an ID has no result, the columns of the
+        results are null.
 
         Raises
         ------
         ArgumentError
-            When the numbers of rows differ, columns have the same name, or IDs do not tell results apart.
+            If the numbers of rows differ, columns have the same name, or IDs are ambiguous.
         """
         right = [name for name in results.columns if name != self._on]
         self._refuse_conflicts(results, right)
@@ -85,9 +85,9 @@ class FrameJoin:
         if self._on is None:
             if table.num_rows != self._rows():
                 raise ArgumentError(
-                    f"{self.name} has {self._rows():,} rows and the results have {table.num_rows:,}: by position they do not fit.",
+                    f"{self.name} has {self._rows():,} rows, but the results have {table.num_rows:,}: they cannot be joined by position.",
                     hint=(
-                        "Join with the frame that the job was made from, in its order; or with ",
+                        "Use the frame that the job was made from, in its order; or join with ",
                         Hint("option", on="COLUMN"),
                         ", by an ID.",
                     ),
@@ -97,9 +97,9 @@ class FrameJoin:
         return self._beside(table.select(right), results)
 
     def shown(self, frame: Any, results: Results) -> Results:
-        """Return what `join` made as something that shows itself.
+        """Return the joined frame as a `Results` that displays itself.
 
-        Columns whose values Arrow does not have, or have no common type, are text there.
+        Columns that Arrow does not support, or that have mixed types, are shown as text.
         """
         from sutro_magic.results.handle import Results as Handle
 
@@ -113,30 +113,32 @@ class FrameJoin:
             results.provenance.seconds,
         )
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- internals ----------------------------------------------------------------------------
 
     def _read(self, frame: Any) -> pa.Table:
         if self.as_type == "polars" and "Object" in map(str, frame.dtypes):
-            # As Arrow they would be addresses.
-            raise ArgumentError(f"{self.name} has Python objects.", hint="Give each column one type.")
+            # Arrow would get their memory addresses.
+            raise ArgumentError(f"{self.name} has Python objects.", hint="Give each column a single type.")
         return to_arrow(self.name, frame)
 
     def _as_text(self, frame: Any) -> Any:
-        """Return a frame in which the columns that Arrow cannot read are text."""
-        texts: dict[Any, list[str | None]] = {}
+        """Return a frame in which columns that Arrow cannot read are text."""
+        converted: dict[Any, list[str | None]] = {}
         for name in frame.columns:
             try:
                 self._read(frame[[name]])
             except _UNREADABLE:
-                texts[name] = [None if value is None else str(value) for value in frame[name]]
+                converted[name] = [None if value is None else str(value) for value in frame[name]]
         if self.as_type == "polars":
             import polars as pl
 
-            return frame.with_columns(pl.Series(name, values, pl.String) for name, values in texts.items())
+            return frame.with_columns(
+                pl.Series(name, values, pl.String) for name, values in converted.items()
+            )
         import pandas as pd
 
         shown = frame.copy(deep=False)
-        for name, values in texts.items():
+        for name, values in converted.items():
             shown[name] = pd.Series(values, index=frame.index, dtype="str")
         return shown
 
@@ -168,15 +170,15 @@ class FrameJoin:
             if likely is not None:
                 hint = (
                     Hint("option", on=str(likely)),
-                    f" finds rows by it, if it is an ID. Or rename: {renaming}",
+                    f" matches rows by it, if it is an ID. Or rename: {renaming}",
                 )
         raise ArgumentError(
-            f"{self.name} and the results both have {_listed([*both, *levels])}: one name cannot stand for two columns.",
+            f"{self.name} and the results both have {_listed([*both, *levels])}, but column names must be unique.",
             hint=hint,
         )
 
     def _rename(self, columns: list[str], levels: list[str], right: list[str]) -> str:
-        """Return the call that renames columns, and levels of an index of pandas, to names that nothing has."""
+        """Return the call that renames columns, and levels of a pandas index, to unused names."""
         taken = {str(name) for name in (*self._columns(), *self._levels(), *right)}
         new = {}
         for name in (*columns, *levels):
@@ -203,9 +205,9 @@ class FrameJoin:
         mine = self._ids(is_text=_sort_of(theirs.type) == "text")
         if _sort_of(theirs.type) != _sort_of(mine.type):
             raise ArgumentError(
-                f"{on} is {mine.type} in {self.name} and {theirs.type} in the results: nothing would be found.",
+                f"{on} is {mine.type} in {self.name} and {theirs.type} in the results: no IDs would match.",
                 hint=(
-                    "Give both one type; IDs that came as CSV are text: ",
+                    "Give both the same type. IDs that came as CSV are text: ",
                     Hint("option", format="parquet", refresh=True),
                     " keeps their types.",
                 ),
@@ -216,15 +218,15 @@ class FrameJoin:
                 theirs, mine = theirs.cast(common), mine.cast(common)
             except pa.ArrowInvalid as error:
                 raise ArgumentError(
-                    f"{on} of {self.name} has values that no ID of the results can have: {shorten(str(error), 120)}.",
-                    hint="Give both one type.",
+                    f"{on} of {self.name} has values that are not possible for IDs of the results: {shorten(str(error), 120)}.",
+                    hint="Give both the same type.",
                 ) from None
         theirs = theirs.combine_chunks()
         valid = theirs.drop_null()
         distinct = len(valid.unique())
         if distinct < len(valid):
             raise ArgumentError(
-                f"{on} is the same in several rows of the results ({len(valid):,} IDs, {distinct:,} different): which one is meant is not clear.",
+                f"{on} is not unique in the results: {len(valid):,} IDs, {distinct:,} different.",
                 hint=(
                     "Leave out ",
                     Hint("option", on=on),
@@ -238,7 +240,7 @@ class FrameJoin:
         if self.missing == len(places) and len(places):
             raise ArgumentError(
                 f"No {on} of {self.name} is in the results.",
-                hint="See whether it is the job that was made from this frame.",
+                hint="Check whether the job was made from this frame.",
             )
         extra = len(theirs) - pc.count_distinct(places).as_py()
         self.how += f" ({self.missing:,} rows without a result, {extra:,} results without a row)"
@@ -248,10 +250,10 @@ class FrameJoin:
         ]
         return table.cast(pa.schema(wide)).take(
             places
-        )  # offsets of 64 bits, since taking may join all chunks
+        )  # 64-bit offsets, because take may concatenate all chunks
 
     def _ids(self, *, is_text: bool) -> pa.ChunkedArray:
-        """Return the IDs of the frame; those of the results, which say how to change these, are texts or not."""
+        """Return the IDs of the frame; ``is_text`` says whether those of the results are text."""
         import pyarrow as pa
 
         on, name = self._label, self.name
@@ -265,20 +267,24 @@ class FrameJoin:
             values = self._frame[on]
         else:
             values = self._frame.index.get_level_values(on)
-            first = f"{name} = {name}.reset_index({on!r}) makes a column of the IDs; then "
+            first = f"{name} = {name}.reset_index({on!r}) makes the IDs a column; then "
         try:
             return pa.chunked_array([pa.array(values, from_pandas=True)])
         except OverflowError:
-            fitting = f"{name} = {name}[[abs(i or 0) < 2**63 for i in {column}]] leaves these rows out."
+            fitting = f"{name} = {name}[[abs(i or 0) < 2**63 for i in {column}]] drops these rows."
             raise ArgumentError(
-                f"{on} of {name} has integers beyond 64 bits, which no ID of the results {'is' if is_text else 'can be'}.",
+                f"{on} of {name} has integers beyond 64 bits, unlike the IDs of the results.",
                 hint=first
-                + (f"{column} = {column}.astype(str) makes texts of them, as there." if is_text else fitting),
+                + (
+                    f"{column} = {column}.astype(str) converts them to text, as in the results."
+                    if is_text
+                    else fitting
+                ),
             ) from None
         except (pa.ArrowException, TypeError, ValueError):
             raise ArgumentError(
-                f"{on} of {name} has values of several types, or of one that cannot be IDs.",
-                hint=f"{first}{column} = {column}.astype(str) gives them one.",
+                f"{on} of {name} has values of several types, or of a type that cannot be an ID.",
+                hint=f"{first}{column} = {column}.astype(str) gives them a single type.",
             ) from None
 
     def _ids_of_polars(self, *, is_text: bool) -> pa.ChunkedArray:
@@ -287,20 +293,20 @@ class FrameJoin:
         on, name = self._label, self.name
         ids = self._frame.get_column(on)
         try:
-            if str(ids.dtype) != "Object":  # as Arrow they would be addresses
+            if str(ids.dtype) != "Object":  # Arrow would get their memory addresses
                 return pa.chunked_array([ids.to_arrow()])
         except pa.ArrowException:
-            pass  # integers of 128 bits, so far
+            pass  # integers of 128 bits
         column = f"{name}[{on!r}]"
         if not ids.dtype.is_integer():
-            how = f"{column}.map_elements(str, return_dtype=str)", "makes texts of them."
+            how = f"{column}.map_elements(str, return_dtype=str)", "converts them to text."
         elif is_text:
-            how = f"{column}.cast(str)", "makes texts of them, as in the results."
+            how = f"{column}.cast(str)", "converts them to text, as in the results."
         else:
-            how = f"{column}.cast(int, strict=False)", "makes them such; what does not fit is null."
+            how = f"{column}.cast(int, strict=False)", "converts them; values that do not fit become null."
         raise ArgumentError(
-            f"{on} of {name} is of the type {ids.dtype}, which cannot be IDs"
-            + ("." if is_text else ": those of the results have at most 64 bits."),
+            f"{on} of {name} is of type {ids.dtype}, which cannot be an ID"
+            + ("." if is_text else ": IDs of the results have at most 64 bits."),
             hint=f"{name} = {name}.with_columns({how[0]}) {how[1]}",
         )
 
@@ -334,7 +340,7 @@ def _find(name: str, variables: Mapping[str, Any]) -> tuple[Any, Kind]:
         columns = value.column_names if kind == "arrow" else list(value.columns)  # type: ignore[union-attr]
         if getattr(getattr(value, "columns", None), "nlevels", 1) > 1 or len(set(columns)) < len(columns):
             raise ArgumentError(
-                f"The columns of {name} have several levels, or names that stand twice.",
+                f"The columns of {name} have several levels, or duplicate names.",
                 hint=own_names(name, is_arrow=kind == "arrow"),
             )
         return value, kind
@@ -360,13 +366,13 @@ def _no_column(where: str, on: str, columns: Iterable[Any]) -> ArgumentError:
         f"{where} has no column {shorten(on)}; there {'is' if len(names) == 1 else 'are'} {_listed(names) or 'none'}.",
         hint=("Did you mean ", Hint("option", on=close), " instead?")
         if close
-        else "Name the ID column that both have; or name none, to join by position.",
+        else "Name the ID column that both have; or none, to join by position.",
     )
 
 
 def _listed(names: list[Any]) -> str:
-    shown = ", ".join(shorten(str(name), 40) for name in names[:LONGEST_LIST])
-    return shown + (f" and {len(names) - LONGEST_LIST} more" if len(names) > LONGEST_LIST else "")
+    shown = ", ".join(shorten(str(name), 40) for name in names[:MAX_LISTED])
+    return shown + (f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")
 
 
 def _sort_of(kind: pa.DataType) -> str:

@@ -1,6 +1,6 @@
-"""What a person looks at first in a job's results: lengths, log probabilities, values, parse errors, duplicates.
+"""Profile a job's results: lengths, log probabilities, values, parse errors, duplicates.
 
-All figures are exact and over all rows. DuckDB and Arrow compute them from the mapped table; only figures become
+All figures are exact and over all rows. DuckDB and Arrow compute them from the mapped table; only the figures become
 Python values.
 """
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 LOGPROBS = "cumulative_logprobs"
 FEW = 5
-"""How many of the least sure rows and of the repeated texts are named."""
+"""Number of least sure rows and of repeated texts that are listed."""
 CUT = 80
-"""Characters of a repeated text."""
-LONGEST_REASON = 300
+"""Characters shown of a repeated text."""
+MAX_REASON_LENGTH = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How numbers are spread.
+    """Distribution of numbers.
 
     Attributes
     ----------
     summary : Summary
-        Their range, mean and histogram.
+        Range, mean and histogram.
     quartiles : tuple of float
-        The lower quartile, the median and the upper quartile, interpolated; NaN is left out.
+        Lower quartile, median and upper quartile, interpolated; without NaN.
     """
 
     summary: Summary
@@ -50,24 +50,24 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """What there is to say of the prompts, or of the outputs as they were sent.
+    """Figures of the prompts, or of the outputs as sent.
 
     Attributes
     ----------
     name : str
         ``inputs`` or ``outputs``.
     rows, nulls, empty : int
-        All rows, those without a text, those with an empty one.
+        Numbers of all rows, of nulls, and of empty strings.
     unit : str
-        What lengths count: ``characters`` (code points), or ``items`` of lists.
+        Unit of lengths: ``characters`` (code points), or ``items`` of lists.
     lengths : Spread or None
-        None where every row is null.
+        None if every row is null.
     distinct : int
-        Different ones, null apart.
+        Number of distinct texts, without null.
     repeated : int
-        Rows whose text stands in an earlier row already, null apart.
+        Number of rows with the text of an earlier row, without null.
     commonest : tuple of (str, int)
-        The beginnings of those that are there more than once, and their rows, the commonest first.
+        Beginnings of texts that occur more than once, with their numbers of rows, the most frequent first.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Texts:
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One column of the answers: its name, its Arrow type, and what it holds; `Summary.distinct` is exact here."""
+    """One column of the answers: name, Arrow type and summary; `Summary.distinct` is exact here."""
 
     name: str
     type: str
@@ -92,7 +92,7 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What a person looks at first; shows itself.
+    """Profile of a job's results; displays itself.
 
     Attributes
     ----------
@@ -100,17 +100,17 @@ class Profile:
     job_id : str
     num_rows : int
     texts : tuple of Texts
-        Of the prompts, if they were fetched, and of the outputs as they were sent.
+        Figures of the prompts, if fetched, and of the outputs as sent.
     logprobs : Spread or None
-        Of the cumulative log probabilities; None where there are none.
+        Distribution of the cumulative log probabilities; None if there are none.
     least_sure : tuple of (int, float)
-        Places from 0 and log probabilities of the rows with the lowest ones.
+        Row numbers from 0 and log probabilities of the rows with the lowest ones.
     failed : int
-        Outputs that could not be unfolded.
+        Number of outputs that could not be unfolded.
     reasons : tuple of (str, int)
-        All reasons for that, and their rows, the commonest first.
+        Reasons of these failures with their numbers of rows, the most frequent first.
     fields : tuple of Field
-        The columns of the answers, or ``outputs`` where they stay as they are.
+        Columns of the answers, or ``outputs`` if they are not unfolded.
     """
 
     job: Job
@@ -124,7 +124,7 @@ class Profile:
     fields: tuple[Field, ...]
 
     def __repr__(self) -> str:
-        # Never data: a repr may end up in a log.
+        # No data: a repr may end up in a log.
         return f"<Profile of {self.job_id}: {self.num_rows:,} rows, {len(self.fields)} fields>"
 
 
@@ -134,14 +134,14 @@ def profile(results: Results, on_step: Callable[[int, int], None] = lambda _done
     Parameters
     ----------
     results : Results
-        What they hold is described: prompts and log probabilities only if they were asked for.
+        The results to describe; prompts and log probabilities only if they were requested.
     on_step : callable
-        Told how many columns of how many are done.
+        Called with the columns done and the total.
 
     Raises
     ------
     SutroError
-        When the results are no longer there, or memory and disk do not suffice.
+        If the results are no longer available, or memory and disk space do not suffice.
     """
     queue, steps = QueryQueue(), [(0, 1)]
     return interruptibly(
@@ -154,11 +154,11 @@ def profile(results: Results, on_step: Callable[[int, int], None] = lambda _done
 def _profile(queue: QueryQueue, results: Results, on_step: Callable[[int, int], None]) -> Profile:
     table, sent = results.new_pages().table, results.raw.new_pages().table
     names = table.column_names
-    told = [name for name in ("inputs", "outputs") if name in sent.column_names]
+    described = [name for name in ("inputs", "outputs") if name in sent.column_names]
     places = [i for i, name in enumerate(names) if name not in {"inputs", LOGPROBS, "_raw", "_error"}]
-    total = len(told) + len(places) + 1
+    total = len(described) + len(places) + 1
     texts, fields = [], []
-    for name in told:
+    for name in described:
         texts.append(_texts(queue, name, sent))
         on_step(len(texts), total)
     for place in places:
@@ -186,7 +186,7 @@ def _texts(queue: QueryQueue, name: str, table: pa.Table) -> Texts:
     is_text = kind_of(column.type) == "text"
     lengths = pc.utf8_length(column) if is_text else pc.list_value_length(column)
     what, asked = expression(place, column.type), {"t": queryable(table, [place])}
-    groups = f"select {what} as v, count(*) as n from t where {what} is not null group by v"  # noqa: S608 - names of our own
+    groups = f"select {what} as v, count(*) as n from t where {what} is not null group by v"  # noqa: S608 - fixed names
     with queue.turn():
         counts = f"select count(*), coalesce(sum(n - 1), 0) from ({groups})"  # noqa: S608
         ((distinct, repeated),) = queue.rows(counts, asked)
@@ -214,13 +214,13 @@ def _field(queue: QueryQueue, table: pa.Table, place: int) -> Field:
     if kind_of(kind) != "other" and (summary.distinct is None or summary.is_estimate):
         what, asked = expression(place, kind), {"t": queryable(table, [place])}
         with queue.turn():
-            exact = queue.rows(f"select count(distinct {what}) from t", asked)[0][0]  # noqa: S608 - names of our own
+            exact = queue.rows(f"select count(distinct {what}) from t", asked)[0][0]  # noqa: S608 - fixed names
         summary = replace(summary, distinct=int(exact), is_estimate=False)
     return Field(name=table.column_names[place], type=_type_words(kind), summary=summary)
 
 
 def _spread(queue: QueryQueue, numbers: pa.ChunkedArray) -> Spread | None:
-    """Describe numbers; None where there are none."""
+    """Return the distribution of numbers, or None if there are none."""
     table = pa.table({"c0": numbers})
     summary = summarize(queue, table, 0)
     if summary.lowest is None:
@@ -241,7 +241,7 @@ def _least_sure(queue: QueryQueue, numbers: pa.ChunkedArray) -> tuple[tuple[int,
 
 def _reasons(queue: QueryQueue, column: pa.ChunkedArray) -> tuple[tuple[str, int], ...]:
     sql = (
-        f"select substr(c0, 1, {LONGEST_REASON}) as reason, count(*) as n from t where c0 is not null "  # noqa: S608
+        f"select substr(c0, 1, {MAX_REASON_LENGTH}) as reason, count(*) as n from t where c0 is not null "  # noqa: S608
         "group by reason order by n desc, reason"
     )
     with queue.turn():

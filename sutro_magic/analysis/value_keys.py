@@ -1,7 +1,7 @@
-"""Values of any kind as texts that are the same where the values are: for columns that have no type in common.
+"""Canonical strings of values of any type, for comparing columns without a common type.
 
-A text stands for itself, a number has one way to be written (``1`` for 1.0), and lists and objects are JSON whose keys
-are sorted and whose members that are null are left out: Arrow fills these in, so they say nothing.
+A string is its own key and a number has one spelling (``1`` for 1.0). Lists and objects become JSON with sorted keys,
+without members that are null: Arrow adds those, so they carry no information.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sutro_magic.query.table_query import kind_of
-from sutro_magic.results.json_writer import json_texts, plain_texts
+from sutro_magic.results.json_writer import json_strings, plain_strings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,20 +25,20 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
-def comparable_texts(
+def comparison_keys(
     column: pa.ChunkedArray, *, is_json: bool = False, with_numbers: bool = False, on_rows: Callable[[], None]
 ) -> pa.ChunkedArray:
-    """Return the comparable text of each value of a column; null stays null.
+    """Return the canonical string of each value of a column; null stays null.
 
     Parameters
     ----------
     column : pyarrow.ChunkedArray
     is_json : bool
-        Its texts are JSON: it holds values of several types.
+        Whether the strings are JSON, of a column with values of several types.
     with_numbers : bool
-        Its texts are compared with numbers: those that are numbers are written like them.
+        Whether the strings are compared with numbers; strings that are numbers then get their spelling.
     on_rows : callable
-        Called every now and then; what it raises ends the work.
+        Called repeatedly; an exception stops the work.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -48,29 +48,29 @@ def comparable_texts(
         for start in range(0, len(chunk), _AT_ONCE):
             on_rows()
             parts.append(
-                _texts(chunk.slice(start, _AT_ONCE), kind, is_json=is_json, with_numbers=with_numbers)
+                _keys(chunk.slice(start, _AT_ONCE), kind, is_json=is_json, with_numbers=with_numbers)
             )
     return pa.chunked_array(parts, pa.large_string())
 
 
-def _texts(array: pa.Array, kind: pa.DataType, *, is_json: bool, with_numbers: bool) -> pa.Array:
+def _keys(array: pa.Array, kind: pa.DataType, *, is_json: bool, with_numbers: bool) -> pa.Array:
     what = kind_of(kind)
     if what == "nested":
-        return _each(pc.if_else(array.is_valid(), json_texts(array), None), _of_json)
+        return _each(pc.if_else(array.is_valid(), json_strings(array), None), _of_json)
     if what == "text" and is_json:
         return _each(array, _of_json)
     if what == "text":
         return _each(array, _of_text) if with_numbers else array.cast(pa.large_string())
     if what in {"number", "bool"} and not pa.types.is_integer(kind):
         return _each(array, _written)
-    return plain_texts(array)
+    return plain_strings(array)
 
 
 def _each(array: pa.Array, write: Callable[[Any], str]) -> pa.Array:
-    """Write each of the different values once."""
+    """Apply a function to each distinct value."""
     encoded = array.dictionary_encode()
-    texts = [None if value is None else write(value) for value in encoded.dictionary.to_pylist()]
-    return pa.array(texts, pa.large_string()).take(encoded.indices)
+    keys = [None if value is None else write(value) for value in encoded.dictionary.to_pylist()]
+    return pa.array(keys, pa.large_string()).take(encoded.indices)
 
 
 def _of_json(text: str) -> str:
@@ -91,7 +91,7 @@ def _written(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value whose JSON is the same for all that are equal."""
+    """Return a value with the same JSON as all values equal to it."""
     if isinstance(value, (str, int)) or value is None:
         return value
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""`Results`, the handle on one job's table: conversions, selections, export.
+"""`Results`, the handle of one job's table: conversions, selections, export.
 
 Must not know how a table is fetched or displayed.
 """

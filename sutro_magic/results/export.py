@@ -1,4 +1,4 @@
-"""Results as a file of the user's own: Parquet, CSV or JSON Lines, whole or not at all."""
+"""Save results to a file: Parquet, CSV or JSON Lines. Saves are atomic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 PIECE_BYTES = 16 << 20
-"""Rows of so many bytes are turned into text at once."""
+"""Size of the pieces in which rows are converted to text."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINKS = {
@@ -35,7 +35,7 @@ _NO_LINKS = {
 
 
 class Exportable(Protocol):
-    """A table that can be read in batches, as `sutro_magic.Results` can."""
+    """Interface of a table that can be exported, such as `sutro_magic.Results`."""
 
     @property
     def num_rows(self) -> int:
@@ -46,30 +46,30 @@ class Exportable(Protocol):
         """Arrow schema."""
 
     def prepare(self) -> None:
-        """Do what must be done before the first row can be read."""
+        """Do what is necessary before the first row can be read."""
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows."""
+        """Yield the rows in batches."""
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Return the path of a file that can be saved to.
+    """Return the path of a file to save to.
 
     Parameters
     ----------
     path : str or path-like
-        Ends in ``.parquet``, ``.csv``, ``.jsonl`` or ``.ndjson``; ``~`` is the home folder.
+        Path that ends in ``.parquet``, ``.csv``, ``.jsonl`` or ``.ndjson``; ``~`` is the home folder.
     overwrite : bool
-        Whether a file that is there may be replaced.
+        Whether an existing file may be replaced.
 
     Raises
     ------
     ArgumentError
-        When nothing can be saved there.
+        If the file cannot be saved there.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
         raise ArgumentError(
-            f"The path of the file is a text or a pathlib.Path, not of type {type(path).__name__}.",
+            f"The path must be a string or a pathlib.Path, not of type {type(path).__name__}.",
             hint='Like this: save("films.csv").',
         )
     if not os.fspath(path).strip():
@@ -77,20 +77,20 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
             "The path of the file is empty.",
             hint="Name a file, like films.csv: .parquet, .csv, .jsonl or .ndjson.",
         )
-    target = Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises where there is no home
+    target = Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises without a home folder
     shown = shorten(str(target), 200)
     if target.suffix.lower() not in _WRITERS:
         suffix = target.suffix if target.suffix[1:].isalpha() else ""  # "s.xlsx", but not "films 2.5"
         stem = shorten(target.name.removesuffix(suffix).rstrip(".") or "results")
         raise ArgumentError(
-            f"{shown} does not say in which format to save.",
-            hint=f"End it in {', '.join(_WRITERS)}, like {stem}.parquet.",
+            f"{shown} has no suffix of a supported format.",
+            hint=f"Use one of {', '.join(_WRITERS)}, like {stem}.parquet.",
         )
-    if not os.path.isdir(target.parent):  # noqa: PTH112 - of Path, it raises for a name that is too long
+    if not os.path.isdir(target.parent):  # noqa: PTH112 - Path.is_dir raises if the name is too long
         folder = shorten(str(target.parent), 200)
         raise ArgumentError(
-            f"There is no folder {folder}, so nothing can be saved in it.",
-            hint="Make the folder first, or choose another.",
+            f"The folder {folder} does not exist.",
+            hint="Create the folder first, or choose another.",
         )
     if os.path.isdir(target):  # noqa: PTH112
         raise ArgumentError(
@@ -106,22 +106,22 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
         ) from None
     if not overwrite:
         raise _already_there(target)
-    # The file that a link leads to is replaced, not the link.
+    # Replace the target of a link, not the link.
     try:
         return target.resolve(strict=False) if is_link else target
-    except (OSError, RuntimeError):  # RuntimeError: Python up to 3.12 says a loop so
-        raise ArgumentError(f"{shown} is a link that leads nowhere.", hint="Choose another file.") from None
+    except (OSError, RuntimeError):  # RuntimeError: for link loops, up to Python 3.12
+        raise ArgumentError(f"{shown} is a broken link.", hint="Choose another file.") from None
 
 
 def check_writable(target: Path) -> None:
-    """Raise `SutroError` where no file can be made, before hours of work for one: only trying tells for sure.
+    """Raise `SutroError` if no file can be created, to fail before hours of work; a file is created and removed to find out.
 
     Parameters
     ----------
     target : pathlib.Path
-        As `check_target` returns it; nothing is there afterwards that was not before.
+        Path from `check_target`; it is left unchanged.
     """
-    with _told(target):
+    with _save_errors(target):
         made = _beside(target)
         try:
             os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -139,7 +139,7 @@ def save(
 ) -> Path:
     """Write results to a file; see `sutro_magic.Results.save`."""
     target = check_target(path, overwrite=overwrite)
-    write = _WRITERS[Path(path).suffix.lower()]  # as it was typed, wherever a link leads
+    write = _WRITERS[Path(path).suffix.lower()]  # the suffix of the given path, not of a link's target
 
     def counted() -> Iterator[pa.RecordBatch]:
         done, total = 0, results.num_rows
@@ -150,16 +150,16 @@ def save(
 
     results.prepare()
     schema = results.schema
-    with _whole_or_absent(target, overwrite=overwrite) as made:
+    with _atomic(target, overwrite=overwrite) as made:
         write(made, schema, counted())
     return target
 
 
 @contextmanager
-def _whole_or_absent(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield an empty file beside the target, which becomes the target when all went well."""
+def _atomic(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield the path of an empty file beside the target; it replaces the target on success."""
     made = _beside(target)
-    with _told(target):
+    with _save_errors(target):
         try:
             os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield made
@@ -167,7 +167,7 @@ def _whole_or_absent(target: Path, *, overwrite: bool) -> Iterator[Path]:
             if overwrite:
                 with suppress(FileNotFoundError):
                     shutil.copymode(target, made)
-                os.replace(made, target)  # noqa: PTH105 - atomic on purpose
+                os.replace(made, target)  # noqa: PTH105 - atomic
             else:
                 _claim(made, target)
         finally:
@@ -181,8 +181,8 @@ def _beside(target: Path) -> Path:
 
 
 @contextmanager
-def _told(target: Path) -> Iterator[None]:
-    """Say in our words why a file could not be written."""
+def _save_errors(target: Path) -> Iterator[None]:
+    """Convert `OSError` to an error with a hint."""
     try:
         yield
     except OSError as error:
@@ -190,35 +190,35 @@ def _told(target: Path) -> Iterator[None]:
         shown = shorten(str(target), 200)
         if error.errno in _NO_ROOM:
             raise SutroError(
-                f"There is no room for {shown}: {reason}.",
-                hint="Free some disk, or save elsewhere. Nothing was left behind.",
+                f"Not enough disk space for {shown}: {reason}.",
+                hint="Free some disk space, or save elsewhere. No partial file was left.",
             ) from None
         raise SutroError(
             f"{shown} could not be saved: {reason}.",
-            hint="Choose a folder in which you may write. Nothing was left behind.",
+            hint="Choose a writable folder. No partial file was left.",
         ) from None
 
 
 def _claim(made: Path, target: Path) -> None:
-    """Give a file its name unless that is taken, in one step: another program may be as far."""
+    """Rename a file unless the name exists, atomically: another process may save to the same name."""
     try:
         try:
-            os.link(made, target)  # fails where there is a file, unlike a rename
+            os.link(made, target)  # unlike a rename, fails if the file exists
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            os.replace(made, target)  # noqa: PTH105 - the name is ours now
+            os.replace(made, target)  # noqa: PTH105 - the name is reserved now
     except FileExistsError:
         raise _already_there(target) from None
 
 
 def _sync(path: Path) -> None:
-    """Wait until what was written is on the disk, also the names in a folder."""
+    """Sync a file, or the names in a folder, to disk."""
     try:
         opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     except OSError:
-        return  # Windows opens no folder
+        return  # folders cannot be opened on Windows
     try:
         os.fsync(opened)
     except OSError as error:
@@ -230,12 +230,12 @@ def _sync(path: Path) -> None:
 
 def _already_there(target: Path) -> ArgumentError:
     return ArgumentError(
-        f"{shorten(str(target), 200)} is there already, and stays as it is.",
+        f"{shorten(str(target), 200)} exists already.",
         hint=(Hint("option", overwrite=True), " replaces it."),
     )
 
 
-# --- the three formats ------------------------------------------------------------------------
+# --- formats ----------------------------------------------------------------------------------
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -265,7 +265,7 @@ def _write_json_lines(path: Path, schema: pa.Schema, batches: Iterable[pa.Record
     for name in schema.names:
         if schema.names.count(name) > 1:
             raise ArgumentError(
-                f"Two columns are called {shorten(name)!r}, and a JSON object has each key once.",
+                f"Two columns are called {shorten(name)!r}, but JSON objects need unique keys.",
                 hint="Save as .parquet or .csv.",
             )
     with path.open("wb") as file:
@@ -293,7 +293,7 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _cell_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type in which Arrow's CSV writer gets a column: numbers and booleans, or text."""
+    """Return the type of a column for Arrow's CSV writer: number, boolean or string."""
     import pyarrow as pa
 
     if pa.types.is_float16(kind):
@@ -307,13 +307,13 @@ def _cells(array: pa.Array, cell: pa.DataType) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from sutro_magic.results.json_writer import json_texts, plain_texts
+    from sutro_magic.results.json_writer import json_strings, plain_strings
 
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     kind, kinds = array.type, pa.types
     if kinds.is_nested(kind) or isinstance(array, pa.ExtensionArray):
-        return pc.if_else(array.is_valid(), json_texts(array), pa.scalar(None, cell))
+        return pc.if_else(array.is_valid(), json_strings(array), pa.scalar(None, cell))
     if cell != pa.large_string():
         return array.cast(cell)
-    return plain_texts(array)
+    return plain_strings(array)

@@ -1,8 +1,8 @@
-"""The first rows of results, without the rest: of a file at an object storage, or of one in the cache.
+"""Read the first rows of results without the rest, from an object storage or from the cache.
 
-A Parquet file says at its end where its row groups are. So the end is read, and then the first row
-groups, as many as hold the rows that are wanted. The rows go to a small file of their own, which lives as
-long as they are used; everything that can be done with results can be done with them.
+The footer of a Parquet file lists its row groups. So the end of the file is read, and then the first row groups that
+contain the requested rows. The rows are written to a temporary file, which exists as long as they are used, so that
+they support everything that results do.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FirstRows:
-    """What a look brought.
+    """First rows of results.
 
     Attributes
     ----------
     home : tempfile.TemporaryDirectory
-        Where they are, in a Parquet file with the columns of the whole one.
+        Folder with the rows, in a Parquet file with all columns.
     num_rows : int
-        How many they are.
+        Number of the rows.
     table : CanonicalTable
-        Which of them is what, with the number of rows of the whole file.
+        Description of the columns, with the number of rows of the whole file.
     size, fetched : int
-        Bytes of the whole file; bytes that were read over the network.
+        Bytes of the whole file, and bytes transferred.
     """
 
     home: tempfile.TemporaryDirectory[str]
@@ -72,14 +72,14 @@ def read_first_rows(file: RemoteFile, request: ResultsRequest, rows: int) -> Fir
     file : RemoteFile
     request : ResultsRequest
     rows : int
-        How many.
+        Maximum number of rows.
 
     Raises
     ------
     PeekError
-        When that would fetch more than a fifth of the file.
+        If that would fetch more than a fifth of the file.
     CorruptResultsError
-        When it is no Parquet file of these results.
+        If it is not a Parquet file of these results.
     """
     chunks = _read_footer(file, request)
     try:
@@ -99,7 +99,7 @@ def read_first_rows(file: RemoteFile, request: ResultsRequest, rows: int) -> Fir
                 )
                 _check_share(file, request, fetched, why)
             file.prefetch(spans)
-            # The pages themselves say it again; Arrow believes them, not the footer.
+            # Check the page headers as well: Arrow uses their sizes, not those of the footer.
             decoded = sum(check_pages(file, *span).unpacked for span in spans)
             _check_memory(file, request, rows, decoded, limits.PREVIEW_DECODED_BYTES)
             table = _describe(parquet, request)
@@ -117,12 +117,12 @@ def read_first_rows(file: RemoteFile, request: ResultsRequest, rows: int) -> Fir
 
 
 def read_cached_rows(entry: CacheEntry, rows: int) -> FirstRows:
-    """Read the first rows of an entry in the cache.
+    """Read the first rows of a cache entry.
 
     Raises
     ------
     CacheError, CorruptResultsError, PeekError
-        When its file is gone; when that is damaged; when the rows take too much memory.
+        If the file is missing, if it is damaged, or if the rows take too much memory.
     """
     try:
         with opened(entry.path) as (parquet, data):
@@ -150,7 +150,7 @@ def as_results(
     unfold: bool | None,
     begin: float,
 ) -> Results:
-    """Make a `Results` of the rows of a look.
+    """Return a `Results` of first rows.
 
     Parameters
     ----------
@@ -158,11 +158,11 @@ def as_results(
     request : ResultsRequest
     job : Job, optional
     source : CacheEntry or str
-        Where the rows come from: the cache, or the address of a deployment.
+        Cache entry, or address of the deployment, that the rows come from.
     unfold : bool, optional
         As in `sutro_magic.Session.results`.
     begin : float
-        When the look began, by `time.monotonic`.
+        Start time, by `time.monotonic`.
     """
     folder = Path(found.home.name)
     cached = source if isinstance(source, CacheEntry) else None
@@ -174,7 +174,7 @@ def as_results(
         size=found.size,
         table=CanonicalTable(num_rows=found.num_rows, columns=found.table.columns),
         job=job,
-        sha256="",  # there is nothing it could be verified against
+        sha256="",  # the temporary file is not verified
     )
     cache = ResultsCache(folder)
     return Results.of_entry(
@@ -192,7 +192,7 @@ def as_results(
 
 
 class _PeekedFile(ResultsFile):
-    """The rows of a look, in a file that is deleted when nobody uses them any more."""
+    """First rows in a file that is deleted when it is not used any more."""
 
     lasting = False
 
@@ -202,9 +202,9 @@ class _PeekedFile(ResultsFile):
 
     @property
     def path(self) -> NoReturn:
-        """Raise, since this is not the file of the results."""
+        """Raise, because this is not the results file."""
         raise ArgumentError(
-            "These are the first rows of the results of a job: there is no file of them.",
+            "These are only the first rows of the results of a job: there is no file.",
             hint=(
                 "Use .to_pandas(), .to_polars() or .to_arrow(); ",
                 Hint("results", job=self.request.job_id),
@@ -219,8 +219,8 @@ def _read_footer(file: RemoteFile, request: ResultsRequest) -> list[list[Chunk]]
     length = int.from_bytes(trailer[:4], "little")
     if trailer[4:] != b"PAR1" or length + TAIL_BYTES > file.size:
         raise CorruptResultsError(
-            f"What the storage has of {request.job_id} is no Parquet file.",
-            hint=(Hint("results", job=request.job_id, format="csv"), " asks in another way."),
+            f"The results of {request.job_id} in the storage are not a Parquet file.",
+            hint=(Hint("results", job=request.job_id, format="csv"), " fetches them in another format."),
         )
     if length > file.fetched:
         _check_share(file, request, length, "its footer alone is that large")
@@ -230,7 +230,7 @@ def _read_footer(file: RemoteFile, request: ResultsRequest) -> list[list[Chunk]]
 
 
 def _groups(metadata: Any, rows: int) -> list[int]:
-    """Return the row groups that hold the first rows."""
+    """Return the row groups that contain the first rows."""
     groups, held = [], 0
     for number in range(metadata.num_row_groups):
         if held >= rows:
@@ -241,15 +241,15 @@ def _groups(metadata: Any, rows: int) -> list[int]:
 
 
 def _check_memory(
-    file: RemoteFile | CacheEntry, request: ResultsRequest, rows: int, taken: int, most: int
+    file: RemoteFile | CacheEntry, request: ResultsRequest, rows: int, taken: int, max_bytes: int
 ) -> None:
-    if taken <= most:
+    if taken <= max_bytes:
         return
     job_id = request.job_id
-    fewer = (Hint("results", job=job_id, peek=1), ", or fetch the whole: ", Hint("results", job=job_id), ".")
+    fewer = (Hint("results", job=job_id, peek=1), ", or fetch all rows: ", Hint("results", job=job_id), ".")
     raise PeekError(
-        f"The first {f'{rows:,} rows' if rows > 1 else 'row'} of {job_id} {'take' if rows > 1 else 'takes'} more than {humanize.size(most)} of memory.",
-        hint=fewer if rows > 1 else (Hint("results", job=job_id), " fetches the whole."),
+        f"The first {f'{rows:,} rows' if rows > 1 else 'row'} of {job_id} {'take' if rows > 1 else 'takes'} more than {humanize.size(max_bytes)} of memory.",
+        hint=fewer if rows > 1 else (Hint("results", job=job_id), " fetches all rows."),
         size=file.size,
     )
 
@@ -260,9 +260,9 @@ def _check_share(file: RemoteFile, request: ResultsRequest, missing: int, why: s
         return
     job_id = request.job_id
     raise PeekError(
-        f"A look at the first rows of {job_id} would fetch {humanize.size(min(cost, file.size))} of "
+        f"A preview of {job_id} would fetch {humanize.size(min(cost, file.size))} of "
         f"{humanize.size(file.size)}: {why}.",
-        hint=(Hint("results", job=job_id), " fetches all of it, and keeps it."),
+        hint=(Hint("results", job=job_id), " fetches all of it and caches it."),
         cost=min(cost, file.size),
         size=file.size,
     )
@@ -277,7 +277,7 @@ def _describe(parquet: pq.ParquetFile, request: ResultsRequest) -> CanonicalTabl
     ):
         if asked and not there:
             raise CorruptResultsError(
-                f"`{name}` was asked for, but is not in the results.",
+                f"`{name}` was requested, but is not in the results.",
                 hint=("Leave it out, or try ", Hint("option", format="json"), "."),
             )
     return table
@@ -295,7 +295,7 @@ def _decode(
 def _take(
     parquet: pq.ParquetFile, batches: Iterator[pa.RecordBatch], rows: int, check: Callable[[int], None]
 ) -> tuple[tempfile.TemporaryDirectory[str], int]:
-    """Write the first rows to a file as they come, so that few of them are in memory; return its folder and their number.
+    """Write the first rows to a file, with few in memory at a time; return its folder and the number of rows.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ def _take(
     batches : iterator of pyarrow.RecordBatch
     rows : int
     check : callable
-        Told how many bytes the rows take so far; raises when that is too much.
+        Called with the bytes of the rows so far; raises if there are too many.
     """
     home = tempfile.TemporaryDirectory(prefix="sutro-magic-", ignore_cleanup_errors=True)
     try:
@@ -323,7 +323,8 @@ def _take(
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         raise CacheError(
-            f"There is no room for the first rows: {error.strerror}.", hint="Free some disk, and try again."
+            f"Not enough disk space for the first rows: {error.strerror}.",
+            hint="Free some disk space, and try again.",
         ) from None
     except BaseException:
         home.cleanup()

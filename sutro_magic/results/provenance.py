@@ -1,4 +1,4 @@
-"""Where results come from, and what of the job they leave out."""
+"""Origin of results, and truncation of previews."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a `Results` came from.
+    """Origin of a `Results`.
 
     Attributes
     ----------
     deployment : str
         Address of the service.
     format : str
-        Wire format it came as.
+        Wire format of the fetch.
     fetched : datetime.datetime
-        When it left the service, UTC.
+        Time of the fetch, in UTC.
     size : int
-        Bytes of the Parquet file in the cache.
+        Size of the Parquet file in the cache in bytes.
     seconds : float
-        How long this look took, download included.
+        Duration of this fetch or cache lookup, download included.
     digest : str, optional
-        ``sha256:`` and the SHA-256 of that file, in hexadecimal; None where there is no such file.
+        ``sha256:`` and the SHA-256 of that file, in hexadecimal; None if there is no such file.
     """
 
     deployment: str
@@ -39,14 +39,14 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Truncation:
-    """What a look at the first rows left out.
+    """Facts about a preview.
 
     Attributes
     ----------
     rows : int
         Rows of the job.
     fetched : int
-        Bytes that were fetched for the look, 0 if the results are in the cache.
+        Bytes fetched for the preview, 0 if the results are in the cache.
     """
 
     rows: int

@@ -1,4 +1,4 @@
-"""Rows that were picked from a job's results: in memory, or by their numbers."""
+"""Selected rows of a job's results: in memory, or by row number."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from sutro_magic.structured.unfold import Unfolding
 
 ROW = "_row"
-"""The place of a row in the job, from 0."""
+"""Name of the column with the row number in the job, from 0."""
 
 
 class InMemoryRows:
-    """Rows that were picked from other results, in memory.
+    """Selected rows in memory.
 
     Parameters
     ----------
     table : pyarrow.Table
     fields : tuple of str, optional
-        Names of the columns that outputs were unfolded to; None where they are no outputs that were.
+        Names of the columns that outputs were unfolded to; None if there are none.
     """
 
     def __init__(self, table: pa.Table, fields: tuple[str, ...] | None = None) -> None:
@@ -41,7 +41,7 @@ class InMemoryRows:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the table."""
+        """Number of rows."""
         return int(self._table.num_rows)
 
     @property
@@ -56,17 +56,17 @@ class InMemoryRows:
 
     @property
     def path(self) -> Path:
-        """Raise, since there is no file of these rows."""
+        """Raise, because these rows have no file."""
         raise _no_file()
 
     def prepare(self, on_rows: OnRows) -> None:
-        """Do nothing: the rows are there."""
+        """Do nothing: the rows are in memory."""
 
     def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches."""
         yield from self._table.to_reader(
             max_chunksize=batch_size
-        )  # one by one: a small beginning costs little
+        )  # lazily, so that the first rows cost little
 
     def stored(self) -> pa.Table:
         """Return the whole table."""
@@ -147,16 +147,16 @@ class ColumnSelection:
 
 
 class RowSelection:
-    """Rows of a large table by their numbers, with ``_row``; each is read when it is asked for.
+    """Selected rows of a large table by row number, with ``_row``; rows are read on access.
 
     Parameters
     ----------
     pages : Pages
         The table.
     rows : array of int, optional
-        Numbers of rows, from 0, in the order wanted; all by default.
+        Row numbers from 0, in order; all rows by default.
     origin : Source, optional
-        What the rows were picked from.
+        Source of the rows.
     numbered : bool
         Whether ``_row`` is among the columns.
     """
@@ -176,12 +176,12 @@ class RowSelection:
 
     @property
     def fields(self) -> tuple[str, ...] | None:
-        """Names of the columns that outputs were unfolded to; None where they are no outputs that were."""
+        """Names of the columns that outputs were unfolded to; None if there are none."""
         return _fields_of(self._origin)
 
     @property
     def num_rows(self) -> int:
-        """Rows of the table."""
+        """Number of rows."""
         return int(self._pages.table.num_rows if self._rows is None else len(self._rows))
 
     @property
@@ -193,26 +193,26 @@ class RowSelection:
     def schema(self) -> pa.Schema:
         """Arrow schema of the table."""
         fields = [field.with_type(plain_type(field.type)) for field in self._pages.table.schema]
-        if not self._numbered or any(field.name == ROW for field in fields):  # selected before
+        if not self._numbered or any(field.name == ROW for field in fields):  # a selection of a selection
             return pa.schema(fields)
         return pa.schema([pa.field(ROW, pa.int64()), *fields])
 
     @property
     def path(self) -> Path:
-        """Raise, since there is no file of these rows."""
+        """Raise, because these rows have no file."""
         raise _no_file()
 
     def prepare(self, on_rows: OnRows) -> None:
         """Do nothing: the rows are known."""
 
     def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches; memory stays flat."""
+        """Yield the rows in batches, with constant memory."""
         schema, table = self.schema, self._pages.table
         batch_size = max(1, min(batch_size, BATCH_BYTES * table.num_rows // max(table.nbytes, 1)))
         for start in range(0, self.num_rows, batch_size):
             end = min(start + batch_size, self.num_rows)
             some = np.arange(start, end) if self._rows is None else self._rows[start:end]
-            # The rows that were picked may be the few long ones.
+            # The average row size is not sufficient: the selected rows may be the few long ones.
             for rows in self._pages.runs(some, BATCH_BYTES):
                 table = self._pages.take(rows)
                 if len(schema) > table.num_columns:
@@ -220,7 +220,7 @@ class RowSelection:
                 yield from table.cast(schema).combine_chunks().to_batches()
 
     def stored(self) -> pa.Table:
-        """Return the whole table; all rows of a mapped one are not copied."""
+        """Return the whole table; without a copy if all rows are selected."""
         if self._rows is not None:
             return pa.Table.from_batches(self.batches(65_536), schema=self.schema)
         table = self._pages.table
@@ -247,7 +247,7 @@ class RowSelection:
 def failed_rows(source: Source) -> tuple[pa.Table, tuple[str, ...] | None]:
     """Return the rows whose outputs could not be unfolded, with ``_row``, ``_raw`` and ``_error``, and `InMemoryRows.fields`.
 
-    Each column is there once: of rows that were picked before, these three may be there already.
+    Column names are unique: a selection may already have these three columns.
     """
     if isinstance(source, ColumnSelection):
         source = source.origin
@@ -281,6 +281,6 @@ def _fields_of(source: Source | None) -> tuple[str, ...] | None:
 
 def _no_file() -> ArgumentError:
     return ArgumentError(
-        "These rows were picked or computed from results: there is no file of them.",
-        hint="Use .to_pandas(), .to_polars() or .to_arrow(); .raw.path of the whole results is their file.",
+        "These rows were selected or computed from results: they have no file.",
+        hint="Use .to_pandas(), .to_polars() or .to_arrow(); .raw.path of the complete results is their file.",
     )

@@ -1,4 +1,4 @@
-"""Where the rows of a `Results` come from: a results file, or an unfolded table."""
+"""Sources of the rows of a `Results`: a results file, or an unfolded table."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 ERROR_COLUMNS = ("_raw", "_error")
 GAP_SECONDS = 1.0
-"""An entry that another fetch replaces is back within a small part of that."""
-LOOK_SECONDS = 0.01
+"""Maximum time that an entry is missing while another fetch replaces it."""
+POLL_SECONDS = 0.01
 SHARE_OF_MEMORY = 2
-"""Tables of more than half of the memory are mapped from a file."""
+"""Tables that need more than one part in this many of the memory are mapped from a file."""
 MEMORY_UNKNOWN = 16 << 30
-"""Where the system does not say how much memory there is."""
+"""Assumed memory if the system does not report it."""
 
 T = TypeVar("T")
 
@@ -40,15 +40,15 @@ OnRows = Any  # callable: rows done, rows in all
 
 
 class Source(Protocol):
-    """What a `Results` reads from."""
+    """Interface of the data behind a `Results`."""
 
     @property
     def num_rows(self) -> int:
-        """Rows of the table."""
+        """Number of rows."""
 
     @property
     def names(self) -> list[str] | None:
-        """Names of the columns; None as long as nobody knows."""
+        """Names of the columns, or None if they are not known yet."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -56,23 +56,23 @@ class Source(Protocol):
 
     @property
     def path(self) -> Path:
-        """The Parquet file, if the table is one."""
+        """Path of the Parquet file; raises if there is none."""
 
     @property
     def unfolding(self) -> Unfolding | None:
-        """What came of unfolding, where that was asked for."""
+        """Unfolding statistics, or None if unfolding is disabled."""
 
     def prepare(self, on_rows: OnRows) -> None:
-        """Do now what must be done before the first row can be read."""
+        """Do what is necessary before the first row can be read."""
 
     def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows in batches."""
 
     def stored(self) -> pa.Table:
-        """Return the whole table, in the types in which it is stored."""
+        """Return the whole table, with the types in which it is stored."""
 
     def mapped(self) -> pa.Table:
-        """Return the whole table such that any row of it can be read at once, in little memory."""
+        """Return the whole table with fast access to any row, in little memory."""
 
     def duckdb(self) -> Any:
         """Return a DuckDB relation."""
@@ -82,21 +82,21 @@ class Source(Protocol):
 
 
 class ResultsFile:
-    """The results file of a cache entry, outputs as they were sent.
+    """Results file of a cache entry, with outputs as sent.
 
     Parameters
     ----------
     entry : CacheEntry
     request : ResultsRequest
-        Which columns are wanted.
+        Requested columns.
     cache : ResultsCache
-        Where the entry is, or the one that has replaced it.
+        Cache of the entry, or of the one that replaces it.
     identity : str
-        Of the credentials, in the cache.
+        Cache identity of the credentials.
     """
 
     lasting = True
-    """Whether the files stay when nobody uses this any more."""
+    """Whether the files persist when this object is not used any more."""
 
     def __init__(
         self, entry: CacheEntry, request: ResultsRequest, cache: ResultsCache, identity: str
@@ -111,12 +111,12 @@ class ResultsFile:
 
     @property
     def held_folder(self) -> Path:
-        """The folder that no other results may drive out of the cache."""
+        """Folder that must not be evicted from the cache."""
         return self._last_entry.folder
 
     @property
     def entry(self) -> CacheEntry:
-        """The entry to read from: another one when a wider fetch of the same job has replaced it."""
+        """Current entry; another one if a fetch with more columns has replaced it."""
         if not _is_there(self._last_entry):
             found = self._cache.find(self._identity, self._request)
             if found is not None:
@@ -125,12 +125,12 @@ class ResultsFile:
 
     @property
     def request(self) -> ResultsRequest:
-        """Which columns are wanted."""
+        """Requested columns."""
         return self._request
 
     @property
     def num_rows(self) -> int:
-        """Rows of the table."""
+        """Number of rows."""
         return self.entry.table.num_rows
 
     @property
@@ -141,7 +141,7 @@ class ResultsFile:
     @property
     def schema(self) -> pa.Schema:
         """Arrow schema of the table."""
-        _ = self.entry  # first: it may say that the schema is another now
+        _ = self.entry  # first, because it resets the schema if the entry was replaced
         if self._schema is None:
             from sutro_magic.formats import reader
 
@@ -154,16 +154,16 @@ class ResultsFile:
 
     @property
     def path(self) -> Path:
-        """The Parquet file."""
+        """Path of the Parquet file."""
         return self.read(lambda entry: entry.path)
 
     def read(self, work: Callable[[CacheEntry], T]) -> T:
-        """Read from the entry; one that is being replaced is gone for an instant, so look again before giving up.
+        """Call a function with the entry; retry for a moment if the entry is being replaced.
 
         Raises
         ------
         CacheError
-            When it is not in the cache any more, or is not what was put there.
+            If the entry is missing or has another size.
         """
         deadline = time.monotonic() + GAP_SECONDS
         while True:
@@ -173,13 +173,13 @@ class ResultsFile:
                     return work(entry)
             if time.monotonic() > deadline:
                 raise self._gone()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def prepare(self, on_rows: OnRows) -> None:
-        """Do nothing: the file is there."""
+        """Do nothing: the file exists."""
 
     def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches; memory stays flat."""
+        """Yield the rows in batches, with constant memory."""
         from sutro_magic.formats import reader
 
         def begin(entry: CacheEntry) -> Iterator[pa.RecordBatch]:
@@ -190,29 +190,31 @@ class ResultsFile:
                 logprobs=self._request.logprobs,
                 batch_size=batch_size,
             )
-            return itertools.chain(list(itertools.islice(found, 1)), found)  # the file is open now
+            return itertools.chain(
+                list(itertools.islice(found, 1)), found
+            )  # read one batch now, to open the file
 
         with self.reading():
             yield from self.read(begin)
 
     def stored(self) -> pa.Table:
-        """Return the whole table: in memory, or from an Arrow file if it would take most of that."""
+        """Return the whole table, in memory, or memory-mapped if it would need most of the memory."""
         import pyarrow as pa
 
         from sutro_magic.formats.reader import held
 
-        most = (resources.memory() or MEMORY_UNKNOWN) // SHARE_OF_MEMORY
-        table = held(self.batches(65_536), self.schema, most)
+        max_bytes = (resources.memory() or MEMORY_UNKNOWN) // SHARE_OF_MEMORY
+        table = held(self.batches(65_536), self.schema, max_bytes)
         if table is not None:
             return table
         mapped = self.mapped()
         if mapped.schema == self.schema:
             return mapped
-        # In the file, values are in no dictionary.
+        # The mapped file has no dictionaries.
         return pa.Table.from_batches((batch.cast(self.schema) for batch in mapped.to_batches()), self.schema)
 
     def mapped(self) -> pa.Table:
-        """Return the whole table: in memory if it is small, else from an Arrow file."""
+        """Return the whole table: in memory if it is small, else memory-mapped."""
         from sutro_magic.query.mapped_table import open_mapped
 
         return self.read(
@@ -222,7 +224,7 @@ class ResultsFile:
         )
 
     def duckdb(self) -> Any:
-        """Return a DuckDB relation of the mapped table: in the types of the view, and there even when the cache is not."""
+        """Return a DuckDB relation of the mapped table, which has the view's types and survives a deleted cache entry."""
         import duckdb
 
         return duckdb.from_arrow(self.mapped())
@@ -236,7 +238,7 @@ class ResultsFile:
         return self.read(lambda entry: dask_of_parquet(entry.path, chosen, self.schema))
 
     def reading(self) -> _Reading:
-        """Turn a vanished file into an error that says what to do."""
+        """Convert a missing file to an error with a hint."""
         return _Reading(self._gone)
 
     def _chosen(self) -> Any:
@@ -251,16 +253,16 @@ class ResultsFile:
 
 
 class UnfoldedResults:
-    """The results of a cache entry with their outputs unfolded, where they are to be.
+    """Results of a cache entry with unfolded outputs, if they are to be unfolded.
 
-    Nothing is decoded before it is needed; the table is then kept in the cache.
+    Outputs are decoded on first use; the table is then kept in the cache.
 
     Parameters
     ----------
     file : ResultsFile
     cache : ResultsCache
     forced : bool
-        Unfold outputs that would not unfold by themselves.
+        Unfold outputs that would not be unfolded by default.
     """
 
     def __init__(self, file: ResultsFile, cache: ResultsCache, *, forced: bool) -> None:
@@ -272,12 +274,12 @@ class UnfoldedResults:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the table."""
+        """Number of rows."""
         return self.file.num_rows
 
     @property
     def names(self) -> list[str] | None:
-        """Names of the columns; None before they were looked for."""
+        """Names of the columns, or None before the table was opened."""
         return None if self._opened is None else self._columns()
 
     @property
@@ -293,20 +295,20 @@ class UnfoldedResults:
 
     @property
     def path(self) -> Path:
-        """The Parquet file, with outputs as they were sent."""
+        """Path of the Parquet file, with outputs as sent."""
         return self.file.path
 
     @property
     def unfolding(self) -> Unfolding:
-        """What came of unfolding."""
+        """Unfolding statistics."""
         return self._open().unfolding
 
     def prepare(self, on_rows: OnRows) -> None:
-        """Unfold now, unless that is done."""
+        """Unfold the outputs if necessary."""
         self._open(on_rows)
 
     def batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches, from the table in memory-mapped form."""
+        """Yield the rows in batches, from the memory-mapped table."""
         table = self._table()
         if table is None:
             yield from self.file.batches(batch_size)
@@ -319,16 +321,16 @@ class UnfoldedResults:
             yield batch.cast(schema)
 
     def stored(self) -> pa.Table:
-        """Return the whole table; nothing is copied."""
+        """Return the whole table without a copy."""
         table = self._table()
         return self.file.stored() if table is None else table.select(self._columns())
 
     def mapped(self) -> pa.Table:
-        """Return the whole table; what is unfolded is mapped already."""
+        """Return the whole table; an unfolded one is memory-mapped already."""
         return self.file.mapped() if self._table() is None else self.stored()
 
     def failed(self) -> pa.Table | None:
-        """Return the rows whose outputs could not be unfolded, with ``_row``; None if nothing was unfolded."""
+        """Return the rows whose outputs could not be unfolded, with ``_row``; None if outputs are not unfolded."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -343,7 +345,7 @@ class UnfoldedResults:
         return found.add_column(0, "_row", rows)
 
     def duckdb(self) -> Any:
-        """Return a DuckDB relation that reads the table where it is."""
+        """Return a DuckDB relation that reads the table in place."""
         if self._table() is None:
             return self.file.duckdb()
         import duckdb
@@ -351,7 +353,7 @@ class UnfoldedResults:
         return duckdb.from_arrow(self.stored())
 
     def dask(self) -> Any:
-        """Return a Dask DataFrame; on a cluster, each worker reads the file itself."""
+        """Return a Dask DataFrame; on a cluster, workers read the file themselves."""
         table = self._table()
         if table is None:
             return self.file.dask()
@@ -403,11 +405,11 @@ def _is_there(entry: CacheEntry) -> bool:
         size = entry.path.stat().st_size
     except OSError:
         return False
-    return size == entry.size or not entry.sha256  # of a look, the size is that of the whole
+    return size == entry.size or not entry.sha256  # in a preview, the size is that of the whole file
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type that is shown for one that is stored."""
+    """Return the type of a column as shown, from the stored one."""
     import pyarrow as pa
 
     return pa.string() if kind == pa.large_string() else kind

@@ -1,7 +1,7 @@
-"""Results as Dask DataFrames: the graph holds the path of a file, and each worker reads its own parts of it.
+"""Results as Dask DataFrames: the graph contains the path of a file, and workers read their parts of it.
 
-So nothing large travels from the notebook to a cluster, and a table may be larger than any memory. Workers in
-other processes need Sutro Magic, and have to see the file by the same path.
+So no large data travel from the notebook to a cluster, and a table may exceed the memory. Workers in other processes
+need Sutro Magic, and access to the file by the same path.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from sutro_magic.formats.footer import Chunk
 
 PART_ROWS = 100_000
-"""A part has about so many rows."""
+"""Approximate number of rows of a part."""
 PART_BYTES = 1 << 30
-"""Of text that a part has at most, if a file says how much that is: a small row group may repeat a long prompt in each row."""
-_MOST_PARTS = 100
-"""Of one row group, whatever its footer says."""
+"""Maximum text of a part, if the file declares its size: a small row group may repeat a long prompt in each row."""
+_MAX_PARTS = 100
+"""Maximum number of parts of one row group."""
 SMALL_BYTES = 4 << 20
-"""Rows of so many bytes travel with the graph."""
+"""Up to this size, rows are stored in the graph."""
 
 _spilled: list[tempfile.TemporaryDirectory[str]] = []
-"""Folders of rows that have no file of their own; they go when Python does, since any frame may be made of others."""
+"""Folders of rows without a file; deleted at exit, because other frames may depend on them."""
 
 
 def dask_of_parquet(path: Path, table: CanonicalTable, schema: pa.Schema) -> Any:
-    """Return a Dask DataFrame of a results file, a row group a part; of one with very much text, several parts.
+    """Return a Dask DataFrame of a results file, with one part per row group, or several if it has much text.
 
     Parameters
     ----------
     path : pathlib.Path
     table : CanonicalTable
-        What is known about the file, and of it the columns that are wanted.
+        Description of the file with the requested columns.
     schema : pyarrow.Schema
-        Of those columns.
+        Schema of these columns.
     """
     from sutro_magic.formats.footer import read_chunks
     from sutro_magic.formats.reader import opened
@@ -56,7 +56,7 @@ def dask_of_parquet(path: Path, table: CanonicalTable, schema: pa.Schema) -> Any
     nullable = {
         column.name
         for column in table.columns
-        # Of two columns with one name, nobody can tell by that which is which.
+        # Columns with the same name cannot be distinguished in the statistics.
         if wire.count(wire[column.source]) > 1
         or wire[column.source] not in places
         or _may_hold_null(groups, places[wire[column.source]])
@@ -67,7 +67,7 @@ def dask_of_parquet(path: Path, table: CanonicalTable, schema: pa.Schema) -> Any
     parts: list[list[int]] = [[], [], [], [], []]
     for i, count in enumerate(counts):
         size = sum(groups[i][leaf].decoded or 0 for leaf in leaves) if count else 0
-        step = max(1, count // _MOST_PARTS, count * PART_BYTES // max(size, PART_BYTES))
+        step = max(1, count // _MAX_PARTS, count * PART_BYTES // max(size, PART_BYTES))
         for skipped in range(0, count, step):
             for numbers, number in zip(
                 parts, (i, count, skipped, min(step, count - skipped), 0), strict=True
@@ -79,7 +79,7 @@ def dask_of_parquet(path: Path, table: CanonicalTable, schema: pa.Schema) -> Any
 
 
 def dask_of_arrow(path: Path, token: str, schema: pa.Schema) -> Any:
-    """Return a Dask DataFrame of some columns of an Arrow file, a few record batches a part.
+    """Return a Dask DataFrame of columns of an Arrow file, with a few record batches per part.
 
     Parameters
     ----------
@@ -101,14 +101,14 @@ def dask_of_arrow(path: Path, token: str, schema: pa.Schema) -> Any:
 
 
 def dask_of_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch], size: int) -> Any:
-    """Return a Dask DataFrame of rows that are in no file: in one part if they are few, else of a temporary file.
+    """Return a Dask DataFrame of rows without a file: one part if they are few, else from a temporary file.
 
     Parameters
     ----------
     schema : pyarrow.Schema
     batches : iterable of pyarrow.RecordBatch
     size : int
-        About how many bytes they have.
+        Approximate size in bytes.
     """
     import pyarrow as pa
 
@@ -117,7 +117,7 @@ def dask_of_rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch], size: int
 
         from sutro_magic.results.to_pandas import to_pandas
 
-        dataframe: Any = dask.dataframe  # its functions have no types
+        dataframe: Any = dask.dataframe  # dask is untyped
         return dataframe.from_pandas(to_pandas(pa.Table.from_batches(batches, schema)), npartitions=1)
     from sutro_magic.formats.reader import expand, without_dictionaries
     from sutro_magic.structured.ipc_file import TOKEN
@@ -140,16 +140,16 @@ def _frame(
 
     from sutro_magic.results.to_pandas import to_pandas
 
-    dataframe: Any = dask.dataframe  # its functions have no types
+    dataframe: Any = dask.dataframe  # dask is untyped
     if not parts[0]:
         return dataframe.from_pandas(to_pandas(schema.empty_table(), nullable), npartitions=1)
     return dataframe.from_map(
         read,
         *parts,
-        columns=schema.names,  # by this name, Dask asks for no more of them than it needs
+        columns=schema.names,  # Dask passes only the columns it needs by this name
         nullable=sorted(nullable),
         meta=to_pandas(schema.empty_table(), nullable),
-        divisions=[*starts[:-1], starts[-1] - 1],  # the index is the one that pandas has: rows, from 0
+        divisions=[*starts[:-1], starts[-1] - 1],  # row numbers, like the index of to_pandas
         **where,
     )
 
@@ -166,12 +166,12 @@ def _read_group(
     path: str,
     table: CanonicalTable,
 ) -> Any:
-    """Read some rows of a row group; those before them are decoded as well, but a few at a time."""
+    """Read rows of a row group; earlier rows are decoded as well, but a few at a time."""
     import pyarrow as pa
 
     from sutro_magic.formats import reader
 
-    # A frame without columns has rows all the same.
+    # A frame without columns still has rows.
     wanted = [column for column in table.columns if column.name in columns] or table.columns[:1]
     part = replace(table, num_rows=total, columns=tuple(wanted))
     try:
@@ -183,7 +183,7 @@ def _read_group(
                 taken.append(batch.slice(first, end - first))
             done += batch.num_rows
             if skipped + rows <= done < total:
-                break  # at the end of the row group, it is looked whether that has as many rows as it had
+                break  # stop early, except at the end, where the number of rows is checked
     except (FileNotFoundError, CorruptResultsError):
         raise _gone() from None
     return _chosen(pa.Table.from_batches(taken, schema), start, columns, nullable)
@@ -212,12 +212,12 @@ def _chosen(table: pa.Table, start: int, columns: Sequence[str], nullable: list[
 
 
 def _starts(rows: Iterable[int]) -> list[int]:
-    """Return the first row of each part, and the number of all rows."""
+    """Return the first row of each part, and the total number of rows."""
     return [0, *itertools.accumulate(rows)]
 
 
 def _parts(sizes: list[int]) -> tuple[list[int], list[int]]:
-    """Put record batches together until a part has rows enough; return where parts begin and end."""
+    """Group record batches until a part has enough rows; return the starts and ends of parts."""
     ends, rows = [], 0
     for number, size in enumerate(sizes, 1):
         rows += size
@@ -228,16 +228,16 @@ def _parts(sizes: list[int]) -> tuple[list[int], list[int]]:
 
 
 def _may_hold_null(groups: list[list[Chunk]], place: int) -> bool:
-    """Return whether a column of a Parquet file may hold a null; only its statistics can say that it does not."""
+    """Return whether a Parquet column may contain nulls, according to its statistics."""
     return any(group[place].nulls != 0 for group in groups if group)
 
 
 def _gone() -> CacheError:
     return CacheError(
-        "The results that this Dask DataFrame reads are no longer in the cache, or not where this worker looks.",
+        "The results behind this Dask DataFrame are no longer in the cache, or this worker cannot see them.",
         hint=(
-            "Make the frame again, as by ",
+            "Create the frame again, for example with ",
             Hint("results", as_type="dask"),
-            "; workers have to see the cache's folder.",
+            "; workers need access to the cache folder.",
         ),
     )

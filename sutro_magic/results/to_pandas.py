@@ -1,4 +1,4 @@
-"""Arrow tables as pandas DataFrames in which every value is what was sent."""
+"""Convert Arrow tables to pandas DataFrames without changing a value."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def to_pandas(table: pa.Table, nullable: Collection[str] | None = None) -> pd.DataFrame:
-    """Return a DataFrame with one column per column of ``table`` (names may repeat).
+    """Return a DataFrame with one column per column of ``table``; names may repeat.
 
-    Text becomes pandas' ``str`` type. Numbers and booleans become numpy where the column has no nulls
-    and pandas' nullable types where it has, since numpy would turn 64-bit integers into floats and null
-    into NaN. Lists, structs and everything else keep their Arrow type.
+    Text becomes pandas' ``str`` type. Numbers and booleans become numpy if the column has no nulls and pandas' nullable
+    types otherwise, because numpy would turn 64-bit integers into floats and null into NaN. Lists, structs and other
+    types keep their Arrow type.
 
     Parameters
     ----------
     table : pyarrow.Table
     nullable : collection of str, optional
-        For a part of a table: the columns that hold nulls somewhere, so that all parts have the same types.
-        Floats among them keep Arrow's type, since another part may hold NaN.
+        For a part of a table: the columns with nulls in any part, so that all parts have the same types. Floats among them
+        keep Arrow's type, because another part may contain NaN.
     """
     columns = [
         _series(table.column(i), None if nullable is None else name in nullable)
@@ -43,7 +43,7 @@ def _series(column: pa.ChunkedArray, nullable: bool | None) -> pd.Series[Any]:
         holds_nulls = bool(column.null_count) if nullable is None else nullable
         if not holds_nulls:
             values = column.to_numpy()
-            # Of its own, so that the frame can be written to.
+            # A copy, so that the frame is writable.
             return pd.Series(values if values.flags.writeable else values.copy())
         if not (_has_nan(column) if nullable is None else pa.types.is_floating(kind)):
             return _from_arrow(column, _NULLABLE[kind]())
@@ -51,7 +51,7 @@ def _series(column: pa.ChunkedArray, nullable: bool | None) -> pd.Series[Any]:
 
 
 def _has_nan(column: pa.ChunkedArray) -> bool:
-    # Only Arrow's own type keeps a NaN apart from a null; pandas' Float64 makes both of them <NA>.
+    # Only Arrow's type distinguishes NaN from null; pandas' Float64 converts both to <NA>.
     return pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
 
 
