@@ -164,7 +164,7 @@ def status_parser() -> MagicParser:
     """Build the parser of ``%sutro_status``."""
     parser = MagicParser(
         "sutro_status",
-        "Show one job: status, times, rows, tokens, cost, failure reason.",
+        "Show one job: status, times, rows, tokens, cost, failure reason, cached results.",
         ["%sutro_status job-demo-failed", "job = %sutro_status job_12345"],
     )
     parser.add_argument("job", metavar="JOB_ID", help="id, unique beginning of it, or exact name")
