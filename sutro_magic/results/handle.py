@@ -1,6 +1,6 @@
 """Results: a lazy handle on one job's table in the cache.
 
-Nothing is loaded before it is asked for; each conversion reads the file anew, so what it returns is
+Nothing is loaded before it is asked for; each conversion reads the file again, so what it returns is
 the caller's own and outlives the cache.
 """
 
@@ -63,7 +63,7 @@ class Results:
     Outputs that are JSON objects are unfolded: their fields stand in place of ``outputs``, with types.
     Where an output could not be unfolded, its text is in ``_raw`` and the reason in ``_error``; these two
     columns are there only then. A field that an object does not have is null, like one that is null;
-    `raw` has the texts as they were sent.
+    `raw` has the outputs as they were sent.
 
     Made by `sutro_magic.Session.results`.
     """
@@ -89,9 +89,9 @@ class Results:
         self.provenance: Provenance = provenance
         self.part: Part = part
         self.with_inputs = with_inputs
-        """How to get the prompts too; None where they are there, or nobody knows how."""
+        """Fetches the prompts too; None if they are there, or cannot be fetched."""
         self.truncation = truncation
-        """What is missing, if these are the first rows only; else None."""
+        """What is missing if these are the first rows only; else None."""
         self.ticked: tuple[int, ...] = ()
         """Places, from 0, of the rows that are ticked in the table that was touched last."""
 
@@ -241,7 +241,7 @@ class Results:
 
     @property
     def unfolding(self) -> Unfolding | None:
-        """What came of unfolding the outputs; None where they were to stay as they are."""
+        """Unfolding statistics, or None if unfolding is disabled."""
         return self._source.unfolding
 
     @property
@@ -280,12 +280,12 @@ class Results:
         return self.table()
 
     def prepare(self, on_rows: Callable[[int, int], None] = lambda _done, _total: None) -> None:
-        """Do now what is otherwise done at first need: unfold the outputs.
+        """Unfold the outputs now instead of at first use.
 
         Parameters
         ----------
         on_rows : callable
-            Told how many rows of how many are done.
+            Called with the rows done and the rows in all.
         """
         self._source.prepare(on_rows)
 
@@ -389,10 +389,10 @@ class Results:
         )  # of other types, but nothing is copied
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Give the table, batch by batch, to whoever reads Arrow's PyCapsule interface.
+        """Export the table, batch by batch, through Arrow's PyCapsule interface.
 
         That is what ``pl.DataFrame(r)``, ``pa.table(r)``, ``pd.DataFrame.from_arrow(r)`` and
-        ``duckdb.sql("from r")`` ask for. Each call begins anew.
+        ``duckdb.sql("from r")`` use. Each call starts again.
         """
         import pyarrow as pa
 
@@ -497,7 +497,7 @@ class Results:
         overwrite : bool
             Replace a file that is there.
         on_rows : callable
-            Told how many rows of how many are written.
+            Called with the rows written and the rows in all.
 
         Returns
         -------
