@@ -321,7 +321,7 @@ def test_pressing_fetch_again_while_it_fetches_begins_nothing_new(browser, demo)
     assert len(tasks(browser)) == 1
     browser._fetch.format.value = "csv"  # another fetch, which says what it waits for
     browser._fetch.fetch.click()
-    until(lambda: "being fetched already" in tasks(browser)[1]["text"])
+    until(lambda: "already being fetched" in tasks(browser)[1]["text"])
     say(browser._tasks.panel, kind="act", id=tasks(browser)[1]["id"], action="cancel")
     until(lambda: tasks(browser)[1]["state"] == "cancelled")
     say(browser._tasks.panel, kind="act", id=tasks(browser)[0]["id"], action="cancel")

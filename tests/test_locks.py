@@ -165,7 +165,7 @@ def test_the_wait_is_said_in_one_sentence_with_its_end(tmp_path, monkeypatch):
         monkeypatch.setattr(limits, "LOCK_SECONDS", 0.2)
         with store.fetching("me", ResultsRequest(job_id="job-1"), said.append):
             pass
-    assert said == ["Another process is fetching this job; waiting for it (at most 0 s)…"]
+    assert said == ["This job is already being fetched; waiting for that fetch (at most 0 s)…"]
 
 
 def test_a_wait_for_the_job_itself_keeps_nobody_from_looking(session, demo):

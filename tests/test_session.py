@@ -279,7 +279,7 @@ BAD_INPUT = [
     ("proxy error", "job_12345", "502", errors.ServiceError, "502"),
     ("HTML with 200", "job_12345", "html_200", errors.SutroError, "HTML"),
     ("zip without csv", "job_12345", "zip_without_csv", errors.CorruptResultsError, "CSV"),
-    ("half a Parquet file", "job_12345", "half_parquet", errors.CorruptResultsError, "cut"),
+    ("half a Parquet file", "job_12345", "half_parquet", errors.CorruptResultsError, "truncated"),
     ("unequal arrays", "job_12345", "unequal_json", errors.CorruptResultsError, "length"),
     ("too few rows", "job_12345", "wrong_rows", errors.CorruptResultsError, "rows"),
     ("body cut off", "job_12345", "cut", errors.CorruptResultsError, ""),

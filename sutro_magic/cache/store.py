@@ -161,7 +161,7 @@ class ResultsCache:
             Cache identity of the credentials.
         request : ResultsRequest
         on_notice : callable
-            Called with one sentence if another process has the lock.
+            Called with one sentence if another fetch has the lock.
         wait : bool
             Wait for at most `limits.LOCK_SECONDS`; otherwise continue at once, with or without the lock.
         sleep : callable
@@ -173,7 +173,7 @@ class ResultsCache:
             self.directory / LOCKS_FOLDER / f"{identity}-{name}",
             limits.LOCK_SECONDS if wait else 0,
             lambda: on_notice(
-                f"Another process is fetching this job; waiting for it (at most {limits.LOCK_SECONDS:.0f} s)…"
+                f"This job is already being fetched; waiting for that fetch (at most {limits.LOCK_SECONDS:.0f} s)…"
             ),
             sleep,
         )
