@@ -72,7 +72,8 @@ def _list_cache(session: Session, display: Display) -> None:
     size = sum(e.disk_size for e in mine)
     held = sum(e.disk_size for e in everything)
     used = f"{humanize.size(held)} of {humanize.size(cache.limit)} used"
-    lines = [joined(humanize.count(len(mine), "result"), humanize.size(size), used)]
+    own = [] if size == held else [humanize.size(size)]
+    lines = [joined(humanize.count(len(mine), "result"), *own, used)]
     others = len(everything) - len(mine)
     if others:
         lines.append(joined(f"{others:,} more of other keys or deployments", humanize.size(held - size)))
