@@ -226,7 +226,7 @@ def test_a_total_of_very_many_digits_is_not_believed(service, session, digits):
     service.plan = ["cut"]
     replies_of_storage(service, change)
     assert session.results(JOB).to_arrow().equals(service.table)
-    with pytest.raises(errors.SutroError, match="look"):
+    with pytest.raises(errors.SutroError, match="preview"):
         session.peek(JOB, refresh=True)
 
 
