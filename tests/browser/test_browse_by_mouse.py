@@ -180,7 +180,7 @@ def test_a_running_job_is_found_watched_fetched_in_each_format_bound_and_used(op
     name.fill("letters")
     browser.locator("select").filter(has_text="polars").first.select_option("arrow")
     press(browser, "Bind")
-    expect(browser.locator(".sb-good")).to_contain_text("letters: Arrow table")
+    expect(browser.locator(".sb-good")).to_contain_text("letters · Arrow table")
     run_cell(page, 2)
     expect(cell_output(page, 2)).to_have_text("(240, 3) 240 Table")
     assert traffic.errors == [] and external_requests(traffic) == []

@@ -294,7 +294,7 @@ def test_ticks_over_pages_and_what_is_bound(run, page, traffic):
     panel.get_by_label("type").select_option("arrow")
     panel.get_by_label("name of the variable").fill("found")
     panel.get_by_role("button", name="Bind", exact=True).click()
-    expect(panel.locator(".st-said")).to_contain_text("found: Arrow table")
+    expect(panel.locator(".st-said")).to_contain_text("found · Arrow table")
     expect_in_kernel(page, "print(type(found).__name__, found.num_rows == len(r.filtered))", "Table True")
     assert traffic.errors == []
 
