@@ -180,7 +180,7 @@ def test_results_larger_than_the_limit_are_kept_alone_and_said_to_be(demo, tmp_p
     assert (
         len(notices) == 1
         and " kB, more than the cache limit of 10.0 kB" in notices[0]
-        and "cache_limit" in notices[0]
+        and "session.cache.limit" in notices[0]
     )
     assert session.results("job-demo-films", on_notice=notices.append).from_cache and len(notices) == 1
     assert big.to_arrow().num_rows == 10_000

@@ -51,42 +51,45 @@ def of_a_task():
 def of_a_panel():
     return error_note(no_key)["hint"]
 
+def said(caption):
+    return " | ".join([*caption.lines, *caption.details])
+
 def of_results():
-    return " | ".join(views.results_caption(session.results("job-demo-zoo")))
+    return said(views.results_caption(session.results("job-demo-zoo")))
 
 def of_unfolded():
-    return " | ".join(views.results_caption(broken))
+    return said(views.results_caption(broken))
 
 def of_a_peek():
-    return " | ".join(views.results_caption(session.peek("job-demo-million", 10, inputs=True)))
+    return said(views.results_caption(session.peek("job-demo-million", 10, inputs=True)))
 
 def of_jobs():
     jobs = session.jobs(limit=3)
-    return views.jobs_view(jobs).caption[-1]
+    return said(views.jobs_view(jobs).caption)
 
 def of_a_profile():
     return profile_view._checks(profile(broken))["parse errors"]
 
 def of_a_comparison():
     pair = [session.results(job) for job in ("job-demo-reviews", "job-demo-opinion")]
-    return comparison_view.table_caption(compare(pair))[0]
+    return said(comparison_view.table_caption(compare(pair)))
 """
 SHOWN = {
     "of_a_table": ("Run the cell again.", "Try again."),
     "of_a_task": ("%sutro_login asks for one.", "Session(api_url=..., api_key=...) asks for one."),
     "of_a_panel": ("%sutro_login asks for one.", "Session(api_url=..., api_key=...) asks for one."),
-    "of_results": ("; --refresh fetches it again)", "; refresh=True fetches it again)"),
-    "of_unfolded": ("(--raw keeps them as sent)", "(unfold=False keeps them as sent)"),
+    "of_results": ("--refresh fetches them again", "refresh=True fetches them again"),
+    "of_unfolded": ("--raw keeps outputs as they were sent", "unfold=False keeps outputs as they were sent"),
     "of_a_peek": (
-        "%sutro_results job-demo-million --inputs fetches the whole",
-        'session.results("job-demo-million", inputs=True) fetches the whole',
+        "%sutro_results job-demo-million --inputs fetches all",
+        'session.results("job-demo-million", inputs=True) fetches all',
     ),
-    "of_jobs": ("; there are more: --limit 30 shows them", "; there are more: limit=30 shows them"),
+    "of_jobs": ("there are more: --limit 30 shows them", "there are more: limit=30 shows them"),
     "of_a_profile": (
         "; r = %sutro_results job-demo-broken, then r.errors",
         '; session.results("job-demo-broken").errors',
     ),
-    "of_a_comparison": ("not bound (--name VAR binds it)", "not bound (VAR = ... binds it)"),
+    "of_a_comparison": ("most differences first", "most differences first"),
 }
 MAGIC_SYNTAX = re.compile(
     r"%{1,2}(?:sutro|config|load_ext)|(?:^|[\s(`'\"])--(?!jp-|st-|sb-)[a-z]", re.MULTILINE
@@ -224,8 +227,8 @@ session.results = cut
 """)
     own = kernel.run("%sutro_results job-demo-haiku")
     other = kernel.run("%sutro_profile job-demo-haiku")
-    line = "%sutro_results JOB_ID --refresh fetches it again; if it stays, try %config SutroMagics.format = 'csv'."
-    assert own.evalue == "It is cut.\n--refresh fetches it again; if it stays, try --format csv."
+    line = "%sutro_results JOB_ID --refresh fetches it again; if the error persists, try %config SutroMagics.format = 'csv'."
+    assert own.evalue == "It is cut.\n--refresh fetches it again; if the error persists, try --format csv."
     assert other.evalue == f"It is cut.\n{line}"
     assert other.traceback.splitlines()[1] == f"  -> {line}"
 
