@@ -88,10 +88,11 @@ class FetchPipeline:
             sleep=partial(cancellation.sleep_unless, options.cancel),
         ) as lock:
             found = self._find(request)
-            entry = found or self._fetch(request, lock)
-        return self._results(entry, request, from_cache=found is not None)
+            entry, from_cache = (found, True) if found is not None else self._fetch(request, lock)
+        return self._results(entry, request, from_cache=from_cache)
 
-    def _fetch(self, request: ResultsRequest, lock: FileLock) -> CacheEntry:
+    def _fetch(self, request: ResultsRequest, lock: FileLock) -> tuple[CacheEntry, bool]:
+        """Fetch, and return the entry and whether another process has put it into the cache meanwhile."""
         client, cache = self._context.client, self._context.cache
         identity = client.credentials.identity
         with ExitStack() as stack:
@@ -106,12 +107,12 @@ class FetchPipeline:
                     network.explain(refusal)
                 found = cache.find(identity, request, self._options.on_notice)
                 if found is not None:  # fetched by another process that waited as well
-                    return found
+                    return found, True
                 network.download_late(body)
             job = network.details()
             if job is not None and job.status is not JobStatus.UNKNOWN:
                 raise_unless_succeeded(job)  # only final results may be cached
-            return self._commit(client, request, staged, body, job)
+            return self._commit(client, request, staged, body, job), False
 
     def _commit(
         self, client: Client, request: ResultsRequest, staged: Path, body: Path, job: Job | None
