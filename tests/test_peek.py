@@ -318,8 +318,8 @@ def test_the_magic_shows_a_look_and_what_to_type_for_the_whole(kernel):
 def test_what_a_look_cannot_do_is_said(kernel):
     assert "first 1 of 2 rows: " in kernel.run("%sutro_results job_12345 --peek 1").result["text/plain"]
     for line, words in {
-        "--peek job_12345": "no number of rows",
-        "job_12345 --peek many": "no number of rows",
+        "--peek job_12345": "not a number of rows",
+        "job_12345 --peek many": "not a number of rows",
         "job_12345 --peek 0": "needs at least 1 row",
         "job_12345 --peek --format csv": "do not go together",
         "job_12345 --peek --wait": "do not go together",
