@@ -173,7 +173,7 @@ def test_it_runs_top_to_bottom_without_a_network(lesson, offline, tmp_path):
     assert "reviews · DataFrame 2,000 × 4" in shown(cells["reviews"])
     assert "materials to an object" in shown(cells["museum"])
     assert "Reasoning: Each of 12" in shown(cells["puzzles"])
-    assert "Postcards, some of them unreadable · 30 × 3 · outputs that did not parse" in shown(
+    assert "Postcards, some of them unreadable · 30 × 4 · outputs that did not parse" in shown(
         cells["broken"]
     )
     assert re.search(r"NaN +150", shown(cells["careful"]))

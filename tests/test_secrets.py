@@ -239,7 +239,7 @@ def test_a_saved_notebook_holds_no_secret(demo, tmp_path, monkeypatch):
         "%sutro_results job_12345 --inputs",
         "%sutro_results job-nope",
         "%sutro_jobs",
-        "import sutro_magic.download.source\nsutro_magic.download.fetch = None\n%sutro_results job-abc123",
+        "from sutro_magic.download import source\nsource.fetch = None\n%sutro_results job-abc123",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     nbclient.NotebookClient(notebook, timeout=60, allow_errors=True).execute()
@@ -484,7 +484,7 @@ def test_a_short_reply_that_is_long_is_refused_early(serve, tmp_path, monkeypatc
     headers = {"Content-Encoding": "gzip"} if packed else {"Content-Length": str(100 << 30)}
     _, url = serve(lambda _: (200, headers, gzip.compress(body) if packed else body))
     session = session_with(url, tmp_path)
-    with pytest.raises(errors.ServiceError, match="more than 1 MB where a short reply was due"):
+    with pytest.raises(errors.ServiceError, match="more than 1 MB where a short reply was expected"):
         session.jobs()
     session.close()
 
