@@ -227,7 +227,7 @@ def test_types_of_every_kind_are_shown_and_bound(films):
         '{"a": 1}'::json as j, [1, 2]::int[2] as a, {'k': {'l': 1}} as k, 'x'::blob as b, 2::hugeint ** 0 as p,
         170141183460469231731687303715884105727 // 10 as huge"""
     text = shown(sql(films, query, "--name x --as arrow"))
-    assert "1 row x 17 columns" in text
+    assert "Arrow table 1 × 17" in text
     kinds = dict(eval(films.value("[(field.name, str(field.type)) for field in x.schema]")))
     assert kinds["s"] == "int64" and kinds["huge"] == "decimal128(38, 0)"
     assert kinds["i"] == "duration[us]" and kinds["m"] == "string"
